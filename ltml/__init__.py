@@ -1,0 +1,123 @@
+"""ltml: long-tailed multi-label image classification, trained, rebalanced and fairly compared.
+
+The front door is light: torch is imported when something that needs it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ltml.metrics.table import MetricTable, score
+    from ltml.recipe.load import load_recipe
+    from ltml.stages.evaluate import evaluate
+    from ltml.stages.pipeline import run, stage1, stage2
+
+__version__ = version("ltml")
+
+_LAZY = {
+    "load_recipe": "ltml.recipe.load",
+    "run": "ltml.stages.pipeline",
+    "stage1": "ltml.stages.pipeline",
+    "stage2": "ltml.stages.pipeline",
+    "evaluate": "ltml.stages.evaluate",
+    "score": "ltml.metrics.table",
+    "MetricTable": "ltml.metrics.table",
+}
+
+__all__ = [
+    "MetricTable",
+    "create_loss",
+    "evaluate",
+    "list_backbones",
+    "list_datasets",
+    "list_encoders",
+    "list_heads",
+    "list_losses",
+    "list_methods",
+    "list_recipes",
+    "load_recipe",
+    "run",
+    "score",
+    "stage1",
+    "stage2",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'ltml' has no attribute '{name}'")
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def create_loss(name: str, **options: Any) -> Any:
+    """A loss by name, a module called as ``loss(logits, targets, known=None)``.
+
+    Args:
+        name: see `list_losses`.
+        **options: its options, e.g. ``reduction="sum"``.
+
+    Raises:
+        InputError: an unknown loss, option or value.
+    """
+    from ltml.registry import LOSSES, create
+
+    return create(LOSSES, name, options)
+
+
+def list_losses(pattern: str = "*") -> list[str]:
+    """Names of the losses that match a wildcard."""
+    from ltml.registry import LOSSES
+
+    return LOSSES.names(pattern)
+
+
+def list_heads(pattern: str = "*") -> list[str]:
+    """Names of the heads that match a wildcard."""
+    from ltml.registry import HEADS
+
+    return HEADS.names(pattern)
+
+
+def list_datasets(pattern: str = "*") -> list[str]:
+    """Names of the datasets that match a wildcard."""
+    from ltml.registry import DATASETS
+
+    return DATASETS.names(pattern)
+
+
+def list_backbones(pattern: str = "*") -> list[str]:
+    """Names of timm's models that match a wildcard."""
+    from ltml.models.backbones import list_backbones as names
+
+    return names(pattern)
+
+
+def list_encoders(pattern: str = "*") -> list[str]:
+    """Names of the text encoders that match a wildcard."""
+    from ltml.models.text import ENCODERS
+
+    return _matching(list(ENCODERS), pattern)
+
+
+def list_methods(pattern: str = "*") -> list[str]:
+    """Names of the method presets that match a wildcard."""
+    from ltml.recipe.catalog import method_names
+
+    return _matching(method_names(), pattern)
+
+
+def list_recipes(pattern: str = "*") -> list[str]:
+    """Names of the shipped recipes that match a wildcard."""
+    from ltml.recipe.catalog import recipe_names
+
+    return _matching(recipe_names(), pattern)
+
+
+def _matching(names: Sequence[str], pattern: str) -> list[str]:
+    from fnmatch import filter as matching
+
+    return sorted(matching(names, pattern))

@@ -1,0 +1,1 @@
+"""Images and partial labels: one file per dataset, splits, decoding, views, batches."""

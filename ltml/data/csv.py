@@ -1,0 +1,128 @@
+"""`csv`: anyone's images, listed in a CSV with one column per label."""
+
+from __future__ import annotations
+
+import csv as csv_module
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from ltml.data.context import DataContext
+from ltml.data.images import FileImages
+from ltml.data.splits import check_groups_apart, split_by_column, split_by_group
+from ltml.errors import InputError, first_few, suggest
+from ltml.registry import DATASETS
+from ltml.types import Dataset
+
+RESERVED = ("image", "id", "group", "split", "source")
+VALUES = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "": -1}
+
+
+@DATASETS.register("csv")
+def load(
+    context: DataContext,
+    *,
+    file: Annotated[Path, Field(description="CSV: image, optional id, group, split, source; other columns are labels")],
+    labels: Annotated[tuple[str, ...] | None, Field(description="label columns; null: all others")] = None,
+) -> Dataset:
+    """Your own images: a CSV with an image column and one column per label (1, 0 or empty).
+
+    Paths are relative to the folder of the CSV unless ``data.root`` is given. Without a ``split`` column the split is
+    by group with the split seed.
+
+    Raises:
+        InputError: the file, a column, a label value, an id, a group or an image path is wrong.
+    """
+    table = _read_table(file)
+    names = _label_columns(table, labels, file)
+    codes = np.stack([_label_values(table[name], file) for name in names], axis=1)
+    root = file.parent if context.root is None else context.root
+    paths = [root / name for name in table["image"]]
+    _check_images(paths, root, file)
+    meta = _meta_columns(table, file)
+    splits = (
+        split_by_column(table["split"], str(file))
+        if "split" in table
+        else split_by_group(meta["group"].tolist(), context.ratio, context.seed)
+    )
+    check_groups_apart(meta["group"], splits, str(file))
+    return Dataset(
+        name=file.stem,
+        label_names=tuple(names),
+        table=meta,
+        targets=(codes == 1).astype(np.uint8),
+        known=codes >= 0,
+        splits=splits,
+        images=FileImages(paths, context.size, context.channels),
+    )
+
+
+def _read_table(file: Path) -> pd.DataFrame:
+    """All cells as text, empty ones as '', so that leading zeros stay and nothing is guessed."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as handle:
+            header = next(csv_module.reader(handle), [])
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise InputError(f"cannot read data.file {file}: {error}. It must be a comma-separated UTF-8 file.") from error
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated:
+        raise InputError(f"{file}: the column(s) {first_few(repeated)} appear more than once")
+    if "image" not in table:
+        raise InputError(f"{file} has no column 'image'; its columns are {first_few(table.columns, most=12)}")
+    if table.empty:
+        raise InputError(f"{file} has a header but no rows")
+    return table
+
+
+def _label_columns(table: pd.DataFrame, labels: tuple[str, ...] | None, file: Path) -> list[str]:
+    others = [name for name in table.columns if name not in RESERVED]
+    names = others if labels is None else list(labels)
+    for name in names:
+        if name not in others:
+            raise InputError(f"data.labels names '{name}', which is not a label column of {file}: {suggest(name, others)}")
+    if not names:
+        raise InputError(f"{file} has no label column: every column besides {', '.join(RESERVED)} is a label")
+    return names
+
+
+def _label_values(column: pd.Series, file: Path) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    codes = column.str.strip().map(VALUES)
+    if codes.isna().any():
+        row = int(np.flatnonzero(codes.isna())[0])
+        raise InputError(
+            f"{file}, line {row + 2}, column '{column.name}': label value '{column.iloc[row]}'; allowed: 1, 0 or empty "
+            "(unknown). If the column is not a label, list the labels with data.labels=[…]."
+        )
+    return codes.to_numpy(dtype=np.int64)
+
+
+def _meta_columns(table: pd.DataFrame, file: Path) -> pd.DataFrame:
+    ids = table["id"] if "id" in table else table["image"]
+    doubled = ids[ids.duplicated()]
+    if len(doubled):
+        column = "id" if "id" in table else "image (used as id)"
+        raise InputError(
+            f"{file}: duplicate {column} {first_few(repr(value) for value in doubled.unique())}, "
+            f"line {doubled.index[0] + 2}; every row needs its own"
+        )
+    for name in ("id", "group"):
+        if name in table and (table[name] == "").any():
+            raise InputError(f"{file}, line {int(np.argmax(table[name] == '')) + 2}: the column '{name}' is empty")
+    group = table["group"] if "group" in table else ids
+    source = table["source"] if "source" in table else file.stem
+    return pd.DataFrame({"id": ids.astype(object), "group": group.astype(object), "source": source})
+
+
+def _check_images(paths: list[Path], root: Path, file: Path) -> None:
+    if not root.is_dir():
+        raise InputError(f"data.root {root} is not a folder; give the folder that the image paths start from")
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(paths)} images listed in {file} are missing: {first_few(missing, most=3)}. "
+            "Paths are relative to the CSV's folder unless data.root is given."
+        )

@@ -1,0 +1,128 @@
+"""`digits`: long-tailed multi-label canvases of real handwritten digits, embedded, no download.
+
+scikit-learn's `load_digits` holds 1,797 scans of 8×8 pixels by 43 writers (Alpaydin & Kaynak, UCI 1998). Each
+canvas shows one to three different digits at random sizes and places; its labels are the digits present. Digit 0 is
+the most frequent, digit 9 the rarest. Scans are split before composing, so no scan is in two splits.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+from pydantic import Field
+from sklearn.datasets import load_digits
+
+from ltml.data.context import DataContext
+from ltml.data.images import ArrayImages, resize
+from ltml.registry import DATASETS
+from ltml.types import Dataset, UInt8Array
+
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+CANVAS = 32
+SCAN_SHARES = {"train": 0.6, "val": 0.15, "test": 0.25}
+SIZES = (9, 15)
+"""Smallest and largest side of a digit on the canvas, px."""
+
+Count = Annotated[int, Field(gt=0)]
+
+
+@DATASETS.register("digits")
+def load(
+    context: DataContext,
+    *,
+    train_size: Annotated[int, Field(gt=0, description="training canvases")] = 2500,
+    val_size: Annotated[int, Field(gt=0, description="validation canvases, long-tailed as training")] = 1000,
+    test_size: Annotated[int, Field(gt=0, description="canvases of each test set, balanced and natural")] = 2000,
+    imbalance_ratio: Annotated[float, Field(ge=1, description="draws of digit 0 per draw of digit 9")] = 70.0,
+) -> Dataset:
+    """Handwritten digits on canvases, 1 to 3 each, long-tailed; embedded, no download.
+
+    Splits: ``train``, ``val`` and ``test_natural`` are long-tailed, ``test`` is balanced.
+    A pure function of its options and of `context.seed`.
+    """
+    long_tailed = imbalance_ratio ** -(np.arange(10) / 9)
+    balanced = np.ones(10)
+    plan = {
+        "train": ("train", train_size, long_tailed),
+        "val": ("val", val_size, long_tailed),
+        "test": ("test", test_size, balanced),
+        "test_natural": ("test", test_size, long_tailed),
+    }
+    scans = split_scans(context.seed)
+    pixels, targets, rows = [], [], {}
+    start = 0
+    for number, (split, (source, count, weights)) in enumerate(plan.items()):
+        rng = np.random.default_rng([context.seed, 1 + number])
+        canvases, labels = compose(*scans[source], weights / weights.sum(), count, rng)
+        pixels.append(canvases)
+        targets.append(labels)
+        rows[split] = np.arange(start, start + count)
+        start += count
+    ids = [f"{split}-{i:05d}" for split, (_, count, _) in plan.items() for i in range(count)]
+    images = np.concatenate(pixels)
+    if context.size != CANVAS:
+        images = np.stack([resize(Image.fromarray(image), context.size) for image in images])
+    labels_all = np.concatenate(targets)
+    return Dataset(
+        name="digits",
+        label_names=NAMES,
+        table=pd.DataFrame({"id": ids, "group": ids, "source": "digits"}),
+        targets=labels_all,
+        known=np.ones(labels_all.shape, dtype=bool),
+        splits=rows,
+        images=ArrayImages(np.repeat(images[..., None], context.channels, axis=-1)),
+    )
+
+
+def split_scans(seed: int) -> dict[str, tuple[UInt8Array, npt.NDArray[np.int64]]]:
+    """Scans ``(n, 8, 8)`` uint8 and digits ``(n,)`` per split, each digit divided in the same shares."""
+    bunch = load_digits()
+    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)
+    rng = np.random.default_rng([seed, 0])
+    rows: dict[str, list[npt.NDArray[np.int64]]] = {split: [] for split in SCAN_SHARES}
+    for digit in range(10):
+        members = rng.permutation(np.flatnonzero(bunch.target == digit))
+        ends = np.round(np.cumsum(list(SCAN_SHARES.values())) * len(members)).astype(int)
+        for split, part in zip(SCAN_SHARES, np.split(members, ends[:-1]), strict=True):
+            rows[split].append(part)
+    return {
+        split: (images[index], bunch.target[index].astype(np.int64))
+        for split, index in ((split, np.concatenate(parts)) for split, parts in rows.items())
+    }
+
+
+def compose(
+    scans: UInt8Array,
+    digits: npt.NDArray[np.int64],
+    weights: npt.NDArray[np.float64],
+    count: int,
+    rng: np.random.Generator,
+) -> tuple[UInt8Array, UInt8Array]:
+    """Draw canvases.
+
+    Args:
+        scans: uint8 ``(n, 8, 8)``.
+        digits: the digit on each scan, ``(n,)``.
+        weights: probability of each digit in a draw, ``(10,)``.
+        count: number of canvases.
+        rng: the only source of chance.
+
+    Returns:
+        Canvases uint8 ``(count, 32, 32)`` and targets uint8 ``(count, 10)``.
+    """
+    canvases = np.zeros((count, CANVAS, CANVAS), dtype=np.uint8)
+    targets = np.zeros((count, 10), dtype=np.uint8)
+    scans_of = [np.flatnonzero(digits == digit) for digit in range(10)]
+    for canvas, target in zip(canvases, targets, strict=True):
+        for digit in rng.choice(10, size=rng.integers(1, 4), replace=False, p=weights):
+            size = int(rng.integers(SIZES[0], SIZES[1] + 1))
+            scan = resize(Image.fromarray(scans[rng.choice(scans_of[digit])]), size)
+            top, left = rng.integers(0, CANVAS - size + 1, size=2)
+            place = canvas[top : top + size, left : left + size]
+            np.maximum(place, scan, out=place)
+            target[digit] = 1
+    return canvases, targets

@@ -1,0 +1,83 @@
+"""With which probability a virtual sample gets label 1 of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+PRIORS = ("eq12", "uniform", "natural", "reverse_max", "effective_number")
+
+
+def label_probabilities(
+    positives: npt.ArrayLike,
+    negatives: npt.ArrayLike,
+    prior: str | Sequence[float] = "eq12",
+    *,
+    alpha: float = 0.9,
+    eps: float = 1e-9,
+    beta: float = 0.999,
+) -> Floats:
+    """P(label 1) per class.
+
+    ``F_c`` is the training frequency of class ``c`` among its known entries. A class with only one known label always
+    draws that label and has no part in any normalisation, otherwise one empty class would take all the probability;
+    a class without a known entry is NaN.
+
+    Args:
+        positives: known positives per class, ``(C,)``.
+        negatives: known negatives per class, ``(C,)``.
+        prior:
+            - ``eq12``: ``p_c ∝ (1 / (F_c + eps))^alpha``, summing to 1 over classes (LDRNet, MM 2024, eq. 12). With
+              many classes most virtual samples then carry few positives: on NIH the rarest class gets about 0.5 and
+              about 30 % of the samples have none. ``alpha = 0`` gives every class 1/C (the paper's "uniform").
+            - ``uniform``: 0.5 each.
+            - ``natural``: ``F_c``.
+            - ``reverse_max``: eq. 12 scaled so that the rarest class has 0.5.
+            - ``effective_number``: ``(1 − beta) / (1 − beta^n_c)`` (Cui et al., CVPR 2019), scaled likewise.
+            - a sequence: ``(C,)`` numbers in [0, 1].
+        alpha: exponent of eq. 12.
+        eps: added to each frequency in eq. 12.
+        beta: of the effective number.
+
+    Returns:
+        Float64 ``(C,)``.
+
+    Raises:
+        ValueError: an unknown prior, or a sequence of another length or outside [0, 1].
+    """
+    pos, neg = np.asarray(positives, dtype=np.float64), np.asarray(negatives, dtype=np.float64)
+    both = (pos > 0) & (neg > 0)
+    result = np.where(pos + neg == 0, np.nan, (pos > 0).astype(np.float64))
+    result[both] = _two_sided(pos, neg, both, prior, alpha, eps, beta)
+    return result
+
+
+def _two_sided(
+    pos: Floats, neg: Floats, both: npt.NDArray[np.bool_], prior: str | Sequence[float], alpha: float, eps: float, beta: float
+) -> Floats:
+    if not isinstance(prior, str):
+        given = np.asarray(prior, dtype=np.float64)
+        if given.shape != pos.shape or not bool(np.all((given >= 0) & (given <= 1))):
+            raise ValueError(f"Expected {len(pos)} probabilities in [0, 1], one per class, but got {list(prior)}.")
+        return given[both]
+    frequency = pos[both] / (pos[both] + neg[both])
+    reverse = (1 / (frequency + eps)) ** alpha
+    if prior == "eq12":
+        return reverse / reverse.sum()
+    if prior == "uniform":
+        return np.full(len(frequency), 0.5)
+    if prior == "natural":
+        return frequency
+    if prior == "reverse_max":
+        return _rarest_half(reverse)
+    if prior == "effective_number":
+        return _rarest_half((1 - beta) / (1 - beta ** pos[both]))
+    raise ValueError(f"Expected prior as one of {', '.join(PRIORS)} or a sequence but got '{prior}'.")
+
+
+def _rarest_half(weights: Floats) -> Floats:
+    return 0.5 * weights / weights.max() if len(weights) else weights

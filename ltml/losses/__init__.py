@@ -1,0 +1,5 @@
+"""One loss per file: a pure function and a small module over it, found by name.
+
+Every loss takes ``logits (B, C)``, ``targets (B, C)`` and an optional boolean ``known (B, C)``, honours the mask,
+computes in float32 at least, and refuses NaN targets.
+"""

@@ -1,0 +1,149 @@
+"""Every measure per class, their macro means, and the means over groups of labels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ltml.errors import InputError
+from ltml.metrics.groups import Groups
+from ltml.metrics.odir import odir_score
+from ltml.metrics.ranking import auroc, average_precision
+from ltml.metrics.threshold import accuracy, balanced_accuracy, confusion, f1, kappa
+
+MEASURES = ("auroc", "ap", "macc", "kappa", "f1", "balanced_accuracy")
+"""Names of the measures; ``macc`` of one class is its accuracy."""
+
+
+@dataclass(frozen=True)
+class MetricTable:
+    """Scores of one set of predictions.
+
+    Attributes:
+        per_class: one mapping per class: ``label``, ``n_pos``, ``n_known``, ``train_pos`` and the measures
+            (NaN where undefined).
+        macro: mean of each measure over the classes where it is defined; NaN where it is for none.
+        n_classes: over how many classes each macro mean goes.
+        groups: ``labels``, ``train_pos`` (lowest and highest) and the measures for head, medium and tail; empty
+            without groups.
+        odir: the official ODIR-5K score.
+        threshold: of the measures that need one.
+    """
+
+    per_class: tuple[Mapping[str, Any], ...]
+    macro: Mapping[str, float]
+    n_classes: Mapping[str, int]
+    groups: Mapping[str, Mapping[str, Any]]
+    odir: Mapping[str, float]
+    threshold: float
+
+    def to_json(self, split: str) -> dict[str, Any]:
+        """The content of ``metrics.json``: undefined figures are None."""
+        content = {
+            "split": split,
+            "threshold": self.threshold,
+            "macro": self.macro,
+            "n_classes": self.n_classes,
+            "groups": self.groups,
+            "per_class": self.per_class,
+            "odir": self.odir,
+        }
+        plain: dict[str, Any] = _undefined_to_none(content)
+        return plain
+
+
+def score(
+    probs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    label_names: Sequence[str] | None = None,
+    threshold: float = 0.5,
+    groups: Groups | None = None,
+    train_positives: Mapping[str, int] | None = None,
+) -> MetricTable:
+    """Score predictions per class, over all classes and over groups.
+
+    Args:
+        probs: ``(N, C)`` in [0, 1].
+        targets: ``(N, C)`` of 0, 1, or NaN for unknown; unknown entries are left out.
+        label_names: names of the ``C`` classes; ``"0"``, ``"1"``, … by default.
+        threshold: probability from which the answer is "present".
+        groups: labels by group name, e.g. from `ltml.metrics.groups`.
+        train_positives: known training positives by label, shown beside each class.
+
+    Returns:
+        A table in which a class without known positives or without known negatives is undefined (NaN) and left
+        out of the means, never counted as 0.
+
+    Raises:
+        InputError: shapes do not fit, or targets hold another value.
+
+    Example:
+        >>> table = score([[0.9, 0.2], [0.1, 0.7]], [[1, 0], [0, float("nan")]])
+        >>> table.macro["auroc"], table.n_classes["auroc"]
+        (1.0, 1)
+    """
+    scores, labels = np.asarray(probs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
+    if scores.ndim != 2 or scores.shape != labels.shape:
+        raise InputError(f"Expected probs and targets of one shape (N, C) but got {scores.shape} and {labels.shape}.")
+    if not bool(np.all(np.isnan(labels) | (labels == 0) | (labels == 1))):
+        raise InputError("Expected targets of 0, 1 or NaN (unknown) but got other values.")
+    if bool(np.isnan(scores).any()):
+        raise InputError("Expected probs without NaN.")
+    names = [str(c) for c in range(scores.shape[1])] if label_names is None else list(label_names)
+    if len(names) != scores.shape[1]:
+        raise InputError(f"Expected {scores.shape[1]} label names but got {len(names)}.")
+    rows = tuple(
+        {"label": name, "train_pos": (train_positives or {}).get(name)}
+        | _score_class(scores[:, c], labels[:, c], threshold)
+        for c, name in enumerate(names)
+    )
+    return MetricTable(
+        per_class=rows,
+        macro={measure: _mean(rows, measure) for measure in MEASURES},
+        n_classes={measure: sum(not math.isnan(row[measure]) for row in rows) for measure in MEASURES},
+        groups={name: _score_group(rows, members) for name, members in (groups or {}).items()},
+        odir=odir_score(scores, labels, threshold),
+        threshold=threshold,
+    )
+
+
+def _score_class(
+    probs: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], threshold: float
+) -> dict[str, Any]:
+    counts = confusion(probs, targets, threshold)
+    return {
+        "n_pos": counts.tp + counts.fn,
+        "n_known": counts.total,
+        "auroc": auroc(probs, targets),
+        "ap": average_precision(probs, targets),
+        "macc": accuracy(counts),
+        "kappa": kappa(counts),
+        "f1": f1(counts),
+        "balanced_accuracy": balanced_accuracy(counts),
+    }
+
+
+def _score_group(rows: Sequence[Mapping[str, Any]], members: Sequence[str]) -> dict[str, Any]:
+    inside = [row for row in rows if row["label"] in members]
+    positives = [row["train_pos"] for row in inside if row["train_pos"] is not None]
+    cut = [min(positives), max(positives)] if positives else None
+    return {"labels": list(members), "train_pos": cut} | {m: _mean(inside, m) for m in MEASURES}
+
+
+def _mean(rows: Sequence[Mapping[str, Any]], measure: str) -> float:
+    values = [row[measure] for row in rows if not math.isnan(row[measure])]
+    return math.fsum(values) / len(values) if values else float("nan")
+
+
+def _undefined_to_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _undefined_to_none(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_undefined_to_none(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,0 +1,69 @@
+"""Measures of thresholded answers: accuracy, balanced accuracy, Cohen's kappa, F1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts of one class over known entries."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+
+    @property
+    def total(self) -> int:
+        """Known entries."""
+        return self.tp + self.fp + self.fn + self.tn
+
+    @property
+    def one_sided(self) -> bool:
+        """No known positive or no known negative: most measures are undefined."""
+        return self.tp + self.fn == 0 or self.tn + self.fp == 0
+
+
+def confusion(probs: npt.ArrayLike, targets: npt.ArrayLike, threshold: float = 0.5) -> Confusion:
+    """Count outcomes of ``probs >= threshold`` where targets ``(N,)`` are known (not NaN)."""
+    labels = np.asarray(targets, dtype=np.float64)
+    known = ~np.isnan(labels)
+    answer = np.asarray(probs, dtype=np.float64)[known] >= threshold
+    truth = labels[known] == 1
+    tp, predicted, positive = int((answer & truth).sum()), int(answer.sum()), int(truth.sum())
+    return Confusion(tp, predicted - tp, positive - tp, len(truth) - predicted - positive + tp)
+
+
+def accuracy(counts: Confusion) -> float:
+    """Share of right answers; NaN with no known entry. Its mean over classes is LDRNet's mACC."""
+    return (counts.tp + counts.tn) / counts.total if counts.total else NAN
+
+
+def balanced_accuracy(counts: Confusion) -> float:
+    """Mean of sensitivity and specificity; NaN for a one-sided class."""
+    if counts.one_sided:
+        return NAN
+    return (counts.tp / (counts.tp + counts.fn) + counts.tn / (counts.tn + counts.fp)) / 2
+
+
+def f1(counts: Confusion) -> float:
+    """Harmonic mean of precision and recall of label 1; NaN for a one-sided class."""
+    if counts.one_sided:
+        return NAN
+    return 2 * counts.tp / (2 * counts.tp + counts.fp + counts.fn)
+
+
+def kappa(counts: Confusion) -> float:
+    """Cohen's kappa of answers against labels; NaN for a one-sided class."""
+    if counts.one_sided:
+        return NAN
+    chance = (
+        (counts.tp + counts.fp) * (counts.tp + counts.fn) + (counts.fn + counts.tn) * (counts.fp + counts.tn)
+    ) / counts.total**2
+    return (accuracy(counts) - chance) / (1 - chance)

@@ -1,0 +1,11 @@
+"""One head per file: a feature map becomes features and logits.
+
+A head is a module with
+
+- ``features(map)``: ``(B, D0, H, W)`` to ``(B, C, D)`` class-aware or ``(B, D)`` shared features, and
+- ``classifier``: a module from those features to logits ``(B, C)`` with ``class_weights()``, the same map as one
+  weight vector and bias per class, from which stage 2 refits it.
+
+Its constructor takes the map's width, the number of classes and the word embeddings (or None) by position; its
+keyword-only parameters are the options of a recipe.
+"""

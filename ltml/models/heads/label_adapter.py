@@ -1,0 +1,48 @@
+"""The dynamic adapter of Label-Assemble: learnable class queries become classification weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ltml.registry import HEADS
+
+
+class QueryClassifier(nn.Module):
+    """``a_c = ⟨w(q_c), f(x)⟩`` with queries ``q (C, C)`` that start as the identity and one linear map ``w: C → D``."""
+
+    def __init__(self, num_classes: int, width: int) -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.eye(num_classes))
+        self.to_weights = nn.Linear(num_classes, width)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits ``(B, C)`` of shared features ``(B, D)``."""
+        return features @ self.to_weights(self.queries).T
+
+    def class_weights(self) -> tuple[Tensor, Tensor]:
+        """Weight ``w(q) (C, D)`` and bias ``(C,)``, which is zero: the adapter has none."""
+        weight = self.to_weights(self.queries)
+        return weight, weight.new_zeros(len(weight))
+
+
+@HEADS.register("label_adapter")
+class LabelAdapterHead(nn.Module):
+    """Global average pooling and learnable class queries (Label-Assemble, ISBI 2023, fig. 1B).
+
+    All classes are answered in one pass (the multi-question strategy). The paper's ``w`` is one fully connected
+    layer, so it has torch's usual bias; the inner product has none.
+
+    Args:
+        in_width: channels ``D0`` of the feature map, the width ``D`` of the feature.
+        num_classes: ``C``.
+        words: unused; this head has no prompts.
+    """
+
+    def __init__(self, in_width: int, num_classes: int, words: Tensor | None = None) -> None:  # noqa: ARG002
+        super().__init__()
+        self.classifier: nn.Module = QueryClassifier(num_classes, in_width)
+
+    def features(self, feature_map: Tensor) -> Tensor:
+        """Shared feature ``(B, D0)`` of a map ``(B, D0, H, W)``."""
+        return feature_map.mean(dim=(2, 3))

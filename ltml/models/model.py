@@ -1,0 +1,60 @@
+"""The model of both stages: images to features to logits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ltml.models.classifier import PerClassLinear
+from ltml.types import ModelOutput
+
+
+class Stage1Model(nn.Module):
+    """Normalisation, backbone and head.
+
+    Args:
+        backbone: images to a feature map.
+        head: feature map to features and logits, see `ltml.models.heads`.
+        mean: per input channel, in [0, 1].
+        std: per input channel.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, head: Any, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> ModelOutput:
+        """Features and logits of uint8 images ``(B, channels, H, W)``."""
+        features = self.features(images)
+        return ModelOutput(features, self.head.classifier(features))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Class-aware ``(B, C, D)`` or shared ``(B, D)`` features of uint8 images ``(B, channels, H, W)``."""
+        normalised = (images.float() / 255 - self.mean) / self.std
+        features: Tensor = self.head.features(self.backbone(normalised))
+        return features
+
+    @property
+    def classifier(self) -> nn.Module:
+        """The module from features to logits."""
+        classifier: nn.Module = self.head.classifier
+        return classifier
+
+    def encoder_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters of backbone and head without the classifier."""
+        frozen = {id(parameter) for parameter in self.classifier.parameters()}
+        return (parameter for parameter in self.parameters() if id(parameter) not in frozen)
+
+    def make_classifier_linear(self) -> None:
+        """Replace the classifier by the same map as one weight vector and bias per class, which stage 2 refits."""
+        weight, bias = self.head.classifier.class_weights()
+        self.head.classifier = PerClassLinear(weight, bias).to(weight.device)

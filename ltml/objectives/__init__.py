@@ -1,0 +1,1 @@
+"""Terms of the training objective, found by name and summed with their weights."""

@@ -1,0 +1,100 @@
+"""Where recipes and method presets lie: shipped with the package, found by name, or a file given by path.
+
+Nothing heavy is imported here, so that listing recipes is instant.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ltml.errors import InputError, suggest
+from ltml.files import write_text
+
+
+def _shipped(folder: str = "") -> dict[str, Traversable]:
+    root = importlib.resources.files("ltml_recipes")
+    place = root / folder if folder else root
+    entries = {entry.name.removesuffix(".yaml"): entry for entry in place.iterdir() if entry.name.endswith(".yaml")}
+    return dict(sorted(entries.items()))
+
+
+def recipe_names() -> list[str]:
+    """Names of the shipped recipes."""
+    return list(_shipped())
+
+
+def method_names() -> list[str]:
+    """Names of the shipped method presets."""
+    return list(_shipped("methods"))
+
+
+def find_recipe(name_or_path: str) -> str:
+    """The YAML text of a shipped recipe by name, or of a file by path.
+
+    Raises:
+        InputError: there is no such recipe or file.
+    """
+    shipped = _shipped()
+    if name_or_path in shipped:
+        return shipped[name_or_path].read_text(encoding="utf-8")
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml") and not path.is_file():
+        raise InputError(
+            f"unknown recipe '{name_or_path}': {suggest(name_or_path, shipped)}. "
+            "A recipe is one of these names or the path of a .yaml file."
+        )
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the recipe file {path}: {error}") from error
+
+
+def find_method(name: str) -> str:
+    """The YAML text of a method preset.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    shipped = _shipped("methods")
+    if name not in shipped:
+        raise InputError(f"unknown method '{name}': {suggest(name, shipped)}")
+    return shipped[name].read_text(encoding="utf-8")
+
+
+def describe(text: str) -> str:
+    """The ``description`` of a recipe or preset, on one line."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    content: Any = yaml.load(text, Loader=loader)
+    return " ".join(str(content.get("description", "")).split())
+
+
+def describe_recipes() -> dict[str, str]:
+    """Description by name of every shipped recipe."""
+    return {name: describe(entry.read_text(encoding="utf-8")) for name, entry in _shipped().items()}
+
+
+def describe_methods() -> dict[str, str]:
+    """Description by name of every shipped method preset."""
+    return {name: describe(entry.read_text(encoding="utf-8")) for name, entry in _shipped("methods").items()}
+
+
+def copy_recipe(name: str, target: Path) -> Path:
+    """Copy a shipped recipe to a file of one's own and give it that file's name.
+
+    Raises:
+        InputError: no such recipe, or the target exists.
+    """
+    path = target / f"{name}.yaml" if target.is_dir() else target
+    if path.suffix not in (".yaml", ".yml"):
+        raise InputError(f"cannot copy to '{path}': a recipe file ends in .yaml")
+    if path.exists():
+        raise InputError(f"{path} exists already; give another name or remove it first")
+    lines = find_recipe(name).splitlines()
+    renamed = [f"name: {path.stem}" if line.startswith("name:") else line for line in lines]
+    write_text(path, "\n".join(renamed) + "\n")
+    return path

@@ -1,0 +1,221 @@
+"""From a name or file and ``KEY=VALUE`` overrides to a validated `Recipe`.
+
+Order: schema defaults < method preset < recipe < overrides. ``method=…`` among the overrides replaces the
+recipe's preset.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ValidationError
+
+from ltml.errors import InputError, LtmlError, suggest
+from ltml.files import hash_json
+from ltml.recipe.catalog import find_method, find_recipe
+from ltml.recipe.schema import MACHINE_FIELDS, Component, DataSection, Recipe
+from ltml.registry import DATASETS, HEADS, LOSSES, OBJECTIVES, Registry
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Load, merge and validate a recipe.
+
+    Args:
+        name_or_path: a shipped recipe (``ltml recipes ls``) or the path of a YAML file.
+        overrides: ``"train.epochs=3"`` and the like; values are YAML.
+
+    Raises:
+        InputError: unknown recipe, method, key, component or value; the message names it and what is allowed.
+    """
+    raw = _parse(find_recipe(name_or_path), name_or_path)
+    raw.pop("variant", None)
+    changes = _parse_overrides(overrides)
+    recipe = _resolve(raw, changes, name_or_path)
+    return recipe.model_copy(update={"variant": _variant(recipe, raw, changes, name_or_path)})
+
+
+def recipe_from_dict(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
+    """Validate plain values as a recipe, as when a run's ``recipe.yaml`` is read back."""
+    return _validate(dict(values), where)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"train": {"epochs": 3}}`` as ``{"train.epochs": 3}``."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def identity(recipe: Recipe) -> dict[str, Any]:
+    """Flat fields that say what a run is: all but the machine's."""
+    return {key: value for key, value in flatten(recipe.to_dict()).items() if key not in MACHINE_FIELDS}
+
+
+def _variant(recipe: Recipe, raw: DictConfig, changes: DictConfig, where: str) -> str:
+    """Eight hex digits of what the overrides changed; empty if nothing that matters.
+
+    The name, the method and the training seed have their own place in a run's path; the sampling seed counts
+    where it is not the training seed.
+    """
+    kept = OmegaConf.create({"name": recipe.name, "method": recipe.method, "seeds": {"train": recipe.seeds.train}})
+    if recipe.seeds.sample == recipe.seeds.train:
+        kept.seeds.sample = recipe.seeds.sample
+    required = {key for key in OmegaConf.missing_keys(raw) if OmegaConf.select(changes, key) is not None}
+    for key in required:
+        OmegaConf.update(kept, key, OmegaConf.select(changes, key))
+    ours, plain = identity(recipe), identity(_resolve(raw, kept, where))
+    differs = {key for key in ours.keys() | plain.keys() if ours.get(key) != plain.get(key)}
+    changed = {key: ours.get(key) for key in differs | (required - MACHINE_FIELDS)}
+    return hash_json(changed)[:8] if changed else ""
+
+
+def _resolve(raw: DictConfig, changes: DictConfig, where: str) -> Recipe:
+    try:
+        merged = OmegaConf.merge(raw, changes)
+        method = OmegaConf.select(merged, "method")
+        if method is not None:
+            preset = _parse(find_method(str(method)), f"methods/{method}")
+            preset.pop("description", None)
+            merged = OmegaConf.merge(preset, merged)
+        missing = sorted(OmegaConf.missing_keys(merged))
+        if missing:
+            raise InputError(f"{where} needs a value for {', '.join(missing)}: add {missing[0]}=VALUE")
+        values = OmegaConf.to_container(merged, resolve=True)
+    except OmegaConfBaseException as error:
+        raise InputError(f"{where}: {str(error).splitlines()[0]}") from error
+    assert isinstance(values, dict)
+    return _validate({str(key): value for key, value in values.items()}, where)
+
+
+def _parse(text: str, where: str) -> DictConfig:
+    try:
+        content = OmegaConf.create(text)
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
+        raise InputError(f"{where} is not a valid recipe file: {' '.join(str(error).split())}") from error
+    if not isinstance(content, DictConfig):
+        raise InputError(f"{where} is not a recipe: it must hold keys and values (see `ltml recipes show digits`)")
+    return content
+
+
+def _parse_overrides(overrides: Sequence[str]) -> DictConfig:
+    changes = OmegaConf.create()
+    for override in overrides:
+        key, equals, _ = override.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"cannot read the override '{override}': write KEY=VALUE, e.g. train.epochs=3")
+        try:
+            changes = OmegaConf.merge(changes, OmegaConf.from_dotlist([override]))
+        except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
+            raise InputError(f"cannot read the override '{override}': {' '.join(str(error).split())}") from error
+    assert isinstance(changes, DictConfig)
+    return changes
+
+
+def _validate(values: dict[str, Any], where: str) -> Recipe:
+    _import_plugins(values.get("plugins"))
+    recipe = _check(Recipe, values, "", where)
+    return recipe.model_copy(
+        update={
+            "data": _resolve_data(recipe.data, where),
+            "head": _resolve_component(recipe.head, HEADS, "head", where),
+            "loss": _resolve_component(recipe.loss, LOSSES, "loss", where),
+            "objectives": tuple(
+                _resolve_component(term, OBJECTIVES, f"objectives[{i}]", where)
+                for i, term in enumerate(recipe.objectives)
+            ),
+        }
+    )
+
+
+def _import_plugins(plugins: Any) -> None:
+    names = plugins if isinstance(plugins, list) else []
+    if names and (folder := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, folder)  # a plugin beside the user's data is the usual case
+    for name in names:
+        try:
+            importlib.import_module(str(name))
+        except ImportError as error:
+            raise InputError(f"plugins: cannot import '{name}': {error}") from error
+
+
+def _resolve_data(data: DataSection, where: str) -> DataSection:
+    _known(DATASETS, data.type, "data.type")
+    options = _check(DATASETS.options(data.type), data.options, "data", where, also=DataSection)
+    return DataSection.model_construct(**dict(data), **dict(options))
+
+
+def _resolve_component(part: Component, registry: Registry[Any], path: str, where: str) -> Component:
+    """Fill in the chosen type's options; check the blocks of other types and leave them out."""
+    _known(registry, part.type, f"{path}.type")
+    blocks = part.model_extra or {}
+    fixed = type(part).model_fields
+    for name, block in blocks.items():
+        if name not in registry.names():
+            allowed = [*fixed, *registry.names()]
+            raise InputError(f"{where}: unknown key '{path}.{name}': {suggest(name, allowed)}")
+        if not isinstance(block, dict):
+            raise InputError(f"{where}: {path}.{name} must hold options of '{name}', not {block!r}")
+        _check(registry.options(name), block, f"{path}.{name}", where)
+    options = _check(registry.options(part.type), part.options, f"{path}.{part.type}", where)
+    own = {name: getattr(part, name) for name in fixed}
+    return type(part).model_construct(**own, **{part.type: options.model_dump(mode="json")})
+
+
+def _known(registry: Registry[Any], name: str, key: str) -> None:
+    try:
+        registry.get(name)
+    except LtmlError as error:
+        raise InputError(f"{key}: {error}") from None
+
+
+def _check(
+    model: type[Any], values: Mapping[str, Any], path: str, where: str, *, also: type[BaseModel] | None = None
+) -> Any:
+    """Validate strictly (no text for numbers, no booleans for integers) and explain what is wrong."""
+    try:
+        return model.model_validate_json(json.dumps(values, default=str), strict=True)
+    except ValidationError as error:
+        lines = [_explain(problem, model, path, also) for problem in error.errors()]
+        raise InputError(f"{where}: " + "\n".join(dict.fromkeys(lines))) from None
+
+
+def _explain(problem: Any, model: type[BaseModel], path: str, also: type[BaseModel] | None) -> str:
+    location = [str(step) for step in problem["loc"] if not str(step).startswith(("tuple[", "literal[", "dict["))]
+    key = ".".join([path, *location] if path else location)
+    if problem["type"] == "extra_forbidden":
+        allowed = [*_fields_at(model, location[:-1]), *(also.model_fields if also else ())]
+        return f"unknown key '{key}' (value {problem['input']!r}): {suggest(location[-1], allowed)}"
+    if problem["type"] == "missing":
+        return f"missing key '{key}'"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    hint = f" (nearest: {suggest(problem['input'], near)})" if (near := _expected(problem)) else ""
+    return f"{key} = {problem['input']!r} is not allowed: {problem['msg'][0].lower()}{problem['msg'][1:]}{hint}"
+
+
+def _expected(problem: Any) -> list[str]:
+    if problem["type"] != "literal_error" or not isinstance(problem["input"], str):
+        return []
+    words = str(problem["ctx"]["expected"]).replace(" or ", ", ").split(", ")
+    return [word.strip("'") for word in words]
+
+
+def _fields_at(model: type[BaseModel], steps: Sequence[str]) -> list[str]:
+    for step in steps:
+        annotation = model.model_fields[step].annotation if step in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)

@@ -1,0 +1,245 @@
+"""The typed recipe: every field with its meaning, unknown keys refused.
+
+A component (`head`, `loss`, an objective) is written as its type and, if need be, a block of options under
+that type's name: ``head: {type: prompt_query, prompt_query: {depth: 2}}``. A block for a type that is not the
+chosen one is checked and then left out, so a recipe can carry options for several methods.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(ge=0)]
+
+MACHINE_FIELDS = frozenset({"data.root", "data.workers", "train.device"})
+"""Fields that say where and on what a run happens, not what comes out: left out of hashes and comparisons."""
+
+
+class Section(BaseModel):
+    """A part of the recipe: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+class Component(Section):
+    """A registered component by type; its options stand in a block under the type's name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    type: str = Field(description="name of the component")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the chosen type."""
+        return dict((self.model_extra or {}).get(self.type, {}))
+
+
+class HeadSection(Component):
+    """What turns a feature map into features and logits."""
+
+    type: str = Field("linear", description="`ltml list heads`")
+
+
+class LossSection(Component):
+    """What the supervised objective minimises."""
+
+    type: str = Field("bce", description="`ltml list losses`")
+
+
+class ObjectiveSection(Component):
+    """One term of the training objective."""
+
+    type: str = Field(description="name of the term")
+    weight: Rate = Field(1.0, description="factor of the term in the sum")
+    start_epoch: NonNegative = Field(0, description="first epoch, from 0, in which the term takes part")
+
+
+TransformSpec = str | Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=1)]
+
+
+class ViewsSection(Section):
+    """Views of an image: torchvision.transforms.v2 by name, applied in order to uint8 pixels."""
+
+    train: tuple[TransformSpec, ...] = Field((), description="view drawn for training")
+    eval: tuple[TransformSpec, ...] = Field((), description="fixed view for features and predictions")
+
+
+class SplitSection(Section):
+    """How images are split where the data do not say."""
+
+    ratio: tuple[Positive, Positive, Positive] = Field((7, 1, 2), description="train : val : test, by group")
+
+
+class DataSection(Section):
+    """Which images, at which size; further keys are the dataset's own options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    type: str = Field(description="`ltml list datasets`")
+    root: Path | None = Field(None, description="folder of the images (machine field: not part of a run's identity)")
+    image_size: Positive = Field(description="side of the square network input, px")
+    resize: Positive | None = Field(None, description="side images are resized to before the views; null: image_size")
+    channels: Literal[1, 3] = Field(3, description="1: grey, 3: RGB")
+    views: ViewsSection = Field(ViewsSection(), description="image transforms")
+    split: SplitSection = Field(SplitSection(), description="split where the data give none")
+    workers: NonNegative | None = Field(None, description="loader processes; null: chosen from the machine")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The dataset's own options."""
+        return dict(self.model_extra or {})
+
+
+class BackboneSection(Section):
+    """A timm model without its head."""
+
+    name: str = Field("resnet50", description="any timm model (`ltml list backbones`)")
+    pretrained: bool = Field(True, description="load timm's weights of that name (network or cache); never a fallback")
+    weights: Path | None = Field(None, description="local weight file, .safetensors or .pth, instead")
+    options: dict[str, Any] = Field({}, description="further arguments for timm.create_model")
+
+
+class TextSection(Section):
+    """Where the words of the class prompts come from (prompt_query only)."""
+
+    encoder: Literal["none", "open_clip", "transformers", "word_vectors"] = Field(
+        "none", description="none: label queries only"
+    )
+    name: str | None = Field(None, description="open_clip model, transformers model or folder, or word-vector file")
+    weights: str | None = Field(None, description="open_clip: pretrained tag or local checkpoint")
+    pooling: Literal["cls", "mean"] = Field("cls", description="transformers: how tokens become one embedding")
+    mode: Literal["per_class", "joint_tokens"] = Field(
+        "per_class", description="one embedding per class, or the tokens of one prompt that lists all names"
+    )
+    template: str = Field("The Categories of the image are {LN}", description="prompt; {LN} is the class name")
+    label_text: dict[str, str] = Field({}, description="words for a label whose name is not plain English")
+
+
+class ScheduleSection(Section):
+    """Learning rate over epochs."""
+
+    type: Literal["constant", "cosine", "milestones", "plateau"] = Field("constant", description="shape")
+    milestones: tuple[Positive, ...] = Field((), description="milestones: epochs after which the rate is multiplied")
+    factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="milestones, plateau: multiplier")
+    patience: NonNegative = Field(5, description="plateau: epochs without improvement on validation")
+
+
+class TrainSection(Section):
+    """Stage-1 training."""
+
+    epochs: Positive = Field(30, description="passes over the training images")
+    batch_size: Positive = Field(32, description="images per step")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="optimiser")
+    lr: Rate = Field(1e-4, description="learning rate")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="adam, adamw")
+    momentum: float = Field(0.9, description="sgd")
+    weight_decay: Rate = Field(1e-5, description="L2 (adam, sgd) or decoupled (adamw) weight decay")
+    schedule: ScheduleSection = Field(ScheduleSection(), description="learning rate over epochs")
+    clip_norm: Annotated[float, Field(gt=0)] | None = Field(None, description="clip the gradient's norm; null: off")
+    early_stop: Positive | None = Field(None, description="stop after so many epochs without improvement; null: off")
+    select: Literal["auroc", "ap"] = Field("auroc", description="macro measure on val that picks the checkpoint")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 where a GPU has it, else float32"
+    )
+    feature_dtype: Literal["float32", "float16"] = Field("float32", description="of the stored features")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:1 … (machine field)")
+
+
+class MStepSection(Section):
+    """Classifier on virtual features, encoder and backbone frozen (LDRNet)."""
+
+    epochs: Positive = Field(1, description="passes of the M step in a round")
+    samples: Positive | None = Field(None, description="virtual features per epoch; null: as many as training images")
+    batch_size: Positive | None = Field(None, description="virtual features per step; null: train.batch_size")
+    lr: Rate = Field(1e-4, description="learning rate")
+    weight_decay: Rate = Field(1e-5, description="weight decay")
+
+
+class EStepSection(Section):
+    """Encoder and backbone on real images, classifier frozen (LDRNet)."""
+
+    epochs: Positive = Field(1, description="passes of the E step in a round")
+    loss: Literal["gce", "bce"] = Field("gce", description="gce: multi-label generalised cross entropy, the paper's")
+    q: Annotated[float, Field(gt=0, le=1)] = Field(0.8, description="gce: towards 0 is BCE, 1 the absolute error")
+    lr: Rate = Field(1e-4, description="learning rate")
+    weight_decay: Rate = Field(1e-5, description="weight decay")
+
+
+PriorName = Literal["eq12", "uniform", "natural", "reverse_max", "effective_number"]
+
+
+class Stage2Section(Section):
+    """Reconstruction of the label distribution."""
+
+    method: Literal["none", "gaussian"] = Field("none", description="none: stage 1 alone")
+    solver: Literal["sampled"] = Field("sampled", description="sampled: the paper's procedure")
+    covariance: Literal["full", "diagonal"] = Field("full", description="of the two Gaussians per class")
+    prior: PriorName | tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
+        "eq12", description="P(label 1) per class in virtual samples: eq. 12, another policy, or one number per class"
+    )
+    alpha: Annotated[float, Field(ge=0)] = Field(0.9, description="eq12: exponent")
+    epsilon: Annotated[float, Field(gt=0)] = Field(1e-9, description="eq12: added to each frequency")
+    rounds: NonNegative = Field(1, description="EM rounds after round 0, which is the M step alone")
+    m_step: MStepSection = Field(MStepSection(), description="classifier on virtual features")
+    e_step: EStepSection = Field(EStepSection(), description="encoder and backbone on real images")
+
+
+class GroupsSection(Section):
+    """Head, medium and tail labels, by positives in train."""
+
+    rule: Literal["thirds", "counts", "quantiles", "named"] = Field("thirds", description="how labels are cut")
+    head_above: Positive = Field(100, description="counts: more positives than this are head")
+    tail_below: Positive = Field(20, description="counts: fewer positives than this are tail")
+    quantiles: tuple[float, float] = Field((1 / 3, 2 / 3), description="quantiles: tail ends, head begins")
+    head: tuple[str, ...] = Field((), description="named: head labels")
+    medium: tuple[str, ...] = Field((), description="named: medium labels; every other label is tail")
+
+
+class MetricsSection(Section):
+    """How predictions are scored."""
+
+    threshold: Annotated[float, Field(gt=0, lt=1)] = Field(0.5, description="of macc, kappa, f1, balanced accuracy")
+    groups: GroupsSection = Field(GroupsSection(), description="head, medium, tail")
+
+
+class SeedsSection(Section):
+    """The three seeds."""
+
+    split: NonNegative = Field(0, description="split and composition of the data; the same for every method")
+    train: NonNegative = Field(0, description="initial weights, order, views, dropout (--seed)")
+    sample: NonNegative = Field(0, description="virtual features (--seed)")
+
+
+class Recipe(Section):
+    """Everything a run depends on."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(description="folder of its runs")
+    description: str = Field("", description="what it is for")
+    method: str | None = Field(None, description="preset: head type, loss, objectives, stage-2 method")
+    plugins: tuple[str, ...] = Field((), description="modules to import that register components")
+    data: DataSection = Field(description="images and labels")
+    backbone: BackboneSection = Field(BackboneSection(), description="image encoder")
+    text: TextSection = Field(TextSection(), description="class prompts")
+    head: HeadSection = Field(HeadSection(), description="class features and classifier")
+    loss: LossSection = Field(LossSection(), description="supervised loss")
+    objectives: tuple[ObjectiveSection, ...] = Field(
+        (ObjectiveSection(type="supervised"),), description="terms of the training objective", min_length=1
+    )
+    train: TrainSection = Field(TrainSection(), description="stage 1")
+    stage2: Stage2Section = Field(Stage2Section(), description="stage 2")
+    metrics: MetricsSection = Field(MetricsSection(), description="scoring")
+    seeds: SeedsSection = Field(SeedsSection(), description="one seed per source of chance")
+    variant: str = Field("", description="hash of what was overridden; set on loading")
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> Recipe:
+        if self.data.resize is not None and self.data.resize < self.data.image_size:
+            raise ValueError(f"data.resize ({self.data.resize}) must be at least data.image_size")
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON-like values, every default filled in."""
+        return self.model_dump(mode="json")

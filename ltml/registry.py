@@ -1,0 +1,119 @@
+"""Named components: one decorator in one file makes a loss, head, objective or dataset known by name.
+
+A registry imports the modules of its room at the first look-up, so that adding a component touches one file.
+The options of a component in a recipe are the keyword-only parameters of its constructor or function.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Generic, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+
+from ltml.errors import InputError, suggest
+
+T = TypeVar("T", bound=Callable[..., Any])
+
+
+class Registry(Generic[T]):
+    """Components of one kind by name.
+
+    Args:
+        kind: what a user calls one of them, e.g. ``"loss"``.
+        room: the package whose modules register themselves, e.g. ``"ltml.losses"``.
+    """
+
+    def __init__(self, kind: str, room: str) -> None:
+        self.kind = kind
+        self._room = room
+        self._components: dict[str, T] = {}
+        self._discovered = False
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that makes a component known as `name`; a second one of that name is an error."""
+
+        def add(component: T) -> T:
+            if name in self._components:
+                raise ValueError(f"{self.kind} '{name}' is registered already, by {self._components[name]!r}")
+            self._components[name] = component
+            return component
+
+        return add
+
+    def names(self, pattern: str = "*") -> list[str]:
+        """Sorted names that match a shell-style wildcard."""
+        self._discover()
+        return sorted(fnmatch.filter(self._components, pattern))
+
+    def get(self, name: str) -> T:
+        """The component called `name`.
+
+        Raises:
+            InputError: there is none; the message names the nearest.
+        """
+        self._discover()
+        if name not in self._components:
+            raise InputError(f"unknown {self.kind} '{name}': {suggest(name, self.names())}")
+        return self._components[name]
+
+    def summary(self, name: str) -> str:
+        """First line of the component's docstring."""
+        return (inspect.getdoc(self.get(name)) or "").partition("\n")[0]
+
+    def options(self, name: str) -> type[BaseModel]:
+        """The typed options of a component: its keyword-only parameters, unknown keys refused."""
+        return options_model(self.get(name))
+
+    def _discover(self) -> None:
+        if self._discovered:
+            return
+        self._discovered = True
+        package = importlib.import_module(self._room)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self._room}.{module.name}")
+
+
+@cache
+def options_model(component: Callable[..., Any]) -> type[BaseModel]:
+    """A pydantic model of the keyword-only parameters of `component`."""
+    function = component.__init__ if inspect.isclass(component) else component
+    hints = get_type_hints(function, include_extras=True)
+    fields: dict[str, Any] = {
+        parameter.name: (hints[parameter.name], ... if parameter.default is parameter.empty else parameter.default)
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
+    name = getattr(component, "__name__", "Component")
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+    return create_model(f"{name}Options", __config__=config, **fields)
+
+
+LOSSES: Registry[Any] = Registry("loss", "ltml.losses")
+HEADS: Registry[Any] = Registry("head", "ltml.models.heads")
+OBJECTIVES: Registry[Any] = Registry("objective", "ltml.objectives")
+DATASETS: Registry[Any] = Registry("dataset", "ltml.data")
+
+
+def create(registry: Registry[Any], name: str, options: dict[str, Any]) -> Any:
+    """Build a component that takes nothing but options.
+
+    Raises:
+        InputError: an unknown name, an unknown option, or a value that is not allowed.
+    """
+    component = registry.get(name)
+    try:
+        checked = registry.options(name)(**options)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(step) for step in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            allowed = registry.options(name).model_fields
+            raise InputError(f"{registry.kind} '{name}' has no option '{key}': {suggest(key, allowed)}") from None
+        raise InputError(f"{registry.kind} '{name}': {key} = {problem['input']!r}: {problem['msg']}") from None
+    return component(**dict(checked))

@@ -1,0 +1,1 @@
+"""The stages, each a short script over the rooms below."""

@@ -1,0 +1,128 @@
+"""From the recipe's sections to the objects they describe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ltml.data.batches import BatchLoader
+from ltml.data.context import DataContext, load_dataset
+from ltml.data.views import build_view
+from ltml.errors import InputError
+from ltml.models.backbones import Backbone, check_backbone_name, normalization
+from ltml.models.model import Stage1Model
+from ltml.models.text import TextConfig, embed_prompts
+from ltml.objectives.objective import Objective, Term
+from ltml.recipe.schema import Recipe
+from ltml.registry import HEADS, LOSSES, OBJECTIVES
+from ltml.types import Dataset
+
+WORDS = "head.words"
+"""Where a checkpoint keeps the word embeddings."""
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Check the names that other libraries give: backbone and transforms.
+
+    Raises:
+        InputError: one of them does not exist.
+    """
+    check_backbone_name(recipe.backbone.name)
+    build_view(recipe.data.views.train, "data.views.train")
+    build_view(recipe.data.views.eval, "data.views.eval")
+
+
+def build_dataset(recipe: Recipe) -> Dataset:
+    """Table, labels, splits and image reader of the recipe's data."""
+    data = recipe.data
+    context = DataContext(
+        root=None if data.root is None else data.root.expanduser(),
+        size=data.resize or data.image_size,
+        channels=data.channels,
+        ratio=data.split.ratio,
+        seed=recipe.seeds.split,
+    )
+    return load_dataset(data.type, context, **data.options)
+
+
+def build_loader(
+    recipe: Recipe, dataset: Dataset, split: str, device: torch.device, *, training: bool = False
+) -> BatchLoader:
+    """Batches of a split: shuffled with the training view, or in order with the fixed one."""
+    name = "train" if training else "eval"
+    view = build_view(getattr(recipe.data.views, name), f"data.views.{name}")
+    return BatchLoader(
+        dataset,
+        split,
+        view,
+        size=recipe.data.image_size,
+        batch_size=recipe.train.batch_size if training else max(recipe.train.batch_size, 64),
+        device=device,
+        seed=recipe.seeds.train if training else None,
+        workers=recipe.data.workers,
+    )
+
+
+def embed_labels(recipe: Recipe, label_names: Sequence[str]) -> Tensor | None:
+    """Word embeddings ``(M, D')`` of the recipe's prompts, if its head reads any."""
+    if recipe.head.type != "prompt_query":
+        return None
+    return embed_prompts(TextConfig(**dict(recipe.text)), label_names)
+
+
+def build_model(recipe: Recipe, label_names: Sequence[str], words: Tensor | None, *, pretrained: bool) -> Stage1Model:
+    """The recipe's backbone and head, initialised from torch's current seed.
+
+    Args:
+        recipe: the recipe.
+        label_names: the ``C`` labels.
+        words: word embeddings of the prompts, or None.
+        pretrained: False builds the architecture only, to load a checkpoint into.
+    """
+    backbone = Backbone(
+        recipe.backbone.name,
+        image_size=recipe.data.image_size,
+        channels=recipe.data.channels,
+        pretrained=pretrained and recipe.backbone.pretrained,
+        weights=recipe.backbone.weights if pretrained else None,
+        options=recipe.backbone.options,
+    )
+    head = HEADS.get(recipe.head.type)(backbone.width, len(label_names), words, **recipe.head.options)
+    return Stage1Model(backbone, head, *normalization(recipe.backbone.name, recipe.data.channels))
+
+
+def rebuild_model(recipe: Recipe, label_names: Sequence[str], weights: Mapping[str, Tensor], *, stage: int) -> Stage1Model:
+    """The model of a checkpoint; needs neither the text encoder nor pretrained weights.
+
+    Raises:
+        InputError: the checkpoint belongs to another architecture.
+    """
+    model = build_model(recipe, label_names, weights.get(WORDS), pretrained=False)
+    if stage == 2:
+        model.make_classifier_linear()
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise InputError(
+            f"the checkpoint does not fit the recipe's model: {str(error).splitlines()[1].strip()}"
+        ) from error
+    return model
+
+
+def build_objective(recipe: Recipe) -> Objective:
+    """The weighted sum of the recipe's objective terms."""
+    loss: nn.Module = LOSSES.get(recipe.loss.type)(**recipe.loss.options)
+    return Objective(
+        [
+            Term(OBJECTIVES.get(term.type)(loss, **term.options), term.weight, term.start_epoch)
+            for term in recipe.objectives
+        ]
+    )
+
+
+def checkpoint_about(recipe: Recipe, dataset: Dataset, stage: int) -> dict[str, Any]:
+    """What a checkpoint says of itself."""
+    return {"stage": stage, "label_names": list(dataset.label_names), "recipe": recipe.name, "head": recipe.head.type}

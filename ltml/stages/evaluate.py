@@ -1,0 +1,97 @@
+"""Score saved predictions: a run's, or anyone's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ltml.errors import InputError
+from ltml.files import write_atomically, write_json
+from ltml.metrics.groups import make_groups
+from ltml.metrics.table import MetricTable, score
+from ltml.recipe.schema import MetricsSection, Recipe
+from ltml.stages.run_directory import RunDirectory, read_run
+from ltml.types import Dataset, Predictions, RunResult
+
+
+def scored_splits(dataset: Dataset) -> list[str]:
+    """Every split but train."""
+    return [split for split in dataset.splits if split != "train"]
+
+
+def write_predictions(path: Path, answers: Predictions) -> None:
+    """Write a predictions CSV; numbers read back to the same bits."""
+    frame = answers.to_frame()
+    write_atomically(path, lambda temporary: frame.to_csv(temporary, index=False))
+
+
+def score_predictions(
+    answers: Predictions, settings: MetricsSection, train_positives: Mapping[str, int] | None
+) -> MetricTable:
+    """Score predictions by a recipe's ``metrics``; groups need the training positives of every label."""
+    names = answers.label_names
+    groups = None
+    if train_positives is not None:
+        counts = [train_positives[name] for name in names]
+        groups = make_groups(names, counts, settings.groups.model_dump())
+    return score(
+        answers.probs,
+        answers.targets,
+        label_names=names,
+        threshold=settings.threshold,
+        groups=groups,
+        train_positives=train_positives,
+    )
+
+
+def score_run(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, stage: int) -> None:
+    """Write the metrics of every scored split after a stage, from its saved predictions."""
+    positives = dict(zip(dataset.label_names, dataset.class_counts().tolist(), strict=True))
+    for split in scored_splits(dataset):
+        table = score_predictions(Predictions.read(run.predictions(stage, split)), recipe.metrics, positives)
+        write_json(run.metrics(stage, split), table.to_json(split))
+
+
+def collect(run: RunDirectory) -> RunResult:
+    """The saved metrics of a run."""
+    splits: dict[str, dict[str, Any]] = {}
+    for stage in (1, 2):
+        for path in sorted((run.path / f"stage{stage}").glob("metrics*.json")):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            splits.setdefault(content["split"], {})[f"stage{stage}"] = content
+    test = splits.get("test", {})
+    return RunResult(run.path, test.get("stage1"), test.get("stage2"), splits)
+
+
+def evaluate(target: str | Path) -> RunResult | dict[str, Any]:
+    """Score a run's saved predictions again, or a predictions CSV of any origin.
+
+    Args:
+        target: a run's folder, or a CSV with ``id``, optional ``group``, ``prob:<label>`` and ``target:<label>``.
+
+    Returns:
+        The run's metrics, or the content of a ``metrics.json`` whose split is the file's name (without groups, which
+        need training counts).
+
+    Raises:
+        InputError: there is neither a run nor a predictions file there.
+    """
+    path = Path(target)
+    if path.is_file():
+        return score_predictions(Predictions.read(path), MetricsSection(), None).to_json(path.stem)
+    if not path.is_dir():
+        raise InputError(f"{path} is neither a run's folder nor a predictions CSV")
+    run, recipe = read_run(path)
+    positives = {name: entry["train_pos"] for name, entry in json.loads((path / "labels.json").read_text()).items()}
+    splits: dict[str, dict[str, Any]] = {}
+    for stage, folder in ((1, run.shared), (2, run.path / "stage2")):
+        for file in sorted(folder.glob("predictions_*.csv")):
+            split = file.stem.removeprefix("predictions_")
+            table = score_predictions(Predictions.read(file), recipe.metrics, positives)
+            splits.setdefault(split, {})[f"stage{stage}"] = table.to_json(split)
+    if not splits:
+        raise InputError(f"the run {path} has no predictions yet; finish it with `ltml run`")
+    test = splits.get("test", {})
+    return RunResult(run.path, test.get("stage1"), test.get("stage2"), splits)

@@ -1,0 +1,57 @@
+"""Whole commands: stage 1, stage 2, or both, from a recipe to saved scores."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ltml.recipe.schema import Recipe
+from ltml.stages.build import build_dataset, check_recipe
+from ltml.stages.evaluate import collect
+from ltml.stages.run_directory import locate_run, remove_stage
+from ltml.stages.stage1 import run_stage1
+from ltml.stages.stage2 import run_stage2
+from ltml.types import RunResult
+
+OUT = "runs"
+
+
+def stage1(recipe: Recipe, out: str | os.PathLike[str] = OUT, *, fresh: bool = False) -> RunResult:
+    """Train stage 1 of a recipe, extract its features, predict and score.
+
+    Args:
+        recipe: from `ltml.load_recipe`.
+        out: root of the run directories.
+        fresh: redo what is done already.
+
+    Returns:
+        The run's folder and scores; stage 2 is None.
+
+    Raises:
+        InputError: the recipe, the data or the folder do not allow it.
+        LtmlError: something failed on the way; a later call resumes.
+    """
+    return _work(recipe, Path(out), stages=(1,), fresh=fresh)
+
+
+def stage2(recipe: Recipe, out: str | os.PathLike[str] = OUT, *, fresh: bool = False) -> RunResult:
+    """Run stage 2 on a finished stage 1; see `stage1` for arguments and errors."""
+    return _work(recipe, Path(out), stages=(2,), fresh=fresh)
+
+
+def run(recipe: Recipe, out: str | os.PathLike[str] = OUT, *, fresh: bool = False) -> RunResult:
+    """Stage 1, stage 2 if the recipe has one, and their scores; see `stage1` for arguments and errors."""
+    return _work(recipe, Path(out), stages=(1, 2) if recipe.stage2.method != "none" else (1,), fresh=fresh)
+
+
+def _work(recipe: Recipe, out: Path, *, stages: tuple[int, ...], fresh: bool) -> RunResult:
+    check_recipe(recipe)
+    dataset = build_dataset(recipe)
+    place = locate_run(recipe, dataset, out)
+    if fresh:
+        remove_stage(place, stages[0])
+    if 1 in stages:
+        run_stage1(recipe, dataset, place)
+    if 2 in stages:
+        run_stage2(recipe, dataset, place)
+    return collect(place)

@@ -1,0 +1,33 @@
+"""Answers of a model on a split."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from ltml.data.batches import BatchLoader
+from ltml.models.model import Stage1Model
+from ltml.training.devices import autocast
+from ltml.training.progress import track
+from ltml.types import Dataset, Predictions
+
+
+@torch.inference_mode()
+def predict(
+    model: Stage1Model, loader: BatchLoader, dataset: Dataset, split: str, *, device: torch.device, bfloat16: bool
+) -> Predictions:
+    """Probabilities of every image of a split, in the split's order; float64 sigmoid of the logits."""
+    model.eval()
+    logits = []
+    for batch in track(loader.epoch(), len(loader), f"predict {split}"):
+        with autocast(device, bfloat16):
+            logits.append(model(batch.images).logits.double().cpu())
+    rows = dataset.splits[split]
+    known = dataset.known[rows]
+    return Predictions(
+        label_names=dataset.label_names,
+        ids=dataset.table["id"].iloc[rows].astype(str).tolist(),
+        groups=dataset.table["group"].iloc[rows].astype(str).tolist(),
+        probs=torch.cat(logits).sigmoid().numpy(),
+        targets=np.where(known, dataset.targets[rows], np.nan).astype(np.float64),
+    )

@@ -1,0 +1,173 @@
+"""Where a run lies on disk, and what belongs to whom.
+
+``runs/<recipe>/_stage1/<hash>/`` holds stage 1 and its features, shared by every run whose stage 1 is the same;
+``runs/<recipe>/<method>[+<variant>]/seed<k>/`` is one run and names its stage 1 in ``recipe.yaml``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from ltml.errors import InputError, first_few
+from ltml.files import hash_json, write_atomically, write_json, write_text
+from ltml.recipe.load import identity, recipe_from_dict
+from ltml.recipe.schema import Recipe
+from ltml.types import Dataset
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("ltml", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pandas", "open-clip-torch", "transformers")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths of a run.
+
+    Attributes:
+        path: the run's own folder.
+        shared: the folder of its stage 1.
+    """
+
+    path: Path
+    shared: Path
+
+    @property
+    def checkpoint1(self) -> Path:
+        """Weights after stage 1."""
+        return self.shared / "checkpoint.safetensors"
+
+    @property
+    def checkpoint2(self) -> Path:
+        """Weights after stage 2."""
+        return self.path / "stage2" / "checkpoint.safetensors"
+
+    @property
+    def features(self) -> Path:
+        """Stored features of stage 1."""
+        return self.shared / "features"
+
+    @property
+    def gaussians(self) -> Path:
+        """The Gaussians that the chosen round of stage 2 drew from."""
+        return self.path / "gaussians.safetensors"
+
+    def predictions(self, stage: int, split: str) -> Path:
+        """Predictions CSV of a split after a stage."""
+        folder = self.shared if stage == 1 else self.path / "stage2"
+        return folder / f"predictions_{split}.csv"
+
+    def metrics(self, stage: int, split: str) -> Path:
+        """Scores of a split after a stage; ``metrics.json`` is the split ``test``."""
+        name = "metrics.json" if split == "test" else f"metrics_{split}.json"
+        return self.path / f"stage{stage}" / name
+
+
+def locate_run(recipe: Recipe, dataset: Dataset, out: Path) -> RunDirectory:
+    """The folder of a recipe's run under `out`; nothing is written.
+
+    Raises:
+        InputError: the folder holds the run of another recipe or of other data; the message names what differs.
+    """
+    method = (recipe.method or "custom") + (f"+{recipe.variant}" if recipe.variant else "")
+    run = RunDirectory(
+        path=out / recipe.name / method / f"seed{recipe.seeds.train}",
+        shared=out / recipe.name / "_stage1" / _stage1_hash(recipe, dataset),
+    )
+    _refuse_another_run(run, recipe, dataset)
+    return run
+
+
+def begin_run(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:
+    """Write what the run is: the resolved recipe, the environment, the split, the label counts."""
+    about = {"stage1": os.path.relpath(run.shared, run.path), "data_fingerprint": dataset.fingerprint()}
+    text = yaml.safe_dump(recipe.to_dict() | about, sort_keys=False, allow_unicode=True)
+    write_text(run.path / "recipe.yaml", text)
+    write_json(run.path / "environment.json", _environment())
+    split = dataset.split_table()
+    write_atomically(run.path / "split.csv", lambda path: split.to_csv(path, index=False))
+    known = dataset.known[dataset.splits["train"]].sum(axis=0)
+    counts = {
+        name: {"train_pos": int(pos), "train_known": int(all_known)}
+        for name, pos, all_known in zip(dataset.label_names, dataset.class_counts(), known, strict=True)
+    }
+    write_json(run.path / "labels.json", counts)
+
+
+def read_run(path: Path) -> tuple[RunDirectory, Recipe]:
+    """A run by its folder.
+
+    Raises:
+        InputError: the folder is not that of a run.
+    """
+    about = _read_recipe(path)
+    if about is None:
+        raise InputError(f"{path} is not a run: it has no recipe.yaml. A run is a folder like runs/digits/ldrnet/seed0")
+    return RunDirectory(path, (path / about["stage1"]).resolve()), _recipe_of(about, path)
+
+
+def remove_stage(run: RunDirectory, stage: int) -> None:
+    """Take away what a stage left, for ``--fresh``; what stage 2 made of an older stage 1 goes with stage 1."""
+    if stage == 1:
+        shutil.rmtree(run.shared, ignore_errors=True)
+        shutil.rmtree(run.path / "stage1", ignore_errors=True)
+    shutil.rmtree(run.path / "stage2", ignore_errors=True)
+    run.gaussians.unlink(missing_ok=True)
+    run.gaussians.with_suffix(".json").unlink(missing_ok=True)
+
+
+def _stage1_hash(recipe: Recipe, dataset: Dataset) -> str:
+    """Sixteen hex digits over every field that stage 1 depends on, and the data."""
+    prompts = recipe.head.type == "prompt_query" and recipe.text.encoder != "none"
+    parts = {"data", "backbone", "head", "loss", "objectives", "train", "plugins"} | ({"text"} if prompts else set())
+    fields = {key: value for key, value in identity(recipe).items() if key.split(".")[0] in parts}
+    return hash_json([fields, recipe.seeds.split, recipe.seeds.train, dataset.fingerprint()])[:16]
+
+
+def _refuse_another_run(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:
+    about = _read_recipe(run.path)
+    if about is None:
+        return
+    advice = "Give another --out, or change the recipe's name."
+    ours, theirs = identity(recipe), identity(_recipe_of(about, run.path))
+    differs = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+    if differs:
+        shown = first_few((f"{key} (there {theirs.get(key)!r}, here {ours.get(key)!r})" for key in differs), most=3)
+        raise InputError(f"{run.path} holds the run of another recipe, which differs in {shown}. {advice}")
+    if about["data_fingerprint"] != dataset.fingerprint():
+        raise InputError(f"{run.path} was made from other data: ids, labels or split have changed since. {advice}")
+
+
+def _read_recipe(path: Path) -> dict[str, Any] | None:
+    file = path / "recipe.yaml"
+    if not file.is_file():
+        return None
+    about = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if not isinstance(about, dict) or not {"stage1", "data_fingerprint"} <= about.keys():
+        raise InputError(f"{file} was not written by a run; give another --out")
+    return about
+
+
+def _recipe_of(about: dict[str, Any], path: Path) -> Recipe:
+    fields = {key: value for key, value in about.items() if key not in ("stage1", "data_fingerprint")}
+    return recipe_from_dict(fields, where=str(path / "recipe.yaml"))
+
+
+def _environment() -> dict[str, Any]:
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+        "packages": {name: version(name) for name in PACKAGES},
+    }

@@ -1,0 +1,65 @@
+"""Weights in safetensors, and the state of a stage that is under way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from ltml.errors import InputError
+from ltml.files import write_atomically
+
+
+def save_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write tensors and a JSON description; equal input gives equal bytes."""
+    tensors = {key: value.detach().contiguous().cpu() for key, value in state.items()}
+    header = {"ltml": json.dumps(about, sort_keys=True)}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=header))
+
+
+def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and description of a checkpoint written by `save_weights`.
+
+    Raises:
+        InputError: the file is missing, damaged, or was not written by ltml.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("ltml", "null"))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"cannot read the checkpoint {path}: {error}. Redo the stage with --fresh.") from error
+    if about is None:
+        raise InputError(f"{path} is not a checkpoint of ltml")
+    return tensors, about
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write the state of a stage that is under way, atomically."""
+    write_atomically(path, lambda temporary: torch.save(dict(state), temporary))
+
+
+def load_state(path: Path) -> dict[str, Any] | None:
+    """Read what `save_state` wrote; None if there is nothing.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}. Redo the stage with --fresh.") from error
+    return state
+
+
+def copy_to_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """An independent copy of a state dict."""
+    return {key: value.detach().to("cpu", copy=True) for key, value in state.items()}

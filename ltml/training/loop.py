@@ -1,0 +1,67 @@
+"""One loop for every method and both stages: an epoch of steps, an epoch of answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ltml.errors import LtmlError
+from ltml.seeds import derive_seed
+
+B = TypeVar("B")
+
+
+class NonFiniteLossError(LtmlError):
+    """The loss is NaN or infinite."""
+
+
+def seed_epoch(seed: int, *parts: str | int) -> None:
+    """Seed torch's generators for an epoch, so that dropout does not depend on what ran before."""
+    torch.manual_seed(derive_seed(seed, *parts))
+
+
+def train_epoch(
+    batches: Iterable[B],
+    loss_of: Callable[[B], Tensor],
+    optimizer: Optimizer,
+    *,
+    clip_norm: float | None = None,
+    describe: Callable[[B], str] = lambda _: "",
+) -> float:
+    """Step once per batch.
+
+    Args:
+        batches: what an epoch goes through.
+        loss_of: scalar loss of a batch.
+        optimizer: its parameters are the ones that move.
+        clip_norm: largest norm of the gradient; None for no clipping.
+        describe: what to say of a batch whose loss is not finite.
+
+    Returns:
+        Mean loss over the steps.
+
+    Raises:
+        NonFiniteLossError: names the step and the batch; nothing of that step is applied.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    losses: list[float] = []
+    for step, batch in enumerate(batches):
+        optimizer.zero_grad(set_to_none=True)
+        loss = loss_of(batch)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise NonFiniteLossError(
+                f"the loss is {value} at step {step} of the epoch{describe(batch)}. Lower the learning rate, set "
+                "train.clip_norm, or use train.precision=float32. The run resumes from the last finished epoch."
+            )
+        loss.backward()  # type: ignore[no-untyped-call]
+        if clip_norm is not None:
+            nn.utils.clip_grad_norm_(parameters, clip_norm)
+        optimizer.step()
+        losses.append(value)
+    return math.fsum(losses) / max(len(losses), 1)

@@ -1,0 +1,28 @@
+"""Progress on stderr: a bar on a terminal, a plain line per epoch otherwise."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+
+def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """Pass items through and draw a bar while there is a terminal to draw it on."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield from items
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(what, total=total)
+        for item in items:
+            yield item
+            progress.advance(task)

@@ -1,0 +1,217 @@
+"""The few objects that cross rooms."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ltml.errors import InputError, first_few
+
+if TYPE_CHECKING:  # scoring and reading predictions need no torch
+    from torch import Tensor
+
+FloatArray = npt.NDArray[np.floating[Any]]
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.integer[Any]]
+UInt8Array = npt.NDArray[np.uint8]
+
+
+class ImageReader(Protocol):
+    """Pixels by row number; picklable, so that worker processes can hold one."""
+
+    in_memory: bool
+
+    def read(self, row: int) -> UInt8Array:
+        """Pixels of one row, uint8 ``(H, W, channels)``; raises UnreadableImageError."""
+        ...
+
+
+class UnreadableImageError(InputError):
+    """An image file that is missing or cannot be decoded."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A table of images with partial labels and a split.
+
+    Attributes:
+        name: dataset name.
+        label_names: the ``C`` labels, in column order.
+        table: one row per image: ``id`` (unique text), ``group`` (patient), ``source``, and whatever else is known.
+        targets: uint8 ``(N, C)``, 0 or 1; 0 where unknown.
+        known: bool ``(N, C)``.
+        splits: row numbers by split name; ``train``, ``val`` and ``test`` at least.
+        images: reader of the pixels of a row.
+    """
+
+    name: str
+    label_names: tuple[str, ...]
+    table: pd.DataFrame
+    targets: UInt8Array
+    known: BoolArray
+    splits: Mapping[str, IntArray]
+    images: ImageReader
+
+    def class_counts(self, split: str = "train") -> IntArray:
+        """Known positives per class in a split, int64 ``(C,)``."""
+        rows = self.splits[split]
+        return (self.targets[rows] * self.known[rows]).sum(axis=0, dtype=np.int64)
+
+    def ids(self, split: str) -> npt.NDArray[np.object_]:
+        """Ids of a split, in order."""
+        return self.table["id"].to_numpy(dtype=object)[self.splits[split]]
+
+    def split_table(self) -> pd.DataFrame:
+        """Columns ``id`` and ``split``, in split order."""
+        parts = [pd.DataFrame({"id": self.ids(split), "split": split}) for split in self.splits]
+        return pd.concat(parts, ignore_index=True)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over ids, groups, sources, labels, targets and splits: what the run depends on besides pixels."""
+        digest = hashlib.sha256(repr((self.name, self.label_names)).encode())
+        for column in ("id", "group", "source"):
+            digest.update("\x00".join(self.table[column].astype(str)).encode())
+        digest.update(np.packbits(self.targets.astype(bool)).tobytes())
+        digest.update(np.packbits(self.known).tobytes())
+        for split, rows in self.splits.items():
+            digest.update(split.encode() + np.ascontiguousarray(rows, dtype=np.int64).tobytes())
+        return digest.hexdigest()
+
+
+class Batch(NamedTuple):
+    """Images of one step with their labels.
+
+    Attributes:
+        images: uint8 ``(B, channels, H, W)``.
+        targets: float32 ``(B, C)``, 0 where unknown.
+        known: bool ``(B, C)``.
+        rows: int64 ``(B,)`` row numbers in the dataset.
+    """
+
+    images: Tensor
+    targets: Tensor
+    known: Tensor
+    rows: Tensor
+
+
+class ModelOutput(NamedTuple):
+    """What a model makes of a batch.
+
+    Attributes:
+        features: ``(B, C, D)`` class-aware or ``(B, D)`` shared.
+        logits: ``(B, C)``.
+    """
+
+    features: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features of one split, as written to disk and memory-mapped again.
+
+    Attributes:
+        features: ``(N, C, D)`` class-aware or ``(N, D)`` shared, float16 or float32.
+        targets: uint8 ``(N, C)``.
+        known: bool ``(N, C)``.
+        ids: text ``(N,)``.
+    """
+
+    features: FloatArray
+    targets: UInt8Array
+    known: BoolArray
+    ids: npt.NDArray[np.object_]
+
+    def masked_targets(self) -> FloatArray:
+        """Float32 targets ``(N, C)`` with NaN where unknown."""
+        return np.where(self.known, self.targets, np.nan).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Probabilities of one split beside its labels; a CSV on disk.
+
+    Attributes:
+        label_names: the ``C`` labels.
+        ids: text ``(N,)``.
+        groups: text ``(N,)``; the patient, unit of the bootstrap.
+        probs: float64 ``(N, C)`` in [0, 1].
+        targets: float64 ``(N, C)``: 0, 1, or NaN where unknown.
+    """
+
+    label_names: tuple[str, ...]
+    ids: Sequence[str]
+    groups: Sequence[str]
+    probs: npt.NDArray[np.float64]
+    targets: npt.NDArray[np.float64]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Columns ``id, group, prob:<label>…, target:<label>…``; unknown targets are missing."""
+        columns: dict[str, Any] = {"id": list(self.ids), "group": list(self.groups)}
+        columns |= {f"prob:{name}": self.probs[:, c] for c, name in enumerate(self.label_names)}
+        columns |= {
+            f"target:{name}": pd.array(self.targets[:, c], dtype="Int8") for c, name in enumerate(self.label_names)
+        }
+        return pd.DataFrame(columns)
+
+    @classmethod
+    def read(cls, path: Path) -> Predictions:
+        """Read a predictions CSV.
+
+        Raises:
+            InputError: a missing file or column, or a value outside what its column allows.
+        """
+        try:
+            frame = pd.read_csv(path, dtype={"id": str, "group": str}, float_precision="round_trip")
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot read the predictions file {path}: {error}") from error
+        labels = tuple(column.removeprefix("prob:") for column in frame if str(column).startswith("prob:"))
+        missing = [c for c in ["id", *(f"target:{name}" for name in labels)] if c not in frame]
+        if not labels or missing:
+            raise InputError(
+                f"{path} is not a predictions file: it lacks {first_few(missing) or 'prob:<label> columns'}. "
+                "It needs the columns id, group (optional), prob:<label> and target:<label> (0, 1 or empty)."
+            )
+        probs = _numbers(frame[[f"prob:{name}" for name in labels]], path)
+        targets = _numbers(frame[[f"target:{name}" for name in labels]], path)
+        if not bool(np.all((probs >= 0) & (probs <= 1))):
+            raise InputError(f"{path} has probabilities that are empty or outside [0, 1] in a prob: column.")
+        if not bool(np.all(np.isnan(targets) | (targets == 0) | (targets == 1))):
+            raise InputError(f"{path} has target: values other than 0, 1 or empty (unknown).")
+        groups = frame["group"] if "group" in frame else frame["id"]
+        return cls(labels, frame["id"].tolist(), groups.tolist(), probs, targets)
+
+
+def _numbers(frame: pd.DataFrame, path: Path) -> npt.NDArray[np.float64]:
+    for column in frame:
+        if not pd.api.types.is_numeric_dtype(frame[column]):
+            raise InputError(f"{path}: column '{column}' holds a value that is not a number.")
+    return frame.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What `ltml.run`, `ltml.stage1` and `ltml.stage2` return.
+
+    Attributes:
+        run_dir: the run's folder.
+        stage1: the ``metrics.json`` of split ``test`` after stage 1.
+        stage2: the same after stage 2; None where there is none (yet).
+        splits: ``{split: {"stage1": …, "stage2": …}}`` for every scored split.
+    """
+
+    run_dir: Path
+    stage1: dict[str, Any] | None
+    stage2: dict[str, Any] | None
+    splits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"run_dir", "stage1", "stage2"}``, ready for `json.dumps`."""
+        return {"run_dir": str(self.run_dir), "stage1": self.stage1, "stage2": self.stage2}
