@@ -35,3 +35,8 @@ def first_few(items: Iterable[object], *, most: int = 5) -> str:
     values = [str(item) for item in items]
     rest = len(values) - most
     return ", ".join(values[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, or its type if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

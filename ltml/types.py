@@ -62,7 +62,8 @@ class Dataset:
     def class_counts(self, split: str = "train") -> IntArray:
         """Known positives per class in a split, int64 ``(C,)``."""
         rows = self.splits[split]
-        return (self.targets[rows] * self.known[rows]).sum(axis=0, dtype=np.int64)
+        counts: IntArray = (self.targets[rows] * self.known[rows]).sum(axis=0, dtype=np.int64)
+        return counts
 
     def ids(self, split: str) -> npt.NDArray[np.object_]:
         """Ids of a split, in order."""
@@ -156,10 +157,8 @@ class Predictions:
         """Columns ``id, group, prob:<label>…, target:<label>…``; unknown targets are missing."""
         columns: dict[str, Any] = {"id": list(self.ids), "group": list(self.groups)}
         columns |= {f"prob:{name}": self.probs[:, c] for c, name in enumerate(self.label_names)}
-        columns |= {
-            f"target:{name}": pd.array(self.targets[:, c], dtype="Int8") for c, name in enumerate(self.label_names)
-        }
-        return pd.DataFrame(columns)
+        labels = pd.DataFrame(self.targets, columns=[f"target:{name}" for name in self.label_names]).astype("Int8")
+        return pd.concat([pd.DataFrame(columns), labels], axis=1)
 
     @classmethod
     def read(cls, path: Path) -> Predictions:
@@ -172,7 +171,8 @@ class Predictions:
             frame = pd.read_csv(path, dtype={"id": str, "group": str}, float_precision="round_trip")
         except (OSError, ValueError) as error:
             raise InputError(f"cannot read the predictions file {path}: {error}") from error
-        labels = tuple(column.removeprefix("prob:") for column in frame if str(column).startswith("prob:"))
+        columns = [str(column) for column in frame.columns]
+        labels = tuple(column.removeprefix("prob:") for column in columns if column.startswith("prob:"))
         missing = [c for c in ["id", *(f"target:{name}" for name in labels)] if c not in frame]
         if not labels or missing:
             raise InputError(

@@ -174,7 +174,10 @@ class BatchLoader:
         rows = torch.tensor([row for row, _ in items])
         images = torch.stack([pixels for _, pixels in items if isinstance(pixels, Tensor)])
         return Batch(
-            images=self._send(images), targets=self._send(self._targets[rows]), known=self._send(self._known[rows]), rows=rows
+            images=self._send(images),
+            targets=self._send(self._targets[rows]),
+            known=self._send(self._known[rows]),
+            rows=rows,
         )
 
     def _send(self, tensor: Tensor) -> Tensor:

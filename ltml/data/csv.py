@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
@@ -25,7 +26,10 @@ VALUES = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "": -1}
 def load(
     context: DataContext,
     *,
-    file: Annotated[Path, Field(description="CSV: image, optional id, group, split, source; other columns are labels")],
+    file: Annotated[
+        Path | None,
+        Field(description="CSV: image, optional id, group, split, source; other columns are labels"),
+    ] = None,
     labels: Annotated[tuple[str, ...] | None, Field(description="label columns; null: all others")] = None,
 ) -> Dataset:
     """Your own images: a CSV with an image column and one column per label (1, 0 or empty).
@@ -36,6 +40,9 @@ def load(
     Raises:
         InputError: the file, a column, a label value, an id, a group or an image path is wrong.
     """
+    if file is None:
+        raise InputError("the dataset 'csv' needs data.file: add data.file=labels.csv")
+    file = file.expanduser()
     table = _read_table(file)
     names = _label_columns(table, labels, file)
     codes = np.stack([_label_values(table[name], file) for name in names], axis=1)
@@ -83,13 +90,15 @@ def _label_columns(table: pd.DataFrame, labels: tuple[str, ...] | None, file: Pa
     names = others if labels is None else list(labels)
     for name in names:
         if name not in others:
-            raise InputError(f"data.labels names '{name}', which is not a label column of {file}: {suggest(name, others)}")
+            raise InputError(
+                f"data.labels names '{name}', which is not a label column of {file}: {suggest(name, others)}"
+            )
     if not names:
         raise InputError(f"{file} has no label column: every column besides {', '.join(RESERVED)} is a label")
     return names
 
 
-def _label_values(column: pd.Series, file: Path) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _label_values(column: pd.Series, file: Path) -> npt.NDArray[np.int64]:
     codes = column.str.strip().map(VALUES)
     if codes.isna().any():
         row = int(np.flatnonzero(codes.isna())[0])
@@ -97,7 +106,7 @@ def _label_values(column: pd.Series, file: Path) -> np.ndarray[tuple[int], np.dt
             f"{file}, line {row + 2}, column '{column.name}': label value '{column.iloc[row]}'; allowed: 1, 0 or empty "
             "(unknown). If the column is not a label, list the labels with data.labels=[…]."
         )
-    return codes.to_numpy(dtype=np.int64)
+    return np.asarray(codes, dtype=np.int64)
 
 
 def _meta_columns(table: pd.DataFrame, file: Path) -> pd.DataFrame:
@@ -112,8 +121,8 @@ def _meta_columns(table: pd.DataFrame, file: Path) -> pd.DataFrame:
     for name in ("id", "group"):
         if name in table and (table[name] == "").any():
             raise InputError(f"{file}, line {int(np.argmax(table[name] == '')) + 2}: the column '{name}' is empty")
-    group = table["group"] if "group" in table else ids
-    source = table["source"] if "source" in table else file.stem
+    group = table.get("group", ids)
+    source = table.get("source", file.stem)
     return pd.DataFrame({"id": ids.astype(object), "group": group.astype(object), "source": source})
 
 

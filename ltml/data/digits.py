@@ -37,7 +37,7 @@ def load(
     train_size: Annotated[int, Field(gt=0, description="training canvases")] = 2500,
     val_size: Annotated[int, Field(gt=0, description="validation canvases, long-tailed as training")] = 1000,
     test_size: Annotated[int, Field(gt=0, description="canvases of each test set, balanced and natural")] = 2000,
-    imbalance_ratio: Annotated[float, Field(ge=1, description="draws of digit 0 per draw of digit 9")] = 70.0,
+    imbalance_ratio: Annotated[float, Field(ge=1, description="draws of digit 0 per draw of digit 9")] = 75.0,
 ) -> Dataset:
     """Handwritten digits on canvases, 1 to 3 each, long-tailed; embedded, no download.
 
@@ -121,8 +121,15 @@ def compose(
         for digit in rng.choice(10, size=rng.integers(1, 4), replace=False, p=weights):
             size = int(rng.integers(SIZES[0], SIZES[1] + 1))
             scan = resize(Image.fromarray(scans[rng.choice(scans_of[digit])]), size)
-            top, left = rng.integers(0, CANVAS - size + 1, size=2)
-            place = canvas[top : top + size, left : left + size]
+            place = free_place(canvas, size, rng)
             np.maximum(place, scan, out=place)
             target[digit] = 1
     return canvases, targets
+
+
+def free_place(canvas: UInt8Array, size: int, rng: np.random.Generator, tries: int = 20) -> UInt8Array:
+    """A square of the canvas without ink if one is found in so many tries, else the one with the least ink."""
+    corners = rng.integers(0, CANVAS - size + 1, size=(tries, 2))
+    places = [canvas[top : top + size, left : left + size] for top, left in corners]
+    ink = [int(place.sum()) for place in places]
+    return places[ink.index(min(ink))]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
-from torchvision.transforms import v2
+from torchvision.transforms import InterpolationMode, v2
 
 from ltml.errors import InputError, suggest
 
@@ -45,6 +45,17 @@ def _build_step(step: str | Mapping[str, Mapping[str, Any]], where: str) -> v2.T
     if name not in known:
         raise InputError(f"{where}: unknown transform '{name}': {suggest(name, sorted(known))}")
     try:
-        return known[name](**options)
+        return known[name](**_plain(name, options))
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: {name} does not take {dict(options)}: {error}") from error
+
+
+def _plain(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Recipe values as torchvision wants them: interpolation modes are written as their names."""
+    if "interpolation" not in options:
+        return dict(options)
+    modes = {mode.name.lower(): mode for mode in InterpolationMode}
+    given = str(options["interpolation"])
+    if given not in modes:
+        raise ValueError(f"interpolation '{given}' of {name}: {suggest(given, modes)}")
+    return {**options, "interpolation": modes[given]}

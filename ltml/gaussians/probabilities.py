@@ -57,13 +57,20 @@ def label_probabilities(
 
 
 def _two_sided(
-    pos: Floats, neg: Floats, both: npt.NDArray[np.bool_], prior: str | Sequence[float], alpha: float, eps: float, beta: float
+    pos: Floats,
+    neg: Floats,
+    both: npt.NDArray[np.bool_],
+    prior: str | Sequence[float],
+    alpha: float,
+    eps: float,
+    beta: float,
 ) -> Floats:
     if not isinstance(prior, str):
-        given = np.asarray(prior, dtype=np.float64)
+        given: Floats = np.asarray(prior, dtype=np.float64)
         if given.shape != pos.shape or not bool(np.all((given >= 0) & (given <= 1))):
             raise ValueError(f"Expected {len(pos)} probabilities in [0, 1], one per class, but got {list(prior)}.")
-        return given[both]
+        chosen: Floats = given[both]
+        return chosen
     frequency = pos[both] / (pos[both] + neg[both])
     reverse = (1 / (frequency + eps)) ** alpha
     if prior == "eq12":

@@ -88,9 +88,7 @@ class GaussianResampler:
         self._warn_of_small_groups()
         return self
 
-    def sample(
-        self, n: int, seed: int | None = None, *, generator: torch.Generator | None = None
-    ) -> tuple[Any, Any]:
+    def sample(self, n: int, seed: int | None = None, *, generator: torch.Generator | None = None) -> tuple[Any, Any]:
         """Draw virtual samples.
 
         Args:
@@ -186,7 +184,9 @@ def _check_targets(features: Array | Tensor, targets: Array | Tensor) -> Tensor:
     labels = torch.as_tensor(targets)
     shape = tuple(features.shape)
     if labels.ndim != 2 or len(shape) not in (2, 3) or shape[0] != len(labels):
-        raise ValueError(f"Expected features (N, C, D) or (N, D) and targets (N, C) but got {shape}, {tuple(labels.shape)}.")
+        raise ValueError(
+            f"Expected features (N, C, D) or (N, D) and targets (N, C) but got {shape}, {tuple(labels.shape)}."
+        )
     if len(shape) == 3 and shape[1] != labels.shape[1]:
         raise ValueError(f"Expected features of {labels.shape[1]} classes but got {shape[1]}.")
     labels = labels.double().cpu()

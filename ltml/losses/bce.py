@@ -40,9 +40,7 @@ def bce_loss(logits: Tensor, targets: Tensor, known: Tensor | None = None, *, re
 class BCELoss(nn.Module):
     """Binary cross entropy over known entries; see `bce_loss`."""
 
-    def __init__(
-        self, *, reduction: Annotated[Reduction, Field(description="over known entries")] = "mean"
-    ) -> None:
+    def __init__(self, *, reduction: Annotated[Reduction, Field(description="over known entries")] = "mean") -> None:
         super().__init__()
         self.reduction: Reduction = reduction
 

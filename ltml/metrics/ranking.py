@@ -55,9 +55,7 @@ def average_precision(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     return float(np.sum(np.diff(true_positives, prepend=0) * precision) / n_pos)
 
 
-def _known(
-    scores: npt.ArrayLike, targets: npt.ArrayLike
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+def _known(scores: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     labels = np.asarray(targets, dtype=np.float64)
     known = ~np.isnan(labels)
     return np.asarray(scores, dtype=np.float64)[known], labels[known] == 1

@@ -113,9 +113,7 @@ def score(
     )
 
 
-def _score_class(
-    probs: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], threshold: float
-) -> dict[str, Any]:
+def _score_class(probs: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], threshold: float) -> dict[str, Any]:
     counts = confusion(probs, targets, threshold)
     return {
         "n_pos": counts.tp + counts.fn,

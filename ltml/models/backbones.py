@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import timm
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ltml.errors import InputError, LtmlError, first_few, suggest
+from ltml.errors import InputError, LtmlError, first_line, suggest
 
 
 class Backbone(nn.Module):
@@ -46,15 +43,13 @@ class Backbone(nn.Module):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.net = _create(name, image_size, channels, pretrained and weights is None, dict(options or {}))
-        if weights is not None:
-            load_weights(self.net, weights)
-        self.width = int(self.net.num_features)
+        self.net: Any = _create(name, image_size, channels, pretrained, weights, dict(options or {}))
+        self.width: int = self.net.num_features
         self._prefix_tokens = int(getattr(self.net, "num_prefix_tokens", 0))
 
     def forward(self, images: Tensor) -> Tensor:
         """Feature map ``(B, D0, H, W)`` of normalised images ``(B, channels, h, w)``."""
-        output = self.net.forward_features(images)
+        output: Tensor = self.net.forward_features(images)
         if output.ndim == 3:  # tokens of a transformer, class and register tokens first
             return self._grid(output[:, self._prefix_tokens :])
         if output.shape[1] != self.width and output.shape[-1] == self.width:  # channels last, as Swin has them
@@ -92,48 +87,40 @@ def check_backbone_name(name: str) -> None:
         raise InputError(f"backbone.name: unknown backbone '{name}': {suggest(name, timm.list_models(), most=6)}")
 
 
-def _create(name: str, image_size: int, channels: int, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+def _create(name: str, image_size: int, channels: int, pretrained: bool, weights: Path | None, options: Any) -> Any:
+    """timm adapts the input layer of pretrained or local weights to the number of channels."""
     check_backbone_name(name)
     config = timm.get_pretrained_cfg(name)
+    options = {"in_chans": channels, "num_classes": 0, **options}
     if config is not None and config.fixed_input_size:
         options.setdefault("img_size", image_size)
     try:
-        net: nn.Module = timm.create_model(name, pretrained=pretrained, in_chans=channels, num_classes=0, **options)
+        net = timm.create_model(name, pretrained=False, **options)
     except (TypeError, ValueError, AssertionError) as error:
-        raise InputError(f"backbone.options {options} do not suit timm's '{name}': {error}") from error
+        raise InputError(f"backbone.options {options} do not suit timm's '{name}': {first_line(error)}") from error
+    if weights is not None:
+        return _with_file(name, weights, options)
+    return _with_pretrained(name, options) if pretrained else net
+
+
+def _with_file(name: str, weights: Path, options: dict[str, Any]) -> Any:
+    if not weights.is_file():
+        raise InputError(f"backbone.weights {weights} is not a file")
+    try:
+        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(weights)}, **options)
+    except Exception as error:  # a damaged file fails in one of several libraries, a wrong one in load_state_dict
+        raise InputError(
+            f"backbone.weights {weights} cannot be loaded into '{name}': {first_line(error)}. It must be a "
+            ".safetensors or .pth state dict of that timm model; check backbone.name and backbone.options."
+        ) from error
+
+
+def _with_pretrained(name: str, options: dict[str, Any]) -> Any:
+    try:
+        return timm.create_model(name, pretrained=True, **options)
     except Exception as error:  # the hub's clients raise errors of several libraries when offline
-        if not pretrained:
-            raise
         raise LtmlError(
-            f"cannot get pretrained weights for backbone '{name}': {_first_line(error)}. They are neither in the cache "
+            f"cannot get pretrained weights for backbone '{name}': {first_line(error)}. They are neither in the cache "
             "nor reachable. Fetch them on a machine with network and copy its Hugging Face cache (HF_HOME), or give a "
             "file with backbone.weights=FILE, or set backbone.pretrained=false to train from random weights."
         ) from error
-    return net
-
-
-def load_weights(net: nn.Module, path: Path) -> None:
-    """Load a local file (.safetensors or a torch state dict) into a model, classifier entries aside.
-
-    Raises:
-        InputError: the file is missing, unreadable, or lacks or misshapes entries of the model.
-    """
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, RuntimeError, ValueError, EOFError) as error:
-        raise InputError(f"cannot read backbone.weights {path}: {_first_line(error)}") from error
-    except Exception as error:  # pickle's own errors, one of which says how to disable its safety
-        raise InputError(f"backbone.weights {path} is not a plain state dict of tensors") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    own = net.state_dict()
-    wrong = [key for key in own if key not in state or state[key].shape != own[key].shape]
-    if wrong:
-        raise InputError(
-            f"backbone.weights {path} does not fit the backbone: {len(wrong)} of {len(own)} entries are missing or have "
-            f"another shape ({first_few(wrong, most=3)}). Check backbone.name, data.channels and the file."
-        )
-    net.load_state_dict({key: state[key] for key in own})
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -20,7 +20,7 @@ import platformdirs
 import torch
 from torch import Tensor
 
-from ltml.errors import InputError, LtmlError, first_few, suggest
+from ltml.errors import InputError, LtmlError, first_few, first_line, suggest
 from ltml.files import hash_json, write_atomically
 
 log = logging.getLogger(__name__)
@@ -108,24 +108,24 @@ def _file_state(name: str | None) -> list[tuple[str, int, int]] | None:
 
 
 def _unavailable(config: TextConfig, error: Exception) -> LtmlError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return LtmlError(
-        f"cannot load the text encoder {config.encoder} '{config.name}' (weights: {config.weights}): {reason}. "
+        f"cannot load the text encoder {config.encoder} '{config.name}' (weights: {config.weights}): {first_line(error)}. "
         "Give a local folder or checkpoint, copy a filled Hugging Face cache (HF_HOME), or set text.encoder=none."
     )
 
 
 @torch.no_grad()
-def _open_clip(config: TextConfig, prompts: list[str]) -> npt.NDArray[Any]:
+def _open_clip(config: TextConfig, prompts: list[str]) -> Any:
     import open_clip
 
     name = str(config.name)
     if ":" not in name and name not in open_clip.list_models():
-        raise InputError(f"text.name: unknown open_clip model '{name}': {suggest(name, open_clip.list_models(), most=6)}")
-    if config.weights is None:
         raise InputError(
-            f"text.encoder=open_clip needs text.weights: a local checkpoint or one of {open_clip.list_pretrained_tags_by_model(name)}"
+            f"text.name: unknown open_clip model '{name}': {suggest(name, open_clip.list_models(), most=6)}"
         )
+    if config.weights is None:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none for this model"
+        raise InputError(f"text.encoder=open_clip needs text.weights: a local checkpoint, or a tag: {tags}")
     try:
         model = open_clip.create_model(name, pretrained=config.weights, require_pretrained=True).eval()
         tokenizer = open_clip.get_tokenizer(name)
@@ -151,7 +151,7 @@ def _open_clip(config: TextConfig, prompts: list[str]) -> npt.NDArray[Any]:
 
 
 @torch.no_grad()
-def _transformers(config: TextConfig, prompts: list[str]) -> npt.NDArray[Any]:
+def _transformers(config: TextConfig, prompts: list[str]) -> Any:
     import transformers
 
     try:
@@ -170,7 +170,7 @@ def _transformers(config: TextConfig, prompts: list[str]) -> npt.NDArray[Any]:
     return ((hidden * mask).sum(dim=1) / mask.sum(dim=1)).numpy()
 
 
-def _word_vectors(config: TextConfig, prompts: list[str]) -> npt.NDArray[Any]:
+def _word_vectors(config: TextConfig, prompts: list[str]) -> Any:
     """Mean vector of each prompt's words, or each word's vector of the joint prompt."""
     words = [re.findall(r"[a-z0-9]+", prompt.lower()) for prompt in prompts]
     vectors = _read_vectors(Path(str(config.name)), {word for prompt in words for word in prompt})

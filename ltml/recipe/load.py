@@ -72,12 +72,10 @@ def _variant(recipe: Recipe, raw: DictConfig, changes: DictConfig, where: str) -
     kept = OmegaConf.create({"name": recipe.name, "method": recipe.method, "seeds": {"train": recipe.seeds.train}})
     if recipe.seeds.sample == recipe.seeds.train:
         kept.seeds.sample = recipe.seeds.sample
-    required = {key for key in OmegaConf.missing_keys(raw) if OmegaConf.select(changes, key) is not None}
-    for key in required:
+    for key in OmegaConf.missing_keys(raw):  # what the recipe leaves open is no variant of it
         OmegaConf.update(kept, key, OmegaConf.select(changes, key))
     ours, plain = identity(recipe), identity(_resolve(raw, kept, where))
-    differs = {key for key in ours.keys() | plain.keys() if ours.get(key) != plain.get(key)}
-    changed = {key: ours.get(key) for key in differs | (required - MACHINE_FIELDS)}
+    changed = {key: ours.get(key) for key in ours.keys() | plain.keys() if ours.get(key) != plain.get(key)}
     return hash_json(changed)[:8] if changed else ""
 
 
@@ -110,7 +108,7 @@ def _parse(text: str, where: str) -> DictConfig:
 
 
 def _parse_overrides(overrides: Sequence[str]) -> DictConfig:
-    changes = OmegaConf.create()
+    changes: Any = OmegaConf.create()
     for override in overrides:
         key, equals, _ = override.partition("=")
         if not equals or not key.strip():
@@ -125,7 +123,7 @@ def _parse_overrides(overrides: Sequence[str]) -> DictConfig:
 
 def _validate(values: dict[str, Any], where: str) -> Recipe:
     _import_plugins(values.get("plugins"))
-    recipe = _check(Recipe, values, "", where)
+    recipe: Recipe = _check(Recipe, values, "", where)
     return recipe.model_copy(
         update={
             "data": _resolve_data(recipe.data, where),
@@ -153,7 +151,8 @@ def _import_plugins(plugins: Any) -> None:
 def _resolve_data(data: DataSection, where: str) -> DataSection:
     _known(DATASETS, data.type, "data.type")
     options = _check(DATASETS.options(data.type), data.options, "data", where, also=DataSection)
-    return DataSection.model_construct(**dict(data), **dict(options))
+    own = {name: getattr(data, name) for name in DataSection.model_fields}
+    return DataSection.model_construct(**own, **dict(options))
 
 
 def _resolve_component(part: Component, registry: Registry[Any], path: str, where: str) -> Component:

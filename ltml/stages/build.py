@@ -94,7 +94,9 @@ def build_model(recipe: Recipe, label_names: Sequence[str], words: Tensor | None
     return Stage1Model(backbone, head, *normalization(recipe.backbone.name, recipe.data.channels))
 
 
-def rebuild_model(recipe: Recipe, label_names: Sequence[str], weights: Mapping[str, Tensor], *, stage: int) -> Stage1Model:
+def rebuild_model(
+    recipe: Recipe, label_names: Sequence[str], weights: Mapping[str, Tensor], *, stage: int
+) -> Stage1Model:
     """The model of a checkpoint; needs neither the text encoder nor pretrained weights.
 
     Raises:
@@ -125,4 +127,9 @@ def build_objective(recipe: Recipe) -> Objective:
 
 def checkpoint_about(recipe: Recipe, dataset: Dataset, stage: int) -> dict[str, Any]:
     """What a checkpoint says of itself."""
-    return {"stage": stage, "label_names": list(dataset.label_names), "recipe": recipe.name, "head": recipe.head.type}
+    return {
+        "stage": stage,
+        "label_names": list(dataset.label_names),
+        "recipe": recipe.name,
+        "head": recipe.head.type,
+    }

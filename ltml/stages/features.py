@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,11 @@ def extract_features(
         store.flush()
 
     write_atomically(folder / f"{split}.npy", write)
-    labels = {"targets": dataset.targets[rows], "known": dataset.known[rows], "ids": dataset.ids(split).astype(str)}
+    labels: Any = {
+        "targets": dataset.targets[rows],
+        "known": dataset.known[rows],
+        "ids": dataset.ids(split).astype(str),
+    }
     write_atomically(folder / f"{split}.npz", lambda path: np.savez(path, **labels))
 
 
@@ -72,4 +77,6 @@ def load_features(folder: Path, split: str) -> FeatureSet:
         with np.load(folder / f"{split}.npz") as labels:
             return FeatureSet(features, labels["targets"], labels["known"], labels["ids"].astype(object))
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"cannot read the features of '{split}' in {folder}: {error}. Redo stage 1 with --fresh.") from error
+        raise InputError(
+            f"cannot read the features of '{split}' in {folder}: {error}. Redo stage 1 with --fresh."
+        ) from error

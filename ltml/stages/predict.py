@@ -14,7 +14,13 @@ from ltml.types import Dataset, Predictions
 
 @torch.inference_mode()
 def predict(
-    model: Stage1Model, loader: BatchLoader, dataset: Dataset, split: str, *, device: torch.device, bfloat16: bool
+    model: Stage1Model,
+    loader: BatchLoader,
+    dataset: Dataset,
+    split: str,
+    *,
+    device: torch.device,
+    bfloat16: bool,
 ) -> Predictions:
     """Probabilities of every image of a split, in the split's order; float64 sigmoid of the logits."""
     model.eval()

@@ -26,7 +26,18 @@ from ltml.types import Dataset
 
 log = logging.getLogger(__name__)
 
-PACKAGES = ("ltml", "torch", "torchvision", "timm", "numpy", "scipy", "scikit-learn", "pandas", "open-clip-torch", "transformers")
+PACKAGES = (
+    "ltml",
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "pandas",
+    "open-clip-torch",
+    "transformers",
+)
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def _train(recipe: Recipe, dataset: Dataset, run: RunDirectory, device: torch.de
     )  # fmt: skip
     batches = build_loader(recipe, dataset, "train", device, training=True)
     validation = build_loader(recipe, dataset, "val", device)
-    parts = {"model": model, "objective": objective, "optimizer": optimizer, "schedule": schedule}
+    parts: dict[str, Any] = {"model": model, "objective": objective, "optimizer": optimizer, "schedule": schedule}
     progress = _resume(run, parts)
 
     while progress.epoch < settings.epochs and not _out_of_patience(progress, settings.early_stop):
@@ -118,14 +118,30 @@ def _train(recipe: Recipe, dataset: Dataset, run: RunDirectory, device: torch.de
         value = score(answers.probs, answers.targets).macro[settings.select]
         step_schedule(schedule, value)
         if value > progress.best:
-            progress.best, progress.best_epoch, progress.weights = value, epoch, copy_to_cpu(model.state_dict())
+            progress.best, progress.best_epoch, progress.weights = (
+                value,
+                epoch,
+                copy_to_cpu(model.state_dict()),
+            )
         progress.epoch += 1
         progress.history.append(
-            {"epoch": epoch, "loss": loss, f"val_{settings.select}": value, "seconds": time.monotonic() - started}
+            {
+                "epoch": epoch,
+                "loss": loss,
+                f"val_{settings.select}": value,
+                "seconds": time.monotonic() - started,
+            }
         )
         save_state(run.shared / "state.pt", {key: part.state_dict() for key, part in parts.items()} | vars(progress))
         write_text(run.shared / "log.jsonl", to_lines(progress.history))
-        log.info("stage 1, epoch %d/%d: loss %.4f, val %s %.4f", epoch + 1, settings.epochs, loss, settings.select, value)
+        log.info(
+            "stage 1, epoch %d/%d: loss %.4f, val %s %.4f",
+            epoch + 1,
+            settings.epochs,
+            loss,
+            settings.select,
+            value,
+        )
     log.info("stage 1: best val %s %.4f after epoch %d", settings.select, progress.best, progress.best_epoch + 1)
     save_weights(run.checkpoint1, progress.weights, checkpoint_about(recipe, dataset, 1))
     (run.shared / "state.pt").unlink(missing_ok=True)
@@ -166,6 +182,6 @@ def _check_labels(recipe: Recipe, dataset: Dataset) -> None:
     known, present = dataset.known[rows], dataset.targets[rows] == 1
     if not bool(((known & present).any(axis=0) & (known & ~present).any(axis=0)).any()):
         raise InputError(
-            f"macro {recipe.train.select} on val is undefined, so no checkpoint can be chosen: no class has both a known "
-            "positive and a known negative there. Use more images, or another split (seeds.split)."
+            f"macro {recipe.train.select} on val is undefined, so no checkpoint can be chosen: no class has both a "
+            "known positive and a known negative there. Use more images, or another split (seeds.split)."
         )

@@ -83,7 +83,7 @@ class Epoch(NamedTuple):
 
 
 def alternation(settings: Stage2Section) -> list[Epoch]:
-    """Round 0 is the M step alone; every later round is an E step, after which Gaussians and classifier are refitted."""
+    """Round 0 is the M step alone; later ones are an E step, then Gaussians and classifier refitted."""
     epochs = []
     for round_ in range(settings.rounds + 1):
         e_epochs = settings.e_step.epochs if round_ > 0 else 0
@@ -127,16 +127,12 @@ class Reconstruction:
         self.model.to(device)
         optimizer = partial(make_optimizer, recipe.train.optimizer, betas=recipe.train.betas)
         m_step, e_step = self.settings.m_step, self.settings.e_step
-        self.m_optimizer = optimizer(
-            self.model.classifier.parameters(), lr=m_step.lr, weight_decay=m_step.weight_decay
-        )
-        self.e_optimizer = optimizer(
-            self.model.encoder_parameters(), lr=e_step.lr, weight_decay=e_step.weight_decay
-        )
+        self.m_optimizer = optimizer(self.model.classifier.parameters(), lr=m_step.lr, weight_decay=m_step.weight_decay)
+        self.e_optimizer = optimizer(self.model.encoder_parameters(), lr=e_step.lr, weight_decay=e_step.weight_decay)
 
     def fit(self) -> None:
         """Alternate; keep the round that is best on validation (stage 1 itself is not a candidate)."""
-        parts = {"model": self.model, "m_optimizer": self.m_optimizer, "e_optimizer": self.e_optimizer}
+        parts: dict[str, Any] = {"model": self.model, "m_optimizer": self.m_optimizer, "e_optimizer": self.e_optimizer}
         progress = self._resume(parts)
         resampler: GaussianResampler | None = None
         validation: FeatureSet | None = None
@@ -164,7 +160,12 @@ class Reconstruction:
             state = {key: part.state_dict() for key, part in parts.items()}
             save_state(self.run.path / "stage2" / "state.pt", state | vars(progress))
             write_text(self.run.path / "stage2" / "log.jsonl", to_lines(progress.history))
-        log.info("stage 2: best val %s %.4f in round %d", self.recipe.train.select, progress.best, progress.best_round)
+        log.info(
+            "stage 2: best val %s %.4f in round %d",
+            self.recipe.train.select,
+            progress.best,
+            progress.best_round,
+        )
         about = checkpoint_about(self.recipe, self.dataset, 2) | {"round": progress.best_round}
         save_weights(self.run.checkpoint2, progress.weights, about)
         (self.run.path / "stage2" / "state.pt").unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ltml.errors import InputError
+from ltml.errors import InputError, first_line
 from ltml.files import write_atomically
 
 
@@ -56,7 +56,7 @@ def load_state(path: Path) -> dict[str, Any] | None:
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}. Redo the stage with --fresh.") from error
+        raise InputError(f"cannot read {path}: {first_line(error)}. Redo the stage with --fresh.") from error
     return state
 
 

@@ -18,7 +18,7 @@ class QueryClassifier(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits ``(B, C)`` of shared features ``(B, D)``."""
-        return features @ self.to_weights(self.queries).T
+        return torch.nn.functional.linear(features, self.to_weights(self.queries))
 
     def class_weights(self) -> tuple[Tensor, Tensor]:
         """Weight ``w(q) (C, D)`` and bias ``(C,)``, which is zero: the adapter has none."""

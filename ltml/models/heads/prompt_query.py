@@ -114,7 +114,7 @@ class PromptQueryHead(nn.Module):
     def _encode(self, feature_map: Tensor, *, with_attention: bool) -> tuple[Tensor, list[Tensor]]:
         image = self.project(feature_map.flatten(2).transpose(1, 2))
         if self.spatial_positions:
-            image = image + sincos_positions(*feature_map.shape[-2:], image.shape[-1]).to(image)
+            image = image + sincos_positions(feature_map.shape[-2], feature_map.shape[-1], image.shape[-1]).to(image)
         queries = self.queries().expand(len(image), -1, -1)
         tokens = torch.cat([queries, image], dim=1)
         kept = []

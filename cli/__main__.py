@@ -1,0 +1,5 @@
+"""``python -m ltml_cli``."""
+
+from .main import main
+
+main()

@@ -1,0 +1,41 @@
+"""What commands print: JSON objects, lists, tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ltml.types import RunResult
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def print_entries(entries: Mapping[str, str]) -> None:
+    """Names with their descriptions, aligned."""
+    width = max((len(name) for name in entries), default=0)
+    for name, text in entries.items():
+        typer.echo(f"{name:<{width}}  {text}".rstrip())
+
+
+def print_result(result: RunResult) -> None:
+    """What changed between the stages on every test split, and where the run lies."""
+    from ltml.report.tables import comparison_table
+
+    tests = [split for split in sorted(result.splits) if split.startswith("test")]
+    for split in tests:
+        typer.echo(comparison_table(result.splits[split]))
+    typer.echo(f"run: {result.run_dir}")
+
+
+def print_scores(metrics: Mapping[str, Any]) -> None:
+    """One table of scores."""
+    from ltml.report.tables import score_table
+
+    typer.echo(score_table(metrics))
