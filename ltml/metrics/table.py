@@ -113,6 +113,31 @@ def score(
     )
 
 
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What changed between two ``metrics.json`` of the same predictions' labels: after minus before, None if undefined.
+
+    Args:
+        before: content of one ``metrics.json``.
+        after: content of another with the same classes and groups.
+
+    Returns:
+        ``split``, ``macro``, ``groups`` and ``per_class`` with the difference of every measure.
+    """
+    return {
+        "split": after["split"],
+        "macro": _differences(before["macro"], after["macro"]),
+        "groups": {name: _differences(before["groups"][name], group) for name, group in after["groups"].items()},
+        "per_class": [
+            {"label": new["label"]} | _differences(old, new)
+            for old, new in zip(before["per_class"], after["per_class"], strict=True)
+        ],
+    }
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, float | None]:
+    return {m: None if old[m] is None or new[m] is None else new[m] - old[m] for m in MEASURES}
+
+
 def _score_class(probs: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], threshold: float) -> dict[str, Any]:
     counts = confusion(probs, targets, threshold)
     return {

@@ -1,75 +1,80 @@
-"""Tables of saved metrics as text: one stage, or what changed between two."""
+"""Tables of saved metrics as text: one stage, or what changed between two. They fit a terminal of 80 columns."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 MEASURES = {
     "auroc": "AUC",
-    "ap": "AP",
-    "macc": "ACC",
-    "balanced_accuracy": "BACC",
+    "ap": "mAP",
+    "macc": "mACC",
+    "balanced_accuracy": "balanced ACC",
     "kappa": "kappa",
     "f1": "F1",
 }
-"""Measures in print order with their column names."""
+"""Measures in print order with the names of their macro means."""
 
-Row = tuple[str, str, str, Mapping[str, Any]]
+PER_CLASS = {"auroc": "AUC", "ap": "AP", "f1": "F1"}
+"""Measures shown for every class."""
+
+Row = tuple[str, str, Mapping[str, Any]]
 
 
 def score_table(metrics: Mapping[str, Any]) -> str:
     """Per class, per group and macro scores of one ``metrics.json``."""
-    table = _table(f"{metrics['split']}, threshold {metrics['threshold']:g}", MEASURES.values())
-    sections: dict[str, list[Row]] = {}
-    for row in _rows(metrics):
-        sections.setdefault(row[0], []).append(row)
-    for rows in sections.values():
-        for _, name, positives, scores in rows:
-            table.add_row(name, positives, *(_number(scores.get(measure)) for measure in MEASURES))
-        table.add_section()
-    return _render(table)
+    return _tables(f"{metrics['split']}", [metrics])
 
 
 def comparison_table(stages: Mapping[str, Mapping[str, Any]]) -> str:
-    """Stage 1, stage 2 and the difference, per class, per group and macro; one stage alone is shown as it is."""
-    if len(stages) < 2:
-        return score_table(next(iter(stages.values())))
-    before, after = stages["stage1"], stages["stage2"]
-    title = f"{before['split']}: stage 1 → stage 2 (difference in points of 0.01), threshold {before['threshold']:g}"
-    table = _table(title, MEASURES.values())
-    section = ""
-    for (kind, name, positives, old), (*_, new) in zip(_rows(before), _rows(after), strict=True):
-        if section and kind != section:
-            table.add_section()
-        section = kind
-        table.add_row(name, positives, *(_change(old.get(measure), new.get(measure)) for measure in MEASURES))
-    return _render(table)
+    """Stage 1 → stage 2 per class and group, and the macro means with their change; one stage alone as it is."""
+    shown = [stages[stage] for stage in ("stage1", "stage2") if stage in stages]
+    return _tables(f"{shown[0]['split']}: {' → '.join(name for name in ('stage 1', 'stage 2')[: len(shown)])}", shown)
 
 
-def _rows(metrics: Mapping[str, Any]) -> Iterator[Row]:
-    """Kind, name, training positives / scored positives, and scores of every row."""
+def _tables(title: str, stages: list[Mapping[str, Any]]) -> str:
+    detail = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    detail.add_column("class", min_width=10)
+    for name in ("train+", "here+", *PER_CLASS.values()):
+        detail.add_column(name, justify="right", no_wrap=True)
+    for kind in (_class_rows, _group_rows):
+        for rows in zip(*(kind(metrics) for metrics in stages), strict=True):
+            name, positives, _ = rows[0]
+            cells = (" → ".join(_number(scores[measure]) for *_, scores in rows) for measure in PER_CLASS)
+            detail.add_row(name, *positives.split("|"), *cells)
+        detail.add_section()
+    return _render(detail) + "\n" + _render(_macro_table(stages))
+
+
+def _macro_table(stages: list[Mapping[str, Any]]) -> Table:
+    threshold = stages[0]["threshold"]
+    table = Table(title=f"mean over classes (threshold {threshold:g})", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("measure")
+    for name in ("stage 1", "stage 2", "change, points")[: 3 if len(stages) == 2 else 0] or ("value",):
+        table.add_column(name, justify="right")
+    table.add_column("classes", justify="right")
+    for measure, name in MEASURES.items():
+        values = [metrics["macro"][measure] for metrics in stages]
+        change = [_change(*values)] if len(values) == 2 else []
+        table.add_row(name, *map(_number, values), *change, str(stages[0]["n_classes"][measure]))
+    return table
+
+
+def _class_rows(metrics: Mapping[str, Any]) -> Iterator[Row]:
     for row in metrics["per_class"]:
         train = "?" if row["train_pos"] is None else str(row["train_pos"])
-        yield "class", row["label"], f"{train} / {row['n_pos']}", row
+        yield row["label"], f"{train}|{row['n_pos']}", row
+
+
+def _group_rows(metrics: Mapping[str, Any]) -> Iterator[Row]:
     for name, group in metrics["groups"].items():
         cut = "–".join(str(count) for count in group["train_pos"] or ())
-        yield "group", f"{name} ({len(group['labels'])})", cut, group
-    averaged = metrics["n_classes"]["auroc"]
-    yield "macro", f"macro ({averaged} of {len(metrics['per_class'])})", "", metrics["macro"]
-
-
-def _table(title: str, columns: Sequence[str] | Any) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("class")
-    table.add_column("positives: train / here", justify="right")
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+        yield f"{name} ({len(group['labels'])})", f"{cut}|", group
 
 
 def _number(value: float | None) -> str:
@@ -77,13 +82,10 @@ def _number(value: float | None) -> str:
 
 
 def _change(old: float | None, new: float | None) -> str:
-    if old is None or new is None:
-        return f"{_number(old)} → {_number(new)}"
-    return f"{old:.3f} → {new:.3f} ({100 * (new - old):+.1f})"
+    return "–" if old is None or new is None else f"{100 * (new - old):+.1f}"
 
 
 def _render(table: Table) -> str:
-    console = Console(file=io.StringIO(), width=200, color_system=None)
-    console.print(table)
-    output: Any = console.file
-    return str(output.getvalue()).rstrip()
+    file = io.StringIO()
+    Console(file=file, width=80, color_system=None).print(table)
+    return file.getvalue().rstrip()

@@ -10,7 +10,7 @@ from typing import Any
 from ltml.errors import InputError
 from ltml.files import write_atomically, write_json
 from ltml.metrics.groups import make_groups
-from ltml.metrics.table import MetricTable, score
+from ltml.metrics.table import MetricTable, changes, score
 from ltml.recipe.schema import MetricsSection, Recipe
 from ltml.stages.run_directory import RunDirectory, read_run
 from ltml.types import Dataset, Predictions, RunResult
@@ -63,6 +63,12 @@ def collect(run: RunDirectory) -> RunResult:
             splits.setdefault(content["split"], {})[f"stage{stage}"] = content
     test = splits.get("test", {})
     return RunResult(run.path, test.get("stage1"), test.get("stage2"), splits)
+
+
+def save_changes(run: RunDirectory, result: RunResult) -> None:
+    """Write ``changes.json``: what stage 2 changed on every scored split."""
+    both = {split: stages for split, stages in result.splits.items() if len(stages) == 2}
+    write_json(run.path / "changes.json", {s: changes(both[s]["stage1"], both[s]["stage2"]) for s in sorted(both)})
 
 
 def evaluate(target: str | Path) -> RunResult | dict[str, Any]:

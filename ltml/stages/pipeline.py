@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_dataset, check_recipe
-from ltml.stages.evaluate import collect
+from ltml.stages.evaluate import collect, save_changes
 from ltml.stages.run_directory import locate_run, remove_stage
 from ltml.stages.stage1 import run_stage1
 from ltml.stages.stage2 import run_stage2
@@ -54,4 +54,7 @@ def _work(recipe: Recipe, out: Path, *, stages: tuple[int, ...], fresh: bool) ->
         run_stage1(recipe, dataset, place)
     if 2 in stages:
         run_stage2(recipe, dataset, place)
-    return collect(place)
+    result = collect(place)
+    if result.stage2 is not None:
+        save_changes(place, result)
+    return result

@@ -132,8 +132,8 @@ def remove_stage(run: RunDirectory, stage: int) -> None:
         shutil.rmtree(run.shared, ignore_errors=True)
         shutil.rmtree(run.path / "stage1", ignore_errors=True)
     shutil.rmtree(run.path / "stage2", ignore_errors=True)
-    run.gaussians.unlink(missing_ok=True)
-    run.gaussians.with_suffix(".json").unlink(missing_ok=True)
+    for path in (run.gaussians, run.gaussians.with_suffix(".json"), run.path / "changes.json"):
+        path.unlink(missing_ok=True)
 
 
 def _stage1_hash(recipe: Recipe, dataset: Dataset) -> str:
