@@ -34,7 +34,7 @@ def guarded(command: F) -> F:
         try:
             command(*args, **options)
         except (LtmlError, OSError, KeyboardInterrupt, Exception) as error:
-            if debug or isinstance(error, typer.Exit):
+            if debug or isinstance(error, typer.Exit | BrokenPipeError):  # click ends quietly on a closed pipe
                 raise
             _fail(error)
 

@@ -18,16 +18,19 @@ class InputError(LtmlError):
     exit_code = 2
 
 
-def suggest(name: str, allowed: Iterable[str], *, most: int = 12) -> str:
+def suggest(name: str, allowed: Iterable[str], *, most: int = 20) -> str:
     """Say what is allowed in place of `name`, nearest match first.
 
-    Returns a phrase such as ``did you mean 'alpha'? Allowed: alpha, epsilon``.
+    Returns a phrase such as ``did you mean 'alpha'? Allowed: alpha, epsilon``; of a long list only near matches.
     """
     names = list(allowed)
-    near = difflib.get_close_matches(name.lower(), [n.lower() for n in names], n=1, cutoff=0.6)
-    hint = f"did you mean '{next(n for n in names if n.lower() == near[0])}'? " if near else ""
-    shown = ", ".join(names[:most]) + (f", … ({len(names)} in all)" if len(names) > most else "")
-    return f"{hint}Allowed: {shown or 'nothing'}"
+    lowered = {candidate.lower(): candidate for candidate in names}
+    near = [lowered[match] for match in difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)]
+    if len(names) > most:
+        hint = f"did you mean {' or '.join(repr(match) for match in near)}? " if near else ""
+        return f"{hint}{len(names)} names are allowed"
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return f"{hint}Allowed: {', '.join(names) or 'nothing'}"
 
 
 def first_few(items: Iterable[object], *, most: int = 5) -> str:

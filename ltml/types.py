@@ -168,7 +168,7 @@ class Predictions:
             InputError: a missing file or column, or a value outside what its column allows.
         """
         try:
-            frame = pd.read_csv(path, dtype={"id": str, "group": str}, float_precision="round_trip")
+            frame = pd.read_csv(path, dtype=str, keep_default_na=False)
         except (OSError, ValueError) as error:
             raise InputError(f"cannot read the predictions file {path}: {error}") from error
         columns = [str(column) for column in frame.columns]
@@ -190,10 +190,14 @@ class Predictions:
 
 
 def _numbers(frame: pd.DataFrame, path: Path) -> npt.NDArray[np.float64]:
-    for column in frame:
-        if not pd.api.types.is_numeric_dtype(frame[column]):
-            raise InputError(f"{path}: column '{column}' holds a value that is not a number.")
-    return frame.to_numpy(dtype=np.float64, na_value=np.nan)
+    """Text cells as the nearest float64, empty ones as NaN."""
+    columns = []
+    for name in frame:
+        try:
+            columns.append(frame[name].str.strip().replace("", "nan").to_numpy(dtype=object).astype(np.float64))
+        except ValueError as error:
+            raise InputError(f"{path}: column '{name}' holds a value that is not a number ({error})") from error
+    return np.stack(columns, axis=1)
 
 
 @dataclass(frozen=True)

@@ -55,16 +55,15 @@ class EpochSampler(Sampler[list[Index]]):
         share = self._share()
         starts = range(0, len(share), self._batch_size)
         batches = [share[start : start + self._batch_size] for start in starts]
-        if self._seed is not None and len(batches) > 1 and len(batches[-1]) == 1:
-            batches.pop()  # batch norm has no variance of a single image
-        for batch in batches:
+        for batch in batches[: len(self)]:
             yield [(int(row), self.epoch) for row in batch]
 
     def __len__(self) -> int:
         per_rank = -(-len(self._rows) // self._world_size)
         full, rest = divmod(per_rank, self._batch_size)
-        dropped = self._seed is not None and full > 0 and rest == 1
-        return full + (rest > 0) - dropped
+        if self._seed is not None and full > 0 and rest == 1:
+            return full  # batch norm has no variance of a single image
+        return full + (rest > 0)
 
     def _share(self) -> IntArray:
         rows = self._rows
@@ -91,7 +90,7 @@ class _Views(TorchDataset[Item]):
             pixels = self._images.read(row)
         except UnreadableImageError as error:
             return row, str(error)  # a worker process cannot raise it without its traceback
-        image = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
         if self._view is not None:
             with seeded(derive_seed(self._seed or 0, "view", epoch, row)):
                 image = self._view(image)

@@ -72,9 +72,10 @@ def _two_sided(
         chosen: Floats = given[both]
         return chosen
     frequency = pos[both] / (pos[both] + neg[both])
-    reverse = (1 / (frequency + eps)) ** alpha
+    reverse: Floats = (1 / (frequency + eps)) ** alpha
     if prior == "eq12":
-        return reverse / reverse.sum()
+        normalised: Floats = reverse / reverse.sum()
+        return normalised
     if prior == "uniform":
         return np.full(len(frequency), 0.5)
     if prior == "natural":

@@ -84,7 +84,9 @@ def check_backbone_name(name: str) -> None:
         InputError: names the nearest.
     """
     if not timm.is_model(name.split(".")[0]):
-        raise InputError(f"backbone.name: unknown backbone '{name}': {suggest(name, timm.list_models(), most=6)}")
+        raise InputError(
+            f"backbone.name: unknown backbone '{name}': {suggest(name, timm.list_models())}; see `ltml list backbones 'resnet*'`"
+        )
 
 
 def _create(name: str, image_size: int, channels: int, pretrained: bool, weights: Path | None, options: Any) -> Any:
@@ -96,7 +98,7 @@ def _create(name: str, image_size: int, channels: int, pretrained: bool, weights
         options.setdefault("img_size", image_size)
     try:
         net = timm.create_model(name, pretrained=False, **options)
-    except (TypeError, ValueError, AssertionError) as error:
+    except Exception as error:  # timm lets wrong arguments fail wherever they first matter
         raise InputError(f"backbone.options {options} do not suit timm's '{name}': {first_line(error)}") from error
     if weights is not None:
         return _with_file(name, weights, options)

@@ -109,8 +109,9 @@ def _file_state(name: str | None) -> list[tuple[str, int, int]] | None:
 
 def _unavailable(config: TextConfig, error: Exception) -> LtmlError:
     return LtmlError(
-        f"cannot load the text encoder {config.encoder} '{config.name}' (weights: {config.weights}): {first_line(error)}. "
-        "Give a local folder or checkpoint, copy a filled Hugging Face cache (HF_HOME), or set text.encoder=none."
+        f"cannot load the text encoder {config.encoder} '{config.name}' (weights: {config.weights}): "
+        f"{first_line(error)}. Give a local folder or checkpoint, copy a filled Hugging Face cache (HF_HOME), "
+        "or set text.encoder=none."
     )
 
 
@@ -120,9 +121,7 @@ def _open_clip(config: TextConfig, prompts: list[str]) -> Any:
 
     name = str(config.name)
     if ":" not in name and name not in open_clip.list_models():
-        raise InputError(
-            f"text.name: unknown open_clip model '{name}': {suggest(name, open_clip.list_models(), most=6)}"
-        )
+        raise InputError(f"text.name: unknown open_clip model '{name}': {suggest(name, open_clip.list_models())}")
     if config.weights is None:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none for this model"
         raise InputError(f"text.encoder=open_clip needs text.weights: a local checkpoint, or a tag: {tags}")

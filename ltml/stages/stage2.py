@@ -34,7 +34,7 @@ from ltml.stages.evaluate import score_run, scored_splits, write_predictions
 from ltml.stages.features import SPLITS, extract_features, has_features, load_features
 from ltml.stages.log import to_lines
 from ltml.stages.predict import predict
-from ltml.stages.run_directory import RunDirectory
+from ltml.stages.run_directory import RunDirectory, begin_run
 from ltml.stages.stage1 import describe_batch
 from ltml.training.checkpoint import copy_to_cpu, load_state, load_weights, save_state, save_weights
 from ltml.training.devices import autocast, choose_device, use_bfloat16
@@ -60,6 +60,8 @@ def run_stage2(recipe: Recipe, dataset: Dataset, run: RunDirectory) -> None:
         raise InputError(f"there is no finished stage 1 in {run.shared}: run `ltml stage1` with the same recipe first")
     device = choose_device(recipe.train.device)
     bfloat16 = use_bfloat16(recipe.train.precision, device)
+    begin_run(run, recipe, dataset)
+    score_run(recipe, dataset, run, stage=1)
     if not run.checkpoint2.is_file():
         Reconstruction(recipe, dataset, run, device, bfloat16).fit()
     unpredicted = [split for split in scored_splits(dataset) if not run.predictions(2, split).is_file()]

@@ -1,0 +1,173 @@
+"""Every error a user can cause: one message, the right exit code, no traceback, nothing half-written."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+FAST = ["train.epochs=1", "data.train_size=64", "data.val_size=64", "data.test_size=32"]
+
+
+def check(result, code: int, *parts: str) -> None:
+    assert result.exit_code == code, result.output
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, result.stderr
+    assert "Traceback" not in result.output
+    for part in parts:
+        assert part in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["digit"], ["unknown recipe 'digit'", "did you mean 'digits'"]),
+        (["digits", "train.epohcs=1"], ["unknown key 'train.epohcs'", "did you mean 'epochs'"]),
+        (["digits", "train.epochs=many"], ["train.epochs = 'many'", "valid integer"]),
+        (["digits", "method=ldr"], ["unknown method 'ldr'", "ldrnet"]),
+        (["digits", "head.type=prompt"], ["unknown head 'prompt'", "prompt_query"]),
+        (["digits", "loss.type=bcee"], ["unknown loss 'bcee'", "did you mean 'bce'"]),
+        (["digits", "backbone.name=resnet118"], ["unknown backbone 'resnet118'", "did you mean 'resnet"]),
+        (["digits", "data.views.train=[Flip]"], ["unknown transform 'Flip'"]),
+        (["digits", "--device", "gpu"], ["unknown device 'gpu'"]),
+        (["nih"], ["loader of dataset 'nih' is not part of this version"]),
+        (["odir5k", "data.root=/data"], ["loader of dataset 'odir5k'"]),
+        (["cxr_union"], ["loader of dataset 'union'"]),
+        (["csv_small"], ["data.file=labels.csv"]),
+        (["csv_small", "data.file=/no/such.csv"], ["cannot read data.file /no/such.csv"]),
+        (["digits_tiny", "backbone.options={layers: 3}"], ["backbone.options"]),
+        (["digits_tiny", "metrics.groups.rule=named", "metrics.groups.head=[nul]"], ["'nul'"]),
+        (["digits_tiny", "head.prompt_query.width=30"], ["width=30 must be divisible"]),
+    ],
+)
+def test_bad_input_exits_with_2_and_writes_nothing(cli, tmp_path: Path, arguments: list[str], parts: list[str]) -> None:
+    check(cli("run", *arguments, "--out", tmp_path / "runs"), 2, *parts)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_stage_2_without_stage_1(cli, tmp_path: Path) -> None:
+    check(cli("stage2", "digits_tiny", "--out", tmp_path / "runs"), 2, "no finished stage 1", "ltml stage1")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_broken_and_dangerous_yaml(cli, tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("name: [x")
+    check(cli("recipes", "validate", file), 2, "not a valid recipe file")
+    file.write_text(f"!!python/object/apply:os.system ['touch {tmp_path}/pwned']")
+    check(cli("recipes", "validate", file), 2, "not a valid recipe file")
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_pretrained_weights_that_cannot_be_had_are_a_failure(cli, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    result = cli("run", "digits_tiny", "backbone.options={}", "backbone.pretrained=true", "--out", tmp_path / "runs")
+    check(result, 1, "cannot get pretrained weights", "backbone.weights=FILE", "backbone.pretrained=false")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_faulty_tables(cli, image_table: Callable[..., Path], tmp_path: Path) -> None:
+    run = ["run", "csv_small", "--out", tmp_path / "runs"]
+    file = image_table(split="train", group="a")
+    check(cli(*run, f"data.file={file}"), 2, "no images for val, test")
+    file.write_text(file.read_text().replace("000.png,1", "000.png,2"))
+    check(cli(*run, f"data.file={file}"), 2, "line 2, column 'bright': label value '2'", "1, 0 or empty")
+    file.write_text(image_table().read_text().replace("001.png", "000.png"))
+    check(cli(*run, f"data.file={file}"), 2, "duplicate image", "000.png")
+    file = image_table(split=["train", "val", "test"] * 20, group="p1")
+    check(cli(*run, f"data.file={file}"), 2, "'p1' in", "more than one split")
+    image_table()
+    check(cli(*run, f"data.file={file}", "data.root=/no/such"), 2, "data.root /no/such is not a folder")
+    (tmp_path / "images" / "007.png").unlink()
+    check(cli(*run, f"data.file={file}"), 2, "1 of 60 images", "007.png")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_unreadable_image_is_named(cli, image_table: Callable[..., Path], tmp_path: Path) -> None:
+    file = image_table()
+    (tmp_path / "images" / "007.png").write_bytes(b"broken")
+    arguments = [
+        "run",
+        "csv_small",
+        f"data.file={file}",
+        "train.epochs=1",
+        "data.image_size=16",
+        "--out",
+        tmp_path / "runs",
+    ]
+    check(cli(*arguments), 2, "cannot read the image", "007.png")
+
+
+def test_evaluate_explains_itself(cli, tmp_path: Path) -> None:
+    check(cli("evaluate", tmp_path / "nothing"), 2, "neither a run's folder nor a predictions CSV")
+    check(cli("evaluate", tmp_path), 2, "is not a run: it has no recipe.yaml")
+    file = tmp_path / "p.csv"
+    for text, part in [
+        ("id,x\n1,2\n", "prob:<label> columns"),
+        ("id,prob:a\n1,0.5\n", "lacks target:a"),
+        ("id,prob:a,target:a\n1,1.5,0\n", "outside [0, 1]"),
+        ("id,prob:a,target:a\n1,,0\n", "empty or outside [0, 1]"),
+        ("id,prob:a,target:a\n1,x,0\n", "column 'prob:a' holds a value that is not a number"),
+        ("id,prob:a,target:a\n1,0.5,-1\n", "other than 0, 1 or empty"),
+        ("", "cannot read the predictions file"),
+    ]:
+        file.write_text(text)
+        check(cli("evaluate", file), 2, part)
+
+
+def test_list_of_an_unknown_kind(cli) -> None:
+    check(cli("list", "loses"), 2, "cannot list 'loses'", "did you mean 'losses'")
+
+
+def test_damaged_results_are_named(cli, tmp_path: Path) -> None:
+    arguments = ["digits_tiny", *FAST, "--out", tmp_path]
+    assert cli("stage1", *arguments).exit_code == 0
+    next(tmp_path.rglob("checkpoint.safetensors")).write_bytes(b"damaged")
+    check(cli("stage2", *arguments), 2, "cannot read the checkpoint", "--fresh")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "part"),
+    [
+        (KeyboardInterrupt(), 1, "interrupted; what was finished stays"),
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "the disk is full"),
+        (PermissionError(errno.EACCES, "Permission denied", "runs"), 1, "Permission denied: 'runs'"),
+        (RuntimeError("surprise"), 1, "unexpected RuntimeError: surprise (add --debug for the traceback)"),
+    ],
+)
+def test_failures_exit_with_1(cli, monkeypatch, tmp_path: Path, error: BaseException, code: int, part: str) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("ltml.stages.pipeline.run_stage1", fail)
+    check(cli("run", "digits_tiny", *FAST, "--out", tmp_path / "runs"), code, part)
+
+
+def test_a_full_disk_leaves_no_half_file_and_the_run_resumes(cli, monkeypatch, tmp_path: Path) -> None:
+    import ltml.training.checkpoint as checkpoint
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint, "save_file", full)
+        check(cli("run", "digits_tiny", *FAST, "--out", tmp_path), 1, "the disk is full")
+    assert not list(tmp_path.rglob("*.safetensors"))
+    assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
+    assert cli("run", "digits_tiny", *FAST, "--out", tmp_path).exit_code == 0
+
+
+def test_debug_shows_the_traceback() -> None:
+    command = [sys.executable, "-m", "ltml_cli", "recipes", "show", "digit"]
+    plain = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert plain.returncode == 2
+    assert "Traceback" not in plain.stderr
+    debug = subprocess.run([*command, "--debug"], capture_output=True, text=True, check=False)
+    assert debug.returncode != 0
+    assert "Traceback" in debug.stderr

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ltml.data.batches import BatchLoader, EpochSampler, seeded
+from ltml.data.context import DataContext, load_dataset
+from ltml.data.views import build_view
+from ltml.errors import InputError
+from ltml.types import Dataset
+
+AFFINE = [{"RandomAffine": {"degrees": 20, "interpolation": "bilinear"}}]
+
+
+@pytest.fixture
+def dataset(image_table: Callable[..., Path]) -> Dataset:
+    context = DataContext(root=None, size=16, channels=1, ratio=(7, 1, 2), seed=0)
+    return load_dataset("csv", context, file=image_table())
+
+
+def loader(dataset: Dataset, *, workers: int = 0, seed: int | None = 0, view: object = AFFINE) -> BatchLoader:
+    return BatchLoader(
+        dataset, "train", build_view(view, "view"), size=16, batch_size=8,  # type: ignore[arg-type]
+        device=torch.device("cpu"), seed=seed, workers=workers,
+    )  # fmt: skip
+
+
+@given(st.integers(1, 50), st.integers(1, 8), st.integers(1, 4), st.integers(0, 3))
+def test_processes_share_an_epoch_without_loss(count: int, batch_size: int, world: int, epoch: int) -> None:
+    rows = np.arange(100, 100 + count)
+    drawn, lengths = [], set()
+    for rank in range(world):
+        sampler = EpochSampler(rows, batch_size, 5, rank=rank, world_size=world)
+        sampler.epoch = epoch
+        batches = list(sampler)
+        assert len(batches) == len(sampler)
+        lengths.add(len(batches))
+        drawn += [row for batch in batches for row, _ in batch]
+    assert len(lengths) == 1
+    per_rank = -(-count // world)
+    left_out = world if per_rank % batch_size == 1 and per_rank > batch_size else 0
+    assert len(set(drawn)) >= count - left_out
+    assert len(drawn) == per_rank * world - left_out
+
+
+def test_epochs_differ_and_are_repeatable(dataset: Dataset) -> None:
+    batches = loader(dataset)
+    first, again, second = ([b.rows for b in batches.epoch(e)] for e in (0, 0, 1))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_views_depend_on_seed_epoch_and_row_only(dataset: Dataset) -> None:
+    def pixels(batches: BatchLoader, epoch: int) -> dict[int, torch.Tensor]:
+        return {int(row): image for b in batches.epoch(epoch) for row, image in zip(b.rows, b.images, strict=True)}
+
+    plain = pixels(loader(dataset), 3)
+    torch.manual_seed(99)
+    torch.rand(5)
+    workers = pixels(loader(dataset, workers=2), 3)
+    assert plain.keys() == workers.keys()
+    assert all(torch.equal(plain[row], workers[row]) for row in plain)
+    other = pixels(loader(dataset), 4)
+    assert not all(torch.equal(plain[row], other[row]) for row in plain)
+
+
+def test_drawing_views_leaves_the_generator_alone() -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    with seeded(5):
+        torch.rand(7)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_labels_belong_to_their_images(dataset: Dataset) -> None:
+    for batch in loader(dataset, view=[]).epoch():
+        assert batch.images.dtype == torch.uint8
+        bright = batch.images.float().mean(dim=(1, 2, 3)) > 120
+        assert torch.equal(bright, batch.targets[:, 0] == 1)
+        rows = batch.rows.numpy()
+        np.testing.assert_array_equal(batch.known, dataset.known[rows])
+
+
+def test_a_last_batch_of_one_is_left_out_in_training_only() -> None:
+    rows = np.arange(9)
+    assert [len(batch) for batch in EpochSampler(rows, 4, 0)] == [4, 4]
+    assert [len(batch) for batch in EpochSampler(rows, 4, None)] == [4, 4, 1]
+    assert [len(batch) for batch in EpochSampler(rows[:1], 4, 0)] == [1]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_image_that_breaks_later_is_named_without_a_traceback(
+    dataset: Dataset, tmp_path: Path, workers: int
+) -> None:
+    for file in (tmp_path / "images").iterdir():
+        file.write_bytes(b"gone bad")
+    with pytest.raises(InputError, match=r"^cannot read the image .*\.png"):
+        list(loader(dataset, workers=workers).epoch())
+
+
+def test_a_view_of_another_size_is_refused(dataset: Dataset) -> None:
+    with pytest.raises(InputError, match=r"images of \(8, 8\) px, not data.image_size=16"):
+        list(loader(dataset, view=[{"CenterCrop": {"size": 8}}]).epoch())
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ("RandomHorizontalFlop", r"v\[0\]: unknown transform .*'RandomHorizontalFlip'"),
+        ({"CenterCrop": {"sizes": 3}}, r"v\[0\]: CenterCrop does not take"),
+        ({"RandomAffine": {"degrees": 1, "interpolation": "linear"}}, r"interpolation 'linear'"),
+    ],
+)
+def test_wrong_views_are_explained(step: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build_view([step], "v")  # type: ignore[list-item]

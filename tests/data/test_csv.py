@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ltml.data.context import DataContext, load_dataset
+from ltml.errors import InputError
+from ltml.types import Dataset
+
+
+def load(file: Path, root: Path | None = None, seed: int = 0, **options: object) -> Dataset:
+    context = DataContext(root=root, size=16, channels=1, ratio=(7, 1, 2), seed=seed)
+    return load_dataset("csv", context, file=file, **options)
+
+
+def edit(file: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> Path:
+    table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    change(table).to_csv(file, index=False)
+    return file
+
+
+def test_labels_unknowns_ids_and_groups(image_table: Callable[..., Path]) -> None:
+    groups = [f"{i // 2:04d}" for i in range(60)]
+    file = image_table(id=[f"{i:05d}" for i in range(60)], group=groups, source="clinic")
+    dataset = load(file)
+    assert dataset.label_names == ("bright", "odd")
+    assert dataset.table["id"].iloc[7] == "00007"  # leading zeros stay
+    assert dataset.table["group"].iloc[7] == "0003"
+    assert dataset.known[:, 0].all()
+    np.testing.assert_array_equal(dataset.known[:, 1], np.arange(60) % 4 != 0)
+    np.testing.assert_array_equal(dataset.targets[dataset.known[:, 1], 1], (np.arange(60) % 2)[dataset.known[:, 1]])
+    for rows in dataset.splits.values():
+        inside = set(dataset.table["group"].iloc[rows])
+        assert len(rows) == sum(dataset.table["group"].isin(inside))
+
+
+def test_paths_are_relative_to_the_csv_or_to_the_root(image_table: Callable[..., Path], tmp_path: Path) -> None:
+    file = image_table()
+    moved = tmp_path / "elsewhere" / "labels.csv"
+    moved.parent.mkdir()
+    moved.write_text(file.read_text())
+    assert load(file).images.read(0).shape == (16, 16, 1)
+    with pytest.raises(InputError, match="60 of 60 images listed in .* are missing"):
+        load(moved)
+    assert load(moved, root=tmp_path).images.read(0).shape == (16, 16, 1)
+    with pytest.raises(InputError, match=r"data.root .*nowhere is not a folder"):
+        load(moved, root=tmp_path / "nowhere")
+
+
+def test_a_given_split_is_kept(image_table: Callable[..., Path]) -> None:
+    split = ["train"] * 40 + ["val"] * 8 + ["test"] * 12
+    dataset = load(image_table(split=split))
+    assert [len(dataset.splits[name]) for name in ("train", "val", "test")] == [40, 8, 12]
+
+
+def test_a_byte_order_mark_and_commas_in_names(image_table: Callable[..., Path]) -> None:
+    file = edit(image_table(), lambda table: table.rename(columns={"bright": "bright, shiny"}))
+    file.write_text("\ufeff" + file.read_text(), encoding="utf-8")
+    assert load(file).label_names == ("bright, shiny", "odd")
+
+
+def test_labels_can_be_chosen(image_table: Callable[..., Path]) -> None:
+    file = image_table(notes="free text")
+    assert load(file, labels=("odd",)).label_names == ("odd",)
+    with pytest.raises(InputError, match="'od', which is not a label column .* did you mean 'odd'"):
+        load(file, labels=("od",))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda t: t.assign(bright=["1", "-1"] + ["0"] * 58),
+            r"line 3, column 'bright': label value '-1'; allowed: 1, 0",
+        ),
+        (lambda t: t.assign(notes="x"), r"column 'notes': label value 'x'.*data.labels"),
+        (lambda t: t.assign(id="same"), r"duplicate id 'same', line 3"),
+        (lambda t: t.assign(image=t["image"].iloc[0]), r"duplicate image \(used as id\)"),
+        (lambda t: t.assign(group=["a", ""] + ["b"] * 58), r"line 3: the column 'group' is empty"),
+        (lambda t: t.assign(split="dev"), r"line 2: split is 'dev'; allowed: train, val, test"),
+        (lambda t: t.assign(split="train"), r"no images for val, test"),
+        (
+            lambda t: t.assign(group="p7", split=["train"] * 40 + ["val"] * 10 + ["test"] * 10),
+            r"'p7' in train and val and test|'p7'.*train and val and test",
+        ),
+        (lambda t: t.assign(group="p7"), r"60 images of 1 group\(s\)"),
+        (lambda t: t.drop(columns="image"), r"no column 'image'"),
+        (lambda t: t[["image"]], r"no label column"),
+        (lambda t: t.iloc[:0], r"header but no rows"),
+        (lambda t: t.assign(image=[*t["image"].iloc[:-1], "gone.png"]), r"1 of 60 images .*gone.png"),
+    ],
+)
+def test_faults_are_named(
+    image_table: Callable[..., Path], change: Callable[[pd.DataFrame], pd.DataFrame], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        load(edit(image_table(), change))
+
+
+def test_repeated_columns_and_missing_files(image_table: Callable[..., Path], tmp_path: Path) -> None:
+    file = image_table()
+    file.write_text(file.read_text().replace("image,bright,odd", "image,odd,odd"))
+    with pytest.raises(InputError, match=r"column\(s\) odd appear more than once"):
+        load(file)
+    with pytest.raises(InputError, match=r"cannot read data.file .*nothing.csv"):
+        load(tmp_path / "nothing.csv")
+    with pytest.raises(InputError, match=r"needs data.file"):
+        load(None)  # type: ignore[arg-type]

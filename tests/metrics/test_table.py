@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torchmetrics.functional.classification import multilabel_auroc, multilabel_average_precision
+
+from ltml.errors import InputError
+from ltml.metrics.groups import by_counts, by_name, by_quantiles, by_thirds
+from ltml.metrics.table import MEASURES, changes, score
+
+
+def test_macro_equals_torchmetrics_without_unknowns() -> None:
+    rng = np.random.default_rng(0)
+    probs, targets = rng.random((200, 5)), rng.integers(0, 2, (200, 5))
+    table = score(probs, targets)
+    tensors = torch.from_numpy(probs), torch.from_numpy(targets)
+    assert table.macro["auroc"] == pytest.approx(multilabel_auroc(*tensors, num_labels=5).item(), abs=1e-6)
+    expected = multilabel_average_precision(*tensors, num_labels=5).item()
+    assert table.macro["ap"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_unknown_entries_have_no_influence() -> None:
+    rng = np.random.default_rng(1)
+    probs = rng.random((80, 3))
+    targets = rng.choice([0.0, 1.0, np.nan], (80, 3))
+    changed = np.where(np.isnan(targets), rng.random((80, 3)), probs)
+    assert score(probs, targets).macro == score(changed, targets).macro
+
+
+def test_undefined_classes_are_left_out_and_null() -> None:
+    targets = np.array([[1, 0, np.nan], [0, 0, np.nan], [1, 0, np.nan]], dtype=float)
+    table = score(np.full((3, 3), 0.5), targets, label_names=["a", "b", "c"])
+    assert table.n_classes["auroc"] == 1
+    assert table.macro["auroc"] == 0.5
+    assert table.n_classes["macc"] == 2
+    content = table.to_json("test")
+    assert content["per_class"][1]["auroc"] is None
+    assert content["per_class"][2] | {"macc": None} == content["per_class"][2]
+    json.dumps(content, allow_nan=False)
+
+
+def test_nothing_defined_is_null_not_zero() -> None:
+    table = score(np.full((2, 1), 0.5), np.full((2, 1), np.nan))
+    assert all(math.isnan(value) for value in table.macro.values())
+    assert table.to_json("x")["odir"]["final"] is None
+
+
+def test_groups_average_their_own_classes() -> None:
+    rng = np.random.default_rng(2)
+    probs, targets = rng.random((60, 4)), rng.integers(0, 2, (60, 4))
+    names = ["a", "b", "c", "d"]
+    counts = {"a": 100, "b": 50, "c": 10, "d": 5}
+    groups = by_thirds(names, list(counts.values()))
+    table = score(probs, targets, label_names=names, groups=groups, train_positives=counts)
+    assert groups == {"head": ["a", "b"], "medium": ["c"], "tail": ["d"]}
+    for measure in MEASURES:
+        head = [row[measure] for row in table.per_class[:2]]
+        assert table.groups["head"][measure] == pytest.approx(np.mean(head))
+    assert table.groups["head"]["train_pos"] == [50, 100]
+
+
+def test_group_rules() -> None:
+    names, counts = ["a", "b", "c"], [19, 20, 101]
+    assert by_counts(names, counts, 100, 20) == {"head": ["c"], "medium": ["b"], "tail": ["a"]}
+    assert by_quantiles(names, counts, 1 / 3, 2 / 3) == {"head": ["c"], "medium": ["b"], "tail": ["a"]}
+    assert by_name(names, ["b"], []) == {"head": ["b"], "medium": [], "tail": ["a", "c"]}
+    with pytest.raises(InputError, match="'B'.*did you mean 'b'"):
+        by_name(names, ["B"], [])
+
+
+@pytest.mark.parametrize(
+    ("probs", "targets", "message"),
+    [
+        (np.zeros((2, 2)), np.zeros((2, 3)), "one shape"),
+        (np.zeros((2, 2)), np.full((2, 2), 2.0), "0, 1 or NaN"),
+        (np.full((2, 2), np.nan), np.zeros((2, 2)), "without NaN"),
+    ],
+)
+def test_wrong_input_is_refused(probs: np.ndarray, targets: np.ndarray, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        score(probs, targets)
+
+
+def test_changes_are_differences_and_undefined_stays_null() -> None:
+    targets = np.array([[1, 0], [0, 0]], dtype=float)
+    before = score([[0.2, 0.1], [0.4, 0.1]], targets, groups={"head": ["0"]}).to_json("test")
+    after = score([[0.6, 0.1], [0.4, 0.1]], targets, groups={"head": ["0"]}).to_json("test")
+    change = changes(before, after)
+    assert change["macro"]["auroc"] == 1.0
+    assert change["groups"]["head"]["auroc"] == 1.0
+    assert change["per_class"][1]["auroc"] is None
