@@ -167,7 +167,7 @@ def recipes_cp(
 def recipes_validate(recipe: RecipeName, overrides: Overrides = None, as_json: JsonFlag = False) -> None:
     """Check a recipe without running it."""
     import ltml
-    from ltml.stages.build import check_recipe
+    from ltml.stages.checks import check_recipe
 
     from .output import print_json
 

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+PARTIAL = ".partial"
+"""Mark of a file that is being written; one that stays behind is of a process that was killed."""
+
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file in the folder of `path`, then rename it to `path`.
@@ -17,7 +20,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     An exception, a kill or a full disk leaves what was at `path` as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f"{PARTIAL}{path.suffix}")
     os.close(handle)
     temporary = Path(name)
     try:

@@ -84,9 +84,8 @@ def check_backbone_name(name: str) -> None:
         InputError: names the nearest.
     """
     if not timm.is_model(name.split(".")[0]):
-        raise InputError(
-            f"backbone.name: unknown backbone '{name}': {suggest(name, timm.list_models())}; see `ltml list backbones 'resnet*'`"
-        )
+        hint = suggest(name, timm.list_models())
+        raise InputError(f"backbone.name: unknown backbone '{name}': {hint} (`ltml list backbones 'resnet*'`)")
 
 
 def _create(name: str, image_size: int, channels: int, pretrained: bool, weights: Path | None, options: Any) -> Any:

@@ -12,7 +12,7 @@ from ltml.data.batches import BatchLoader
 from ltml.data.context import DataContext, load_dataset
 from ltml.data.views import build_view
 from ltml.errors import InputError
-from ltml.models.backbones import Backbone, check_backbone_name, normalization
+from ltml.models.backbones import Backbone, normalization
 from ltml.models.model import Stage1Model
 from ltml.models.text import TextConfig, embed_prompts
 from ltml.objectives.objective import Objective, Term
@@ -22,17 +22,6 @@ from ltml.types import Dataset
 
 WORDS = "head.words"
 """Where a checkpoint keeps the word embeddings."""
-
-
-def check_recipe(recipe: Recipe) -> None:
-    """Check the names that other libraries give: backbone and transforms.
-
-    Raises:
-        InputError: one of them does not exist.
-    """
-    check_backbone_name(recipe.backbone.name)
-    build_view(recipe.data.views.train, "data.views.train")
-    build_view(recipe.data.views.eval, "data.views.eval")
 
 
 def build_dataset(recipe: Recipe) -> Dataset:

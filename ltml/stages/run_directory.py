@@ -19,7 +19,7 @@ import torch
 import yaml
 
 from ltml.errors import InputError, first_few
-from ltml.files import hash_json, write_atomically, write_json, write_text
+from ltml.files import PARTIAL, hash_json, write_atomically, write_json, write_text
 from ltml.recipe.load import identity, recipe_from_dict
 from ltml.recipe.schema import Recipe
 from ltml.types import Dataset
@@ -124,6 +124,13 @@ def read_run(path: Path) -> tuple[RunDirectory, Recipe]:
     if about is None:
         raise InputError(f"{path} is not a run: it has no recipe.yaml. A run is a folder like runs/digits/ldrnet/seed0")
     return RunDirectory(path, (path / about["stage1"]).resolve()), _recipe_of(about, path)
+
+
+def remove_partial_files(run: RunDirectory) -> None:
+    """Take away files that a killed process left half-written."""
+    for folder in (run.path, run.shared):
+        for path in folder.rglob(f".*{PARTIAL}*"):
+            path.unlink(missing_ok=True)
 
 
 def remove_stage(run: RunDirectory, stage: int) -> None:

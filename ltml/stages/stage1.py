@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ltml.errors import InputError, first_few
+from ltml.errors import first_few
 from ltml.files import write_text
 from ltml.metrics.table import score
 from ltml.models.model import Stage1Model
@@ -44,9 +44,9 @@ def run_stage1(recipe: Recipe, dataset: Dataset, run: RunDirectory) -> None:
     """Train, extract features, predict and score; what is there already is not made again."""
     device = choose_device(recipe.train.device)
     bfloat16 = use_bfloat16(recipe.train.precision, device)
-    _check_labels(recipe, dataset)
     if not run.checkpoint1.is_file():
         _train(recipe, dataset, run, device, bfloat16)
+    (run.shared / "state.pt").unlink(missing_ok=True)
     begin_run(run, recipe, dataset)
     needs_features = recipe.stage2.method != "none" and not has_features(run.features)
     unpredicted = [split for split in scored_splits(dataset) if not run.predictions(1, split).is_file()]
@@ -144,7 +144,6 @@ def _train(recipe: Recipe, dataset: Dataset, run: RunDirectory, device: torch.de
         )
     log.info("stage 1: best val %s %.4f after epoch %d", settings.select, progress.best, progress.best_epoch + 1)
     save_weights(run.checkpoint1, progress.weights, checkpoint_about(recipe, dataset, 1))
-    (run.shared / "state.pt").unlink(missing_ok=True)
 
 
 def _resume(run: RunDirectory, parts: dict[str, Any]) -> _Progress:
@@ -168,20 +167,3 @@ def describe_batch(batch: Batch, dataset: Dataset, model: Stage1Model) -> str:
     ids = dataset.table["id"].iloc[batch.rows.tolist()]
     largest = model(batch.images).logits.abs().max().item()
     return f", largest logit {largest:.3g}, images {first_few(ids, most=32)}"
-
-
-def _check_labels(recipe: Recipe, dataset: Dataset) -> None:
-    """Warn of classes that cannot be learned or scored; refuse data on which no checkpoint can be chosen."""
-    for split in dataset.splits:
-        positives = dataset.class_counts(split)
-        without = [name for name, count in zip(dataset.label_names, positives, strict=True) if count == 0]
-        effect = "cannot be learned" if split == "train" else "is undefined there"
-        if without:
-            log.warning("no known positive in %s, so the class %s: %s", split, effect, first_few(without))
-    rows = dataset.splits["val"]
-    known, present = dataset.known[rows], dataset.targets[rows] == 1
-    if not bool(((known & present).any(axis=0) & (known & ~present).any(axis=0)).any()):
-        raise InputError(
-            f"macro {recipe.train.select} on val is undefined, so no checkpoint can be chosen: no class has both a "
-            "known positive and a known negative there. Use more images, or another split (seeds.split)."
-        )

@@ -64,6 +64,8 @@ def run_stage2(recipe: Recipe, dataset: Dataset, run: RunDirectory) -> None:
     score_run(recipe, dataset, run, stage=1)
     if not run.checkpoint2.is_file():
         Reconstruction(recipe, dataset, run, device, bfloat16).fit()
+    (run.path / "stage2" / "state.pt").unlink(missing_ok=True)
+    shutil.rmtree(run.path / "stage2" / "features", ignore_errors=True)
     unpredicted = [split for split in scored_splits(dataset) if not run.predictions(2, split).is_file()]
     if unpredicted:
         weights, _ = load_weights(run.checkpoint2)
@@ -170,8 +172,6 @@ class Reconstruction:
         )
         about = checkpoint_about(self.recipe, self.dataset, 2) | {"round": progress.best_round}
         save_weights(self.run.checkpoint2, progress.weights, about)
-        (self.run.path / "stage2" / "state.pt").unlink(missing_ok=True)
-        shutil.rmtree(self.run.path / "stage2" / "features", ignore_errors=True)
 
     def reconstruct(self, features: FeatureSet) -> GaussianResampler:
         """Fit the label-0 and label-1 Gaussians of every class (eqs. 9-10)."""

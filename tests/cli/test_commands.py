@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-
 from ltml_cli.main import app  # noqa: F401 - the installed name of cli/
 
 FAST = ["train.epochs=1", "data.train_size=64", "data.val_size=64", "data.test_size=32"]

@@ -44,7 +44,7 @@ def _slow_attention(x: Tensor, block: torch.nn.Module, heads: int) -> tuple[Tens
 
 def _slow_prompt_query(head: PromptQueryHead, feature_map: Tensor, heads: int) -> tuple[Tensor, Tensor]:
     """Eqs. 2-6 for one image, token by token."""
-    channels, height, width = feature_map.shape
+    height, width = feature_map.shape[1:]
     tokens = []
     if head.words is not None:
         tokens += list(head.word_mlp(head.words.double()) + head.word_indicator)

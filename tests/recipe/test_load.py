@@ -10,7 +10,7 @@ from ltml.recipe.catalog import copy_recipe, describe_methods, describe_recipes,
 from ltml.recipe.load import identity, load_recipe, recipe_from_dict
 from ltml.recipe.schema import Recipe
 from ltml.recipe.show import annotated_yaml
-from ltml.stages.build import check_recipe
+from ltml.stages.checks import check_recipe
 
 
 def test_every_shipped_recipe_and_method_is_valid_and_described() -> None:
@@ -188,7 +188,8 @@ def test_plugins_bring_components(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "@LOSSES.register('my_loss')\nclass MyLoss(nn.Module):\n"
         "    '''A loss from outside.'''\n"
         "    def __init__(self, *, scale: float = 1.0):\n        super().__init__()\n        self.scale = scale\n"
-        "    def forward(self, logits, targets, known=None):\n        return self.scale * bce_loss(logits, targets, known)\n"
+        "    def forward(self, logits, targets, known=None):\n"
+        "        return self.scale * bce_loss(logits, targets, known)\n"
     )
     monkeypatch.chdir(tmp_path)
     overrides = ["plugins=[my_plugin_loss]", "loss.type=my_loss", "loss.my_loss.scale=2.0"]

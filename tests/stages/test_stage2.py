@@ -120,5 +120,5 @@ def test_what_cannot_be_done_is_said(tmp_path: Path) -> None:
 
 
 def test_a_prior_of_the_wrong_length_is_bad_input(tiny_run: Path) -> None:
-    with pytest.raises(InputError, match="Expected 10 probabilities"):
+    with pytest.raises(InputError, match=r"stage2.prior has 2 numbers; the data have 10 classes"):
         ltml.stage2(load_recipe("digits_tiny", ["stage2.prior=[0.5,0.5]"]), tiny_run.parents[2])
