@@ -60,7 +60,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "the disk is full; free some space and run the same command again, it resumes", 1
     if isinstance(error, OSError):
-        return f"{error}; mend it and run the same command again, it resumes", 1
+        return str(error), 1
     return f"unexpected {type(error).__name__}: {error} (add --debug for the traceback)", 1
 
 

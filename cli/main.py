@@ -155,11 +155,15 @@ def recipes_show(recipe: RecipeName, overrides: Overrides = None, as_json: JsonF
 def recipes_cp(
     recipe: RecipeName,
     target: Annotated[Path, typer.Argument(help="a new .yaml file, or a folder")] = Path(),
+    as_json: JsonFlag = False,
 ) -> None:
     """Copy a shipped recipe to a file of your own."""
     from ltml.recipe.catalog import copy_recipe
 
-    typer.echo(str(copy_recipe(recipe, target)))
+    from .output import print_json
+
+    path = str(copy_recipe(recipe, target))
+    print_json({"recipe": path}) if as_json else typer.echo(path)
 
 
 @recipes_app.command("validate")

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ltml.csv_table import read_csv_table
 from ltml.errors import InputError, first_few
 
 if TYPE_CHECKING:  # scoring and reading predictions need no torch
@@ -44,7 +45,8 @@ class Dataset:
     Attributes:
         name: dataset name.
         label_names: the ``C`` labels, in column order.
-        table: one row per image: ``id`` (unique text), ``group`` (patient), ``source``, and whatever else is known.
+        table: one row per image: ``id`` (unique text), ``group`` (patient), ``source``, and ``image`` (path as listed)
+            where images are files.
         targets: uint8 ``(N, C)``, 0 or 1; 0 where unknown.
         known: bool ``(N, C)``.
         splits: row numbers by split name; ``train``, ``val`` and ``test`` at least.
@@ -75,9 +77,9 @@ class Dataset:
         return pd.concat(parts, ignore_index=True)
 
     def fingerprint(self) -> str:
-        """SHA-256 over ids, groups, sources, labels, targets and splits: what the run depends on besides pixels."""
+        """SHA-256 over ids, groups, sources, image paths, labels and splits: what a run depends on besides pixels."""
         digest = hashlib.sha256(repr((self.name, self.label_names)).encode())
-        for column in ("id", "group", "source"):
+        for column in [name for name in ("id", "group", "source", "image") if name in self.table]:
             digest.update("\x00".join(self.table[column].astype(str)).encode())
         digest.update(np.packbits(self.targets.astype(bool)).tobytes())
         digest.update(np.packbits(self.known).tobytes())
@@ -167,10 +169,7 @@ class Predictions:
         Raises:
             InputError: a missing file or column, or a value outside what its column allows.
         """
-        try:
-            frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-        except (OSError, ValueError) as error:
-            raise InputError(f"cannot read the predictions file {path}: {error}") from error
+        frame = read_csv_table(path, "the predictions file")
         columns = [str(column) for column in frame.columns]
         labels = tuple(column.removeprefix("prob:") for column in columns if column.startswith("prob:"))
         missing = [c for c in ["id", *(f"target:{name}" for name in labels)] if c not in frame]
@@ -185,7 +184,10 @@ class Predictions:
             raise InputError(f"{path} has probabilities that are empty or outside [0, 1] in a prob: column.")
         if not bool(np.all(np.isnan(targets) | (targets == 0) | (targets == 1))):
             raise InputError(f"{path} has target: values other than 0, 1 or empty (unknown).")
-        groups = frame["group"] if "group" in frame else frame["id"]
+        doubled = frame["id"][frame["id"].duplicated()]
+        if len(doubled):
+            raise InputError(f"{path}, line {doubled.index[0]}: the id '{doubled.iloc[0]}' appears more than once")
+        groups = frame.get("group", frame["id"])
         return cls(labels, frame["id"].tolist(), groups.tolist(), probs, targets)
 
 
@@ -194,7 +196,7 @@ def _numbers(frame: pd.DataFrame, path: Path) -> npt.NDArray[np.float64]:
     columns = []
     for name in frame:
         try:
-            columns.append(frame[name].str.strip().replace("", "nan").to_numpy(dtype=object).astype(np.float64))
+            columns.append(frame[name].replace("", "nan").to_numpy(dtype=object).astype(np.float64))
         except ValueError as error:
             raise InputError(f"{path}: column '{name}' holds a value that is not a number ({error})") from error
     return np.stack(columns, axis=1)

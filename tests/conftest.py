@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # for this process and those it starts: tiny models gain nothing from threads
+
 from collections.abc import Callable
 from pathlib import Path
 

@@ -18,9 +18,9 @@ from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
 from ltml.data.views import View
-from ltml.errors import InputError
+from ltml.errors import InputError, first_line
 from ltml.seeds import derive_seed
-from ltml.types import Batch, Dataset, IntArray, UnreadableImageError
+from ltml.types import Batch, Dataset, IntArray
 
 Index = tuple[int, int]
 """A row and the epoch it is drawn in."""
@@ -87,19 +87,24 @@ class _Views(TorchDataset[Item]):
     def __getitem__(self, index: Index) -> Item:
         row, epoch = index
         try:
-            pixels = self._images.read(row)
-        except UnreadableImageError as error:
+            pixels = torch.from_numpy(self._images.read(row).transpose(2, 0, 1).copy())
+            return row, self._draw(pixels, row, epoch)
+        except InputError as error:
             return row, str(error)  # a worker process cannot raise it without its traceback
-        image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
-        if self._view is not None:
-            with seeded(derive_seed(self._seed or 0, "view", epoch, row)):
-                image = self._view(image)
-        if image.shape[-2:] != (self._size, self._size):
-            return row, (
-                f"the view gives images of {tuple(image.shape[-2:])} px, not data.image_size={self._size}; "
-                "end data.views with a crop or resize to that size"
+        except Exception as error:  # whatever torchvision raises for a transform that does not suit
+            return row, f"data.views: {type(error).__name__} in a transform: {first_line(error)}"
+
+    def _draw(self, pixels: Tensor, row: int, epoch: int) -> Tensor:
+        with seeded(derive_seed(self._seed or 0, "view", epoch, row)):
+            image: Tensor = self._view(pixels) if self._view else pixels
+        expected = (len(pixels), self._size, self._size)
+        if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.shape != expected:
+            found = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
+            raise InputError(
+                f"data.views gives {found} where uint8 {expected} is needed (data.channels, data.image_size): end it "
+                "with a crop or resize to that size, and leave conversion and normalisation to the model"
             )
-        return row, image
+        return image
 
 
 @contextmanager

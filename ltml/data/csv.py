@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv as csv_module
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
+from ltml.csv_table import read_csv_table
 from ltml.data.context import DataContext
 from ltml.data.images import FileImages
 from ltml.data.splits import check_groups_apart, split_by_column, split_by_group
@@ -43,13 +43,15 @@ def load(
     if file is None:
         raise InputError("the dataset 'csv' needs data.file: add data.file=labels.csv")
     file = file.expanduser()
-    table = _read_table(file)
+    table = read_csv_table(file, "data.file")
+    if "image" not in table:
+        raise InputError(f"{file} has no column 'image'; its columns are {first_few(table.columns, most=12)}")
     names = _label_columns(table, labels, file)
     codes = np.stack([_label_values(table[name], file) for name in names], axis=1)
+    meta = _meta_columns(table, file)
     root = file.parent if context.root is None else context.root
     paths = [root / name for name in table["image"]]
     _check_images(paths, root, file)
-    meta = _meta_columns(table, file)
     splits = (
         split_by_column(table["split"], str(file))
         if "split" in table
@@ -67,24 +69,6 @@ def load(
     )
 
 
-def _read_table(file: Path) -> pd.DataFrame:
-    """All cells as text, empty ones as '', so that leading zeros stay and nothing is guessed."""
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as handle:
-            header = next(csv_module.reader(handle), [])
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise InputError(f"cannot read data.file {file}: {error}. It must be a comma-separated UTF-8 file.") from error
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated:
-        raise InputError(f"{file}: the column(s) {first_few(repeated)} appear more than once")
-    if "image" not in table:
-        raise InputError(f"{file} has no column 'image'; its columns are {first_few(table.columns, most=12)}")
-    if table.empty:
-        raise InputError(f"{file} has a header but no rows")
-    return table
-
-
 def _label_columns(table: pd.DataFrame, labels: tuple[str, ...] | None, file: Path) -> list[str]:
     others = [name for name in table.columns if name not in RESERVED]
     names = others if labels is None else list(labels)
@@ -93,18 +77,20 @@ def _label_columns(table: pd.DataFrame, labels: tuple[str, ...] | None, file: Pa
             raise InputError(
                 f"data.labels names '{name}', which is not a label column of {file}: {suggest(name, others)}"
             )
+    if len(set(names)) < len(names):
+        raise InputError(f"data.labels names a label more than once: {first_few(names)}")
     if not names:
         raise InputError(f"{file} has no label column: every column besides {', '.join(RESERVED)} is a label")
     return names
 
 
 def _label_values(column: pd.Series, file: Path) -> npt.NDArray[np.int64]:
-    codes = column.str.strip().map(VALUES)
+    codes = column.map(VALUES)
     if codes.isna().any():
         row = int(np.flatnonzero(codes.isna())[0])
         raise InputError(
-            f"{file}, line {row + 2}, column '{column.name}': label value '{column.iloc[row]}'; allowed: 1, 0 or empty "
-            "(unknown). If the column is not a label, list the labels with data.labels=[…]."
+            f"{file}, line {column.index[row]}, column '{column.name}': label value '{column.iloc[row]}'; "
+            "allowed: 1, 0 or empty (unknown). If the column is not a label, list the labels with data.labels=[…]."
         )
     return np.asarray(codes, dtype=np.int64)
 
@@ -116,22 +102,22 @@ def _meta_columns(table: pd.DataFrame, file: Path) -> pd.DataFrame:
         column = "id" if "id" in table else "image (used as id)"
         raise InputError(
             f"{file}: duplicate {column} {first_few(repr(value) for value in doubled.unique())}, "
-            f"line {doubled.index[0] + 2}; every row needs its own"
+            f"line {doubled.index[0]}; every row needs its own"
         )
-    for name in ("id", "group"):
+    for name in ("image", "id", "group"):
         if name in table and (table[name] == "").any():
-            raise InputError(f"{file}, line {int(np.argmax(table[name] == '')) + 2}: the column '{name}' is empty")
+            raise InputError(f"{file}, line {table.index[table[name] == ''][0]}: the column '{name}' is empty")
     group = table.get("group", ids)
     source = table.get("source", file.stem)
-    return pd.DataFrame({"id": ids.astype(object), "group": group.astype(object), "source": source})
+    return pd.DataFrame({"id": ids, "group": group, "source": source, "image": table["image"]})
 
 
 def _check_images(paths: list[Path], root: Path, file: Path) -> None:
     if not root.is_dir():
         raise InputError(f"data.root {root} is not a folder; give the folder that the image paths start from")
-    missing = [path for path in paths if not path.is_file()]
+    missing = [path for path in paths if not path.is_file() or path.stat().st_size == 0]
     if missing:
         raise InputError(
-            f"{len(missing)} of {len(paths)} images listed in {file} are missing: {first_few(missing, most=3)}. "
-            "Paths are relative to the CSV's folder unless data.root is given."
+            f"{len(missing)} of {len(paths)} images listed in {file} are missing or empty files: "
+            f"{first_few(missing, most=3)}. Paths are relative to the CSV's folder unless data.root is given."
         )

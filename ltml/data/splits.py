@@ -54,7 +54,7 @@ def split_by_column(column: pd.Series, where: str) -> dict[str, IntArray]:
     wrong = column[~column.isin(SPLITS)]
     if len(wrong):
         raise InputError(
-            f"{where}, line {wrong.index[0] + 2}: split is '{wrong.iloc[0]}'; allowed: train, val, test "
+            f"{where}, line {wrong.index[0]}: split is '{wrong.iloc[0]}'; allowed: train, val, test "
             "(or leave the column out for a split by group)"
         )
     return {name: np.flatnonzero(column == name) for name in SPLITS}

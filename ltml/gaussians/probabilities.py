@@ -72,7 +72,8 @@ def _two_sided(
         chosen: Floats = given[both]
         return chosen
     frequency = pos[both] / (pos[both] + neg[both])
-    reverse: Floats = (1 / (frequency + eps)) ** alpha
+    log_weight = -alpha * np.log(frequency + eps)  # in logs, so that no exponent overflows
+    reverse: Floats = np.exp(log_weight - log_weight.max(initial=-np.inf))
     if prior == "eq12":
         normalised: Floats = reverse / reverse.sum()
         return normalised

@@ -64,13 +64,22 @@ class GaussianResampler:
         self.alpha = alpha
         self.eps = eps
 
-    def fit(self: Self, features: Array | Tensor, targets: Array | Tensor) -> Self:
+    def fit(
+        self: Self,
+        features: Array | Tensor,
+        targets: Array | Tensor,
+        *,
+        label_names: Sequence[str] | None = None,
+        warn: bool = True,
+    ) -> Self:
         """Fit the Gaussians.
 
         Args:
             features: ``(N, C, D)`` class-aware, or ``(N, D)`` shared by all classes; memory maps are read class by
                 class.
             targets: ``(N, C)`` of 0, 1, or NaN for unknown; unknown entries have no influence.
+            label_names: what warnings call the ``C`` classes; their numbers by default.
+            warn: log a warning for each (class, label) of fewer than two samples.
 
         Raises:
             ValueError: shapes do not fit, a label has another value, or a used feature is not finite.
@@ -85,7 +94,8 @@ class GaussianResampler:
             tuple(fit_one(rows) if len(rows) else None for rows in pair) for pair in _rows_by_label(features, labels)
         ]
         self._set_probabilities()
-        self._warn_of_small_groups()
+        if warn:
+            self._warn_of_small_groups(label_names or range(len(self.gaussians_)))
         return self
 
     def sample(self, n: int, seed: int | None = None, *, generator: torch.Generator | None = None) -> tuple[Any, Any]:
@@ -173,11 +183,11 @@ class GaussianResampler:
             self.counts_[:, 1], self.counts_[:, 0], self.prior, alpha=self.alpha, eps=self.eps
         )
 
-    def _warn_of_small_groups(self) -> None:
+    def _warn_of_small_groups(self, names: Sequence[object]) -> None:
         for c, label in zip(*np.nonzero(self.counts_ <= 1), strict=True):
             count = self.counts_[c, label]
             effect = "its virtual features are all that one" if count else "it is never drawn"
-            log.warning("class %d has %d known sample(s) with label %d: %s", c, count, label, effect)
+            log.warning("class %s has %d known sample(s) with label %d: %s", names[c], count, label, effect)
 
 
 def _check_targets(features: Array | Tensor, targets: Array | Tensor) -> Tensor:

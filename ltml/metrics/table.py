@@ -93,8 +93,8 @@ def score(
         raise InputError(f"Expected probs and targets of one shape (N, C) but got {scores.shape} and {labels.shape}.")
     if not bool(np.all(np.isnan(labels) | (labels == 0) | (labels == 1))):
         raise InputError("Expected targets of 0, 1 or NaN (unknown) but got other values.")
-    if bool(np.isnan(scores).any()):
-        raise InputError("Expected probs without NaN.")
+    if not bool(np.all((scores >= 0) & (scores <= 1))):
+        raise InputError("Expected probs in [0, 1] without NaN.")
     names = [str(c) for c in range(scores.shape[1])] if label_names is None else list(label_names)
     if len(names) != scores.shape[1]:
         raise InputError(f"Expected {scores.shape[1]} label names but got {len(names)}.")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from torch import Tensor, nn
 
-from ltml.errors import InputError, LtmlError, first_line, suggest
+from ltml.errors import InputError, LtmlError, first_few, first_line, suggest
+
+log = logging.getLogger(__name__)
 
 
 class Backbone(nn.Module):
@@ -43,9 +47,14 @@ class Backbone(nn.Module):
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.net: Any = _create(name, image_size, channels, pretrained, weights, dict(options or {}))
+        self.net: Any = _create(
+            name, image_size, channels, dict(options or {}), pretrained=pretrained and weights is None
+        )
+        if weights is not None:
+            load_weights(self.net, weights)
         self.width: int = self.net.num_features
         self._prefix_tokens = int(getattr(self.net, "num_prefix_tokens", 0))
+        self._check_input(name, image_size, channels)
 
     def forward(self, images: Tensor) -> Tensor:
         """Feature map ``(B, D0, H, W)`` of normalised images ``(B, channels, h, w)``."""
@@ -56,11 +65,26 @@ class Backbone(nn.Module):
             return output.permute(0, 3, 1, 2)
         return output
 
+    @torch.no_grad()
+    def _check_input(self, name: str, image_size: int, channels: int) -> None:
+        """Pass one blank image, so that a size the model cannot take is known before anything else is done."""
+        self.eval()
+        try:
+            shape = tuple(self(torch.zeros(1, channels, image_size, image_size)).shape)
+        except Exception as error:  # each model fails in its own way
+            raise InputError(
+                f"backbone '{name}' does not take images of {image_size} px: {first_line(error)}. "
+                "Change data.image_size or the backbone."
+            ) from error
+        if len(shape) != 4 or 0 in shape or shape[1] != self.width:
+            raise InputError(f"backbone '{name}' gives {shape} for images of {image_size} px, which is no feature map")
+        self.train()
+
     def _grid(self, tokens: Tensor) -> Tensor:
         batch, count, width = tokens.shape
         side = math.isqrt(count)
         if side * side != count:
-            raise InputError(f"backbone gives {count} tokens, which is not a square grid; ltml feeds square images")
+            raise ValueError(f"{count} tokens are not a square grid")
         return tokens.transpose(1, 2).reshape(batch, width, side, side)
 
 
@@ -83,45 +107,80 @@ def check_backbone_name(name: str) -> None:
     Raises:
         InputError: names the nearest.
     """
-    if not timm.is_model(name.split(".")[0]):
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
         hint = suggest(name, timm.list_models())
         raise InputError(f"backbone.name: unknown backbone '{name}': {hint} (`ltml list backbones 'resnet*'`)")
+    tags = [known.partition(".")[2] for known in timm.list_pretrained(f"{architecture}.*")]
+    if tag and tag not in tags:
+        raise InputError(f"backbone.name: unknown weights '{tag}' of '{architecture}': {suggest(tag, tags)}")
 
 
-def _create(name: str, image_size: int, channels: int, pretrained: bool, weights: Path | None, options: Any) -> Any:
-    """timm adapts the input layer of pretrained or local weights to the number of channels."""
+def _create(name: str, image_size: int, channels: int, options: dict[str, Any], *, pretrained: bool) -> Any:
     check_backbone_name(name)
     config = timm.get_pretrained_cfg(name)
-    options = {"in_chans": channels, "num_classes": 0, **options}
     if config is not None and config.fixed_input_size:
-        options.setdefault("img_size", image_size)
+        options = {"img_size": image_size, **options}
     try:
-        net = timm.create_model(name, pretrained=False, **options)
+        net = timm.create_model(name, pretrained=False, in_chans=channels, num_classes=0, **options)
     except Exception as error:  # timm lets wrong arguments fail wherever they first matter
         raise InputError(f"backbone.options {options} do not suit timm's '{name}': {first_line(error)}") from error
-    if weights is not None:
-        return _with_file(name, weights, options)
-    return _with_pretrained(name, options) if pretrained else net
-
-
-def _with_file(name: str, weights: Path, options: dict[str, Any]) -> Any:
-    if not weights.is_file():
-        raise InputError(f"backbone.weights {weights} is not a file")
+    if not pretrained:
+        return net
+    log.info("loading pretrained weights of %s from the cache or the network", name)
     try:
-        return timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(weights)}, **options)
-    except Exception as error:  # a damaged file fails in one of several libraries, a wrong one in load_state_dict
-        raise InputError(
-            f"backbone.weights {weights} cannot be loaded into '{name}': {first_line(error)}. It must be a "
-            ".safetensors or .pth state dict of that timm model; check backbone.name and backbone.options."
-        ) from error
-
-
-def _with_pretrained(name: str, options: dict[str, Any]) -> Any:
-    try:
-        return timm.create_model(name, pretrained=True, **options)
+        return timm.create_model(name, pretrained=True, in_chans=channels, num_classes=0, **options)
     except Exception as error:  # the hub's clients raise errors of several libraries when offline
         raise LtmlError(
-            f"cannot get pretrained weights for backbone '{name}': {first_line(error)}. They are neither in the cache "
-            "nor reachable. Fetch them on a machine with network and copy its Hugging Face cache (HF_HOME), or give a "
-            "file with backbone.weights=FILE, or set backbone.pretrained=false to train from random weights."
+            f"cannot get pretrained weights for backbone '{name}': {first_line(error).rstrip('.')}. They are neither "
+            "in the cache nor reachable. Fetch them on a machine with network and copy its Hugging Face cache "
+            "(HF_HOME), give a file with backbone.weights=FILE, or set backbone.pretrained=false to train from random weights."
         ) from error
+
+
+def load_weights(net: nn.Module, path: Path) -> None:
+    """Load a local weight file of the same timm model; nothing may be missing, left over or of another shape.
+
+    Entries of the file's classifier are left out, and an input layer for another number of channels is adapted as
+    timm adapts its own.
+
+    Args:
+        net: a timm model without classifier.
+        path: .safetensors or .pth state dict.
+
+    Raises:
+        InputError: the file cannot be read or belongs to another model.
+    """
+    if not path.is_file():
+        raise InputError(f"backbone.weights {path} is not a file")
+    try:
+        state = timm.models.load_state_dict(str(path))
+    except Exception as error:  # a damaged or unsafe file fails in one of several libraries
+        raise InputError(
+            f"backbone.weights {path} cannot be read ({type(error).__name__}); it must be a .safetensors or .pth file "
+            "that holds a state dict of tensors"
+        ) from error
+    own = net.state_dict()
+    config: Any = net.pretrained_cfg
+    state = _with_channels(state, own, config.get("first_conv"))
+    heads = config.get("classifier") or ()
+    prefixes = tuple(f"{name}." for name in ([heads] if isinstance(heads, str) else heads))
+    wrong = [key for key in own if key not in state or state[key].shape != own[key].shape]
+    wrong += [key for key in state if key not in own and not key.startswith(prefixes)]
+    if wrong:
+        raise InputError(
+            f"backbone.weights {path} does not fit the backbone: {len(wrong)} entries are missing, left over or of "
+            f"another shape ({first_few(wrong, most=3)}). Check backbone.name, backbone.options and the file."
+        )
+    net.load_state_dict({key: state[key] for key in own})
+
+
+def _with_channels(state: dict[str, Tensor], own: dict[str, Tensor], first: Any) -> dict[str, Tensor]:
+    """The input layers' weights for the model's number of channels, summed or repeated as timm does."""
+    layers = [f"{name}.weight" for name in ([first] if isinstance(first, str) else first or ())]
+    adapted = {
+        key: timm.models.adapt_input_conv(own[key].shape[1], state[key])
+        for key in layers
+        if key in state and key in own and state[key].ndim == 4 and state[key].shape[1] == 3
+    }
+    return state | adapted

@@ -110,8 +110,8 @@ def _file_state(name: str | None) -> list[tuple[str, int, int]] | None:
 def _unavailable(config: TextConfig, error: Exception) -> LtmlError:
     return LtmlError(
         f"cannot load the text encoder {config.encoder} '{config.name}' (weights: {config.weights}): "
-        f"{first_line(error)}. Give a local folder or checkpoint, copy a filled Hugging Face cache (HF_HOME), "
-        "or set text.encoder=none."
+        f"{first_line(error).rstrip('.')}. Give a local folder or checkpoint, copy a filled Hugging Face cache "
+        "(HF_HOME), or set text.encoder=none."
     )
 
 

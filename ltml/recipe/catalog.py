@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that listing recipes is instant.
 from __future__ import annotations
 
 import importlib.resources
+import re
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ import yaml
 
 from ltml.errors import InputError, suggest
 from ltml.files import write_text
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+"""What a recipe can be called: its name is a folder."""
 
 
 def _shipped(folder: str = "") -> dict[str, Traversable]:
@@ -84,17 +88,19 @@ def describe_methods() -> dict[str, str]:
 
 
 def copy_recipe(name: str, target: Path) -> Path:
-    """Copy a shipped recipe to a file of one's own and give it that file's name.
+    """Copy a recipe to a file of one's own and give it that file's name.
 
     Raises:
-        InputError: no such recipe, or the target exists.
+        InputError: no such recipe, the target exists, or its name cannot be that of a recipe.
     """
-    path = target / f"{name}.yaml" if target.is_dir() else target
+    path = target / f"{Path(name).stem}.yaml" if target.is_dir() else target
     if path.suffix not in (".yaml", ".yml"):
         raise InputError(f"cannot copy to '{path}': a recipe file ends in .yaml")
+    if not re.fullmatch(NAME_PATTERN, path.stem):
+        raise InputError(f"cannot copy to '{path}': a recipe's name holds letters, digits, '.', '_' and '-' only")
     if path.exists():
         raise InputError(f"{path} exists already; give another name or remove it first")
     lines = find_recipe(name).splitlines()
-    renamed = [f"name: {path.stem}" if line.startswith("name:") else line for line in lines]
+    renamed = [f'name: "{path.stem}"' if line.startswith("name:") else line for line in lines]
     write_text(path, "\n".join(renamed) + "\n")
     return path

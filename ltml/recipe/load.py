@@ -8,35 +8,40 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
-from ltml.errors import InputError, LtmlError, suggest
+from ltml.errors import InputError, LtmlError, first_line, suggest
 from ltml.files import hash_json
 from ltml.recipe.catalog import find_method, find_recipe
 from ltml.recipe.schema import MACHINE_FIELDS, Component, DataSection, Recipe
 from ltml.registry import DATASETS, HEADS, LOSSES, OBJECTIVES, Registry
+
+RUN_FIELDS = ("variant", "stage1", "data_fingerprint")
+"""What a run adds to its ``recipe.yaml``."""
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """Load, merge and validate a recipe.
 
     Args:
-        name_or_path: a shipped recipe (``ltml recipes ls``) or the path of a YAML file.
-        overrides: ``"train.epochs=3"`` and the like; values are YAML.
+        name_or_path: a shipped recipe (``ltml recipes ls``), or the path of a YAML file, a run's ``recipe.yaml`` too.
+        overrides: ``"train.epochs=3"`` and the like; values are YAML, and a mapping replaces what was there.
 
     Raises:
         InputError: unknown recipe, method, key, component or value; the message names it and what is allowed.
     """
     raw = _parse(find_recipe(name_or_path), name_or_path)
-    raw.pop("variant", None)
+    for key in RUN_FIELDS:
+        raw.pop(key, None)
     changes = _parse_overrides(overrides)
     recipe = _resolve(raw, changes, name_or_path)
     return recipe.model_copy(update={"variant": _variant(recipe, raw, changes, name_or_path)})
@@ -59,40 +64,43 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def identity(recipe: Recipe) -> dict[str, Any]:
-    """Flat fields that say what a run is: all but the machine's."""
-    return {key: value for key, value in flatten(recipe.to_dict()).items() if key not in MACHINE_FIELDS}
+    """Flat fields that say what a run is: all but the machine's and the prose."""
+    flat = flatten(recipe.to_dict())
+    return {key: value for key, value in flat.items() if key not in MACHINE_FIELDS | {"description"}}
 
 
-def _variant(recipe: Recipe, raw: DictConfig, changes: DictConfig, where: str) -> str:
+def _variant(recipe: Recipe, raw: DictConfig, changes: Mapping[str, Any], where: str) -> str:
     """Eight hex digits of what the overrides changed; empty if nothing that matters.
 
     The name, the method and the training seed have their own place in a run's path; the sampling seed counts
     where it is not the training seed.
     """
-    kept = OmegaConf.create({"name": recipe.name, "method": recipe.method, "seeds": {"train": recipe.seeds.train}})
+    kept = {"name": recipe.name, "method": recipe.method, "seeds.train": recipe.seeds.train}
     if recipe.seeds.sample == recipe.seeds.train:
-        kept.seeds.sample = recipe.seeds.sample
-    for key in OmegaConf.missing_keys(raw):  # what the recipe leaves open is no variant of it
-        OmegaConf.update(kept, key, OmegaConf.select(changes, key))
+        kept["seeds.sample"] = recipe.seeds.sample
+    opened = set(OmegaConf.missing_keys(raw))  # what the recipe leaves open is no variant of it
+    kept |= {key: value for key, value in changes.items() if key in opened}
     ours, plain = identity(recipe), identity(_resolve(raw, kept, where))
     changed = {key: ours.get(key) for key in ours.keys() | plain.keys() if ours.get(key) != plain.get(key)}
     return hash_json(changed)[:8] if changed else ""
 
 
-def _resolve(raw: DictConfig, changes: DictConfig, where: str) -> Recipe:
+def _resolve(raw: DictConfig, changes: Mapping[str, Any], where: str) -> Recipe:
     try:
-        merged = OmegaConf.merge(raw, changes)
-        method = OmegaConf.select(merged, "method")
+        merged: Any = raw.copy()
+        method = changes.get("method", raw.get("method"))
         if method is not None:
             preset = _parse(find_method(str(method)), f"methods/{method}")
             preset.pop("description", None)
-            merged = OmegaConf.merge(preset, merged)
+            merged = OmegaConf.merge(preset, raw)
+        for key, value in changes.items():
+            OmegaConf.update(merged, key, value, merge=False, force_add=True)
         missing = sorted(OmegaConf.missing_keys(merged))
         if missing:
             raise InputError(f"{where} needs a value for {', '.join(missing)}: add {missing[0]}=VALUE")
         values = OmegaConf.to_container(merged, resolve=True)
-    except OmegaConfBaseException as error:
-        raise InputError(f"{where}: {str(error).splitlines()[0]}") from error
+    except (OmegaConfBaseException, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{where}: {first_line(error)}") from error
     assert isinstance(values, dict)
     return _validate({str(key): value for key, value in values.items()}, where)
 
@@ -100,24 +108,24 @@ def _resolve(raw: DictConfig, changes: DictConfig, where: str) -> Recipe:
 def _parse(text: str, where: str) -> DictConfig:
     try:
         content = OmegaConf.create(text)
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError, AssertionError) as error:
         raise InputError(f"{where} is not a valid recipe file: {' '.join(str(error).split())}") from error
     if not isinstance(content, DictConfig):
         raise InputError(f"{where} is not a recipe: it must hold keys and values (see `ltml recipes show digits`)")
     return content
 
 
-def _parse_overrides(overrides: Sequence[str]) -> DictConfig:
-    changes: Any = OmegaConf.create()
+def _parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
+    """Values by dotted key; a later one of the same key counts."""
+    changes: dict[str, Any] = {}
     for override in overrides:
-        key, equals, _ = override.partition("=")
-        if not equals or not key.strip():
+        key, equals, text = override.partition("=")
+        if not equals or not re.fullmatch(r"[\w-]+(\[\d+\])*(\.[\w-]+(\[\d+\])*)*", key):
             raise InputError(f"cannot read the override '{override}': write KEY=VALUE, e.g. train.epochs=3")
         try:
-            changes = OmegaConf.merge(changes, OmegaConf.from_dotlist([override]))
+            changes[key] = OmegaConf.from_dotlist([f"value={text}"]).value
         except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
             raise InputError(f"cannot read the override '{override}': {' '.join(str(error).split())}") from error
-    assert isinstance(changes, DictConfig)
     return changes
 
 
@@ -144,8 +152,8 @@ def _import_plugins(plugins: Any) -> None:
     for name in names:
         try:
             importlib.import_module(str(name))
-        except ImportError as error:
-            raise InputError(f"plugins: cannot import '{name}': {error}") from error
+        except (Exception, SystemExit) as error:  # whatever a user's module does at import
+            raise InputError(f"plugins: cannot import '{name}': {type(error).__name__}: {error}") from error
 
 
 def _resolve_data(data: DataSection, where: str) -> DataSection:
@@ -186,15 +194,33 @@ def _check(
     try:
         return model.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
-        lines = [_explain(problem, model, path, also) for problem in error.errors()]
-        raise InputError(f"{where}: " + "\n".join(dict.fromkeys(lines))) from None
+        lines = [_explain(problem, model, path, also) for problem in _distinct(error.errors())]
+        raise InputError(f"{where}: " + "\n".join(lines)) from None
+
+
+def _location(problem: Any) -> tuple[str, ...]:
+    """Keys down to a problem, without the names that pydantic gives to the members of a union."""
+    steps = (str(step) for step in problem["loc"])
+    return tuple(step for step in steps if not step.startswith(("tuple[", "literal[", "dict[", "constrained-")))
+
+
+def _distinct(problems: Sequence[Any]) -> list[Any]:
+    """One problem per place, the innermost: a wrong item also makes its list too short."""
+    by_place: dict[tuple[str, ...], Any] = {}
+    for problem in problems:
+        by_place.setdefault(_location(problem), problem)
+    return [
+        problem
+        for place, problem in by_place.items()
+        if not any(other != place and other[: len(place)] == place for other in by_place)
+    ]
 
 
 def _explain(problem: Any, model: type[BaseModel], path: str, also: type[BaseModel] | None) -> str:
-    location = [str(step) for step in problem["loc"] if not str(step).startswith(("tuple[", "literal[", "dict["))]
+    location = _location(problem)
     key = ".".join([path, *location] if path else location)
     if problem["type"] == "extra_forbidden":
-        allowed = [*_fields_at(model, location[:-1]), *(also.model_fields if also else ())]
+        allowed = [*_fields_at(model, location[:-1]), *(also.model_fields if also and len(location) == 1 else ())]
         return f"unknown key '{key}' (value {problem['input']!r}): {suggest(location[-1], allowed)}"
     if problem["type"] == "missing":
         return f"missing key '{key}'"
@@ -212,9 +238,17 @@ def _expected(problem: Any) -> list[str]:
 
 
 def _fields_at(model: type[BaseModel], steps: Sequence[str]) -> list[str]:
+    """Names of the fields at a place, through sections and lists of sections."""
     for step in steps:
+        if step.isdigit():
+            continue
         annotation = model.model_fields[step].annotation if step in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        inner = [item for item in (annotation, *get_args(annotation)) if _is_model(item)]
+        if not inner:
             return []
-        model = annotation
-    return list(model.model_fields)
+        model = inner[0]
+    return [name for name in model.model_fields if name != "variant"]
+
+
+def _is_model(item: Any) -> bool:
+    return isinstance(item, type) and issubclass(item, BaseModel)

@@ -12,9 +12,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ltml.recipe.catalog import NAME_PATTERN
+
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 MACHINE_FIELDS = frozenset({"data.root", "data.workers", "train.device"})
 """Fields that say where and on what a run happens, not what comes out: left out of hashes and comparisons."""
@@ -23,13 +26,13 @@ MACHINE_FIELDS = frozenset({"data.root", "data.workers", "train.device"})
 class Section(BaseModel):
     """A part of the recipe: frozen, unknown keys refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class Component(Section):
     """A registered component by type; its options stand in a block under the type's name."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     type: str = Field(description="name of the component")
 
     @property
@@ -77,7 +80,7 @@ class SplitSection(Section):
 class DataSection(Section):
     """Which images, at which size; further keys are the dataset's own options."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     type: str = Field(description="`ltml list datasets`")
     root: Path | None = Field(None, description="folder of the images (machine field: not part of a run's identity)")
     image_size: Positive = Field(description="side of the square network input, px")
@@ -100,6 +103,12 @@ class BackboneSection(Section):
     pretrained: bool = Field(True, description="load timm's weights of that name (network or cache); never a fallback")
     weights: Path | None = Field(None, description="local weight file, .safetensors or .pth, instead")
     options: dict[str, Any] = Field({}, description="further arguments for timm.create_model")
+
+    @model_validator(mode="after")
+    def _leave_ours_alone(self) -> BackboneSection:
+        if ours := sorted({"in_chans", "num_classes", "features_only", "pretrained"} & self.options.keys()):
+            raise ValueError(f"backbone.options cannot hold {', '.join(ours)}: that follows from other fields")
+        return self
 
 
 class TextSection(Section):
@@ -134,8 +143,8 @@ class TrainSection(Section):
     batch_size: Positive = Field(32, description="images per step")
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="optimiser")
     lr: Rate = Field(1e-4, description="learning rate")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="adam, adamw")
-    momentum: float = Field(0.9, description="sgd")
+    betas: tuple[Fraction, Fraction] = Field((0.9, 0.999), description="adam, adamw")
+    momentum: Fraction = Field(0.9, description="sgd")
     weight_decay: Rate = Field(1e-5, description="L2 (adam, sgd) or decoupled (adamw) weight decay")
     schedule: ScheduleSection = Field(ScheduleSection(), description="learning rate over epochs")
     clip_norm: Annotated[float, Field(gt=0)] | None = Field(None, description="clip the gradient's norm; null: off")
@@ -181,7 +190,7 @@ class Stage2Section(Section):
         "eq12",
         description="P(label 1) per class in virtual samples: eq. 12, another policy, or one number per class",
     )
-    alpha: Annotated[float, Field(ge=0)] = Field(0.9, description="eq12: exponent")
+    alpha: Rate = Field(0.9, description="eq12: exponent")
     epsilon: Annotated[float, Field(gt=0)] = Field(1e-9, description="eq12: added to each frequency")
     rounds: NonNegative = Field(1, description="EM rounds after round 0, which is the M step alone")
     m_step: MStepSection = Field(MStepSection(), description="classifier on virtual features")
@@ -194,9 +203,18 @@ class GroupsSection(Section):
     rule: Literal["thirds", "counts", "quantiles", "named"] = Field("thirds", description="how labels are cut")
     head_above: Positive = Field(100, description="counts: more positives than this are head")
     tail_below: Positive = Field(20, description="counts: fewer positives than this are tail")
-    quantiles: tuple[float, float] = Field((1 / 3, 2 / 3), description="quantiles: tail ends, head begins")
+    quantiles: tuple[Fraction, Fraction] = Field((1 / 3, 2 / 3), description="quantiles: tail ends, head begins")
     head: tuple[str, ...] = Field((), description="named: head labels")
     medium: tuple[str, ...] = Field((), description="named: medium labels; every other label is tail")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> GroupsSection:
+        low, high = self.quantiles
+        if low >= high or self.tail_below > self.head_above:
+            raise ValueError("metrics.groups: tail must end below the place where head begins")
+        if both := set(self.head) & set(self.medium):
+            raise ValueError(f"metrics.groups: {', '.join(sorted(both))} cannot be both head and medium")
+        return self
 
 
 class MetricsSection(Section):
@@ -217,7 +235,7 @@ class SeedsSection(Section):
 class Recipe(Section):
     """Everything a run depends on."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(description="folder of its runs")
+    name: Annotated[str, Field(pattern=NAME_PATTERN)] = Field(description="folder of its runs")
     description: str = Field("", description="what it is for")
     method: str | None = Field(None, description="preset: head type, loss, objectives, stage-2 method")
     plugins: tuple[str, ...] = Field((), description="modules to import that register components")
@@ -236,9 +254,11 @@ class Recipe(Section):
     variant: str = Field("", description="hash of what was overridden; set on loading")
 
     @model_validator(mode="after")
-    def _sizes_agree(self) -> Recipe:
+    def _fields_agree(self) -> Recipe:
         if self.data.resize is not None and self.data.resize < self.data.image_size:
             raise ValueError(f"data.resize ({self.data.resize}) must be at least data.image_size")
+        if all(term.start_epoch >= self.train.epochs for term in self.objectives):
+            raise ValueError(f"no objective starts before train.epochs ({self.train.epochs}); lower a start_epoch")
         return self
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 MEASURES = {
     "auroc": "AUC",
@@ -33,12 +34,14 @@ def score_table(metrics: Mapping[str, Any]) -> str:
 
 def comparison_table(stages: Mapping[str, Mapping[str, Any]]) -> str:
     """Stage 1 → stage 2 per class and group, and the macro means with their change; one stage alone as it is."""
-    shown = [stages[stage] for stage in ("stage1", "stage2") if stage in stages]
-    return _tables(f"{shown[0]['split']}: {' → '.join(name for name in ('stage 1', 'stage 2')[: len(shown)])}", shown)
+    names = {"stage1": "stage 1", "stage2": "stage 2"}
+    shown = [stages[stage] for stage in names if stage in stages]
+    title = " → ".join(name for stage, name in names.items() if stage in stages)
+    return _tables(f"{shown[0]['split']}: {title}", shown)
 
 
 def _tables(title: str, stages: list[Mapping[str, Any]]) -> str:
-    detail = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    detail = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
     detail.add_column("class", min_width=10)
     for name in ("train+", "here+", *PER_CLASS.values()):
         detail.add_column(name, justify="right", no_wrap=True)
@@ -46,7 +49,7 @@ def _tables(title: str, stages: list[Mapping[str, Any]]) -> str:
         for rows in zip(*(kind(metrics) for metrics in stages), strict=True):
             name, positives, _ = rows[0]
             cells = (" → ".join(_number(scores[measure]) for *_, scores in rows) for measure in PER_CLASS)
-            detail.add_row(name, *positives.split("|"), *cells)
+            detail.add_row(Text(name), *positives.split("|"), *cells)
         detail.add_section()
     return _render(detail) + "\n" + _render(_macro_table(stages))
 

@@ -3,26 +3,44 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from ltml.data.views import build_view
 from ltml.errors import InputError, first_few
 from ltml.metrics.groups import make_groups
 from ltml.models.backbones import check_backbone_name
 from ltml.recipe.schema import Recipe
+from ltml.training.devices import choose_device
 from ltml.types import Dataset
 
 log = logging.getLogger(__name__)
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Check the names that other libraries give: backbone and transforms.
+    """Check what needs no data: backbone, transforms, reduction, device.
 
     Raises:
-        InputError: one of them does not exist.
+        InputError: one of them does not exist or cannot be used.
     """
     check_backbone_name(recipe.backbone.name)
     build_view(recipe.data.views.train, "data.views.train")
     build_view(recipe.data.views.eval, "data.views.eval")
+    if recipe.loss.options.get("reduction") == "none":
+        raise InputError(f"loss.{recipe.loss.type}.reduction=none cannot be trained; allowed in a recipe: mean, sum")
+    choose_device(recipe.train.device)
+
+
+def check_out(out: Path) -> None:
+    """Refuse a root for run directories that cannot be one.
+
+    Raises:
+        InputError: a file stands in the way.
+    """
+    for place in (out, *out.parents):
+        if place.exists():
+            if not place.is_dir():
+                raise InputError(f"--out {out}: {place} is a file, not a folder; give another folder")
+            return
 
 
 def check_labels(recipe: Recipe, dataset: Dataset) -> None:
@@ -36,7 +54,7 @@ def check_labels(recipe: Recipe, dataset: Dataset) -> None:
     prior, classes = recipe.stage2.prior, len(dataset.label_names)
     if not isinstance(prior, str) and len(prior) != classes:
         raise InputError(f"stage2.prior has {len(prior)} numbers; the data have {classes} classes, one number for each")
-    _refuse_undefined_selection(recipe, dataset)
+    _check_two_sided(recipe, dataset)
     for split in dataset.splits:
         positives = dataset.class_counts(split)
         without = [name for name, count in zip(dataset.label_names, positives, strict=True) if count == 0]
@@ -45,11 +63,25 @@ def check_labels(recipe: Recipe, dataset: Dataset) -> None:
             log.warning("no known positive in %s, so the class %s: %s", split, effect, first_few(without))
 
 
-def _refuse_undefined_selection(recipe: Recipe, dataset: Dataset) -> None:
-    rows = dataset.splits["val"]
-    known, present = dataset.known[rows], dataset.targets[rows] == 1
-    if not bool(((known & present).any(axis=0) & (known & ~present).any(axis=0)).any()):
+def _check_two_sided(recipe: Recipe, dataset: Dataset) -> None:
+    """What training, the choice of a checkpoint and eq. 12 need of classes with both labels known."""
+    train, val = _two_sided(dataset, "train"), _two_sided(dataset, "val")
+    if train == 0:
+        raise InputError("nothing can be learned: no class has both a known positive and a known negative in train")
+    if val == 0:
         raise InputError(
             f"macro {recipe.train.select} on val is undefined, so no checkpoint can be chosen: no class has both a "
             "known positive and a known negative there. Use more images, or another split (seeds.split)."
         )
+    if train == 1 and recipe.stage2.method != "none" and recipe.stage2.prior == "eq12":
+        raise InputError(
+            "stage2.prior=eq12 shares a probability of 1 among the classes, and only one class has both labels in "
+            "train: its virtual samples would all be positive. Set stage2.prior=uniform."
+        )
+
+
+def _two_sided(dataset: Dataset, split: str) -> int:
+    """Number of classes with a known positive and a known negative in a split."""
+    rows = dataset.splits[split]
+    known, present = dataset.known[rows], dataset.targets[rows] == 1
+    return int(((known & present).any(axis=0) & (known & ~present).any(axis=0)).sum())

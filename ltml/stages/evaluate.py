@@ -12,7 +12,7 @@ from ltml.files import write_atomically, write_json
 from ltml.metrics.groups import make_groups
 from ltml.metrics.table import MetricTable, changes, score
 from ltml.recipe.schema import MetricsSection, Recipe
-from ltml.stages.run_directory import RunDirectory, read_run
+from ltml.stages.run_directory import RunDirectory, read_run, read_train_positives
 from ltml.types import Dataset, Predictions, RunResult
 
 
@@ -90,7 +90,7 @@ def evaluate(target: str | Path) -> RunResult | dict[str, Any]:
     if not path.is_dir():
         raise InputError(f"{path} is neither a run's folder nor a predictions CSV")
     run, recipe = read_run(path)
-    positives = {name: entry["train_pos"] for name, entry in json.loads((path / "labels.json").read_text()).items()}
+    positives = read_train_positives(run)
     splits: dict[str, dict[str, Any]] = {}
     for stage, folder in ((1, run.shared), (2, run.path / "stage2")):
         for file in sorted(folder.glob("predictions_*.csv")):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_dataset
-from ltml.stages.checks import check_labels, check_recipe
+from ltml.stages.checks import check_labels, check_out, check_recipe
 from ltml.stages.evaluate import collect, save_changes
-from ltml.stages.run_directory import locate_run, remove_partial_files, remove_stage
+from ltml.stages.run_directory import locate_run, remove_partial_files
 from ltml.stages.stage1 import run_stage1
 from ltml.stages.stage2 import run_stage2
 from ltml.types import RunResult
@@ -47,16 +47,15 @@ def run(recipe: Recipe, out: str | os.PathLike[str] = OUT, *, fresh: bool = Fals
 
 def _work(recipe: Recipe, out: Path, *, stages: tuple[int, ...], fresh: bool) -> RunResult:
     check_recipe(recipe)
+    check_out(out)
     dataset = build_dataset(recipe)
     check_labels(recipe, dataset)
     place = locate_run(recipe, dataset, out)
     remove_partial_files(place)
-    if fresh:
-        remove_stage(place, stages[0])
     if 1 in stages:
-        run_stage1(recipe, dataset, place)
+        run_stage1(recipe, dataset, place, fresh=fresh)
     if 2 in stages:
-        run_stage2(recipe, dataset, place)
+        run_stage2(recipe, dataset, place, fresh=fresh)
     result = collect(place)
     if result.stage2 is not None:
         save_changes(place, result)

@@ -6,10 +6,15 @@ import numpy as np
 import torch
 
 from ltml.data.batches import BatchLoader
+from ltml.errors import LtmlError
 from ltml.models.model import Stage1Model
 from ltml.training.devices import autocast
 from ltml.training.progress import track
 from ltml.types import Dataset, Predictions
+
+
+class NonFiniteLogitsError(LtmlError):
+    """A model answers with NaN or infinity."""
 
 
 @torch.inference_mode()
@@ -28,12 +33,18 @@ def predict(
     for batch in track(loader.epoch(), len(loader), f"predict {split}"):
         with autocast(device, bfloat16):
             logits.append(model(batch.images).logits.double().cpu())
+    scores = torch.cat(logits)
+    if not bool(scores.isfinite().all()):
+        raise NonFiniteLogitsError(
+            f"the model's logits on {split} are not finite: training has diverged. Lower the learning rate, set "
+            "train.clip_norm, or use train.precision=float32, and start again with --fresh."
+        )
     rows = dataset.splits[split]
     known = dataset.known[rows]
     return Predictions(
         label_names=dataset.label_names,
         ids=dataset.table["id"].iloc[rows].astype(str).tolist(),
         groups=dataset.table["group"].iloc[rows].astype(str).tolist(),
-        probs=torch.cat(logits).sigmoid().numpy(),
+        probs=scores.sigmoid().numpy(),
         targets=np.where(known, dataset.targets[rows], np.nan).astype(np.float64),
     )

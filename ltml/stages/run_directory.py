@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import platform
@@ -18,8 +19,8 @@ from typing import Any
 import torch
 import yaml
 
-from ltml.errors import InputError, first_few
-from ltml.files import PARTIAL, hash_json, write_atomically, write_json, write_text
+from ltml.errors import InputError, first_few, first_line
+from ltml.files import PARTIAL, hash_file, hash_json, write_atomically, write_json, write_text
 from ltml.recipe.load import identity, recipe_from_dict
 from ltml.recipe.schema import Recipe
 from ltml.types import Dataset
@@ -98,6 +99,19 @@ def locate_run(recipe: Recipe, dataset: Dataset, out: Path) -> RunDirectory:
     return run
 
 
+def read_train_positives(run: RunDirectory) -> dict[str, int]:
+    """Known training positives by label, as `begin_run` saved them.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    path = run.path / "labels.json"
+    try:
+        return {name: int(entry["train_pos"]) for name, entry in json.loads(path.read_text(encoding="utf-8")).items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"cannot read {path}: {first_line(error)}; run the recipe again to write it") from error
+
+
 def begin_run(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:
     """Write what the run is: the resolved recipe, the environment, the split, the label counts."""
     about = {"stage1": os.path.relpath(run.shared, run.path), "data_fingerprint": dataset.fingerprint()}
@@ -148,14 +162,16 @@ def _stage1_hash(recipe: Recipe, dataset: Dataset) -> str:
     prompts = recipe.head.type == "prompt_query" and recipe.text.encoder != "none"
     parts = {"data", "backbone", "head", "loss", "objectives", "train", "plugins"} | ({"text"} if prompts else set())
     fields = {key: value for key, value in identity(recipe).items() if key.split(".")[0] in parts}
-    return hash_json([fields, recipe.seeds.split, recipe.seeds.train, dataset.fingerprint()])[:16]
+    files = [recipe.backbone.weights, *([recipe.text.name, recipe.text.weights] if prompts else [])]
+    contents = [hash_file(Path(name)) for name in files if name is not None and Path(name).is_file()]
+    return hash_json([fields, recipe.seeds.split, recipe.seeds.train, dataset.fingerprint(), contents])[:16]
 
 
 def _refuse_another_run(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:
     about = _read_recipe(run.path)
-    if about is None:
+    if about is None or not _has_work(run.path, run.path / about["stage1"]):
         return
-    advice = "Give another --out, or change the recipe's name."
+    advice = f"Give another --out, change the recipe's name, or remove {run.path}."
     ours, theirs = identity(recipe), identity(_recipe_of(about, run.path))
     differs = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
     if differs:
@@ -165,11 +181,20 @@ def _refuse_another_run(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> 
         raise InputError(f"{run.path} was made from other data: ids, labels or split have changed since. {advice}")
 
 
+def _has_work(path: Path, shared: Path) -> bool:
+    """Whether a run got as far as its first finished epoch; until then there is nothing to lose."""
+    places = (shared / "state.pt", shared / "checkpoint.safetensors", path / "stage1", path / "stage2")
+    return any(place.exists() for place in places)
+
+
 def _read_recipe(path: Path) -> dict[str, Any] | None:
     file = path / "recipe.yaml"
     if not file.is_file():
         return None
-    about = yaml.safe_load(file.read_text(encoding="utf-8"))
+    try:
+        about = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"cannot read {file}: {first_line(error)}") from error
     if not isinstance(about, dict) or not {"stage1", "data_fingerprint"} <= about.keys():
         raise InputError(f"{file} was not written by a run; give another --out")
     return about

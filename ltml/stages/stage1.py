@@ -29,7 +29,7 @@ from ltml.stages.evaluate import score_run, scored_splits, write_predictions
 from ltml.stages.features import SPLITS, extract_features, has_features
 from ltml.stages.log import to_lines
 from ltml.stages.predict import predict
-from ltml.stages.run_directory import RunDirectory, begin_run
+from ltml.stages.run_directory import RunDirectory, begin_run, remove_stage
 from ltml.training.checkpoint import copy_to_cpu, load_state, load_weights, save_state, save_weights
 from ltml.training.devices import autocast, choose_device, use_bfloat16
 from ltml.training.loop import seed_epoch, train_epoch
@@ -40,12 +40,12 @@ from ltml.types import Batch, Dataset
 log = logging.getLogger(__name__)
 
 
-def run_stage1(recipe: Recipe, dataset: Dataset, run: RunDirectory) -> None:
-    """Train, extract features, predict and score; what is there already is not made again."""
+def run_stage1(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bool = False) -> None:
+    """Train, extract features, predict and score; what is there already is not made again unless `fresh`."""
     device = choose_device(recipe.train.device)
     bfloat16 = use_bfloat16(recipe.train.precision, device)
-    if not run.checkpoint1.is_file():
-        _train(recipe, dataset, run, device, bfloat16)
+    if fresh or not run.checkpoint1.is_file():
+        _train(recipe, dataset, run, device, bfloat16, fresh=fresh)
     (run.shared / "state.pt").unlink(missing_ok=True)
     begin_run(run, recipe, dataset)
     needs_features = recipe.stage2.method != "none" and not has_features(run.features)
@@ -77,11 +77,15 @@ class _Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def _train(recipe: Recipe, dataset: Dataset, run: RunDirectory, device: torch.device, bfloat16: bool) -> None:
+def _train(
+    recipe: Recipe, dataset: Dataset, run: RunDirectory, device: torch.device, bfloat16: bool, *, fresh: bool
+) -> None:
     """Minimise the objective; keep the weights of the epoch that is best on validation."""
     words = embed_labels(recipe, dataset.label_names)
     torch.manual_seed(derive_seed(recipe.seeds.train, "weights"))
     model = build_model(recipe, dataset.label_names, words, pretrained=True).to(device)
+    if fresh:  # only now that what can be wrong with the recipe has been found
+        remove_stage(run, 1)
     begin_run(run, recipe, dataset)
     settings = recipe.train
     objective = build_objective(recipe).to(device)

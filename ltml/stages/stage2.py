@@ -34,7 +34,7 @@ from ltml.stages.evaluate import score_run, scored_splits, write_predictions
 from ltml.stages.features import SPLITS, extract_features, has_features, load_features
 from ltml.stages.log import to_lines
 from ltml.stages.predict import predict
-from ltml.stages.run_directory import RunDirectory, begin_run
+from ltml.stages.run_directory import RunDirectory, begin_run, remove_stage
 from ltml.stages.stage1 import describe_batch
 from ltml.training.checkpoint import copy_to_cpu, load_state, load_weights, save_state, save_weights
 from ltml.training.devices import autocast, choose_device, use_bfloat16
@@ -46,8 +46,14 @@ from ltml.types import Batch, Dataset, FeatureSet
 log = logging.getLogger(__name__)
 
 
-def run_stage2(recipe: Recipe, dataset: Dataset, run: RunDirectory) -> None:
+def run_stage2(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bool = False) -> None:
     """Refit the classifier of a finished stage 1, predict and score; what is there already is not made again.
+
+    Args:
+        recipe: the recipe.
+        dataset: its data.
+        run: where stage 1 lies and stage 2 goes.
+        fresh: make everything again.
 
     Raises:
         InputError: the recipe has no stage 2, or its stage 1 is not there.
@@ -60,10 +66,13 @@ def run_stage2(recipe: Recipe, dataset: Dataset, run: RunDirectory) -> None:
         raise InputError(f"there is no finished stage 1 in {run.shared}: run `ltml stage1` with the same recipe first")
     device = choose_device(recipe.train.device)
     bfloat16 = use_bfloat16(recipe.train.precision, device)
-    begin_run(run, recipe, dataset)
+    if fresh or not run.checkpoint2.is_file():
+        reconstruction = Reconstruction(recipe, dataset, run, device, bfloat16)
+        if fresh:
+            remove_stage(run, 2)
+        begin_run(run, recipe, dataset)
+        reconstruction.fit()
     score_run(recipe, dataset, run, stage=1)
-    if not run.checkpoint2.is_file():
-        Reconstruction(recipe, dataset, run, device, bfloat16).fit()
     (run.path / "stage2" / "state.pt").unlink(missing_ok=True)
     shutil.rmtree(run.path / "stage2" / "features", ignore_errors=True)
     unpredicted = [split for split in scored_splits(dataset) if not run.predictions(2, split).is_file()]
@@ -129,7 +138,8 @@ class Reconstruction:
         self.model: Stage1Model = rebuild_model(recipe, dataset.label_names, weights, stage=1)
         self.model.make_classifier_linear()
         self.model.to(device)
-        optimizer = partial(make_optimizer, recipe.train.optimizer, betas=recipe.train.betas)
+        settings = recipe.train
+        optimizer = partial(make_optimizer, settings.optimizer, betas=settings.betas, momentum=settings.momentum)
         m_step, e_step = self.settings.m_step, self.settings.e_step
         self.m_optimizer = optimizer(self.model.classifier.parameters(), lr=m_step.lr, weight_decay=m_step.weight_decay)
         self.e_optimizer = optimizer(self.model.encoder_parameters(), lr=e_step.lr, weight_decay=e_step.weight_decay)
@@ -148,7 +158,7 @@ class Reconstruction:
             else:
                 if resampler is None:
                     train, validation = self._features(epoch.round)
-                    resampler = self.reconstruct(train)
+                    resampler = self.reconstruct(train, first=epoch.round == 0)
                 loss = self.m_step(epoch, resampler)
             record: dict[str, Any] = epoch._asdict() | {"loss": loss}
             if epoch.ends_round and validation is not None and resampler is not None:
@@ -173,8 +183,8 @@ class Reconstruction:
         about = checkpoint_about(self.recipe, self.dataset, 2) | {"round": progress.best_round}
         save_weights(self.run.checkpoint2, progress.weights, about)
 
-    def reconstruct(self, features: FeatureSet) -> GaussianResampler:
-        """Fit the label-0 and label-1 Gaussians of every class (eqs. 9-10)."""
+    def reconstruct(self, features: FeatureSet, *, first: bool = True) -> GaussianResampler:
+        """Fit the label-0 and label-1 Gaussians of every class (eqs. 9-10); small groups are told of the first time."""
         try:
             resampler = GaussianResampler(
                 covariance=self.settings.covariance,
@@ -182,7 +192,8 @@ class Reconstruction:
                 alpha=self.settings.alpha,
                 eps=self.settings.epsilon,
             )
-            return resampler.fit(features.features, features.masked_targets())
+            names = self.dataset.label_names
+            return resampler.fit(features.features, features.masked_targets(), label_names=names, warn=first)
         except ValueError as error:
             raise InputError(f"stage2: {error}") from error
 

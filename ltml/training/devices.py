@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -20,10 +21,9 @@ def choose_device(name: str) -> torch.device:
         raise InputError("training in several processes (torchrun) is not part of this version; start one process")
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InputError(f"train.device: unknown device '{name}'; allowed: auto, cpu, cuda, cuda:N, mps") from error
+    if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", name):
+        raise InputError(f"train.device: unknown device '{name}'; allowed: auto, cpu, cuda, cuda:N, mps")
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise InputError(f"train.device={name}, but this machine has {torch.cuda.device_count()} CUDA device(s)")
     if device.type == "mps" and not torch.backends.mps.is_available():

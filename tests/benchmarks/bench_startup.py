@@ -28,7 +28,8 @@ def main() -> None:
         wall(BASE), wall(command)
         ratios = [wall(command) / wall(BASE) for _ in range(RUNS)]
         print(
-            f"{name}: {statistics.median(ratios):.2f} × `import typer` (limit 4; {min(ratios):.2f} to {max(ratios):.2f})"
+            f"{name}: {statistics.median(ratios):.2f} × `import typer` "
+            f"(at most 4; {min(ratios):.2f} to {max(ratios):.2f})"
         )
 
 

@@ -115,10 +115,42 @@ def test_evaluate_explains_itself(cli, tmp_path: Path) -> None:
         ("id,prob:a,target:a\n1,,0\n", "empty or outside [0, 1]"),
         ("id,prob:a,target:a\n1,x,0\n", "column 'prob:a' holds a value that is not a number"),
         ("id,prob:a,target:a\n1,0.5,-1\n", "other than 0, 1 or empty"),
-        ("", "cannot read the predictions file"),
+        ("", "has no content"),
+        ("id,prob:a,target:a\n", "a header but no rows"),
+        ("id,prob:a,target:a\n1,0.2,1,0\n", "line 2: 4 cells under a header of 3"),
+        ("id,prob:a,target:a\n1,0.2,1\n1,0.3,0\n", "line 3: the id '1' appears more than once"),
     ]:
         file.write_text(text)
         check(cli("evaluate", file), 2, part)
+
+
+def test_damaged_runs_are_named(cli, tmp_path: Path) -> None:
+    arguments = ["digits_tiny", *FAST, "method=bce", "--out", tmp_path]
+    assert cli("run", *arguments).exit_code == 0
+    recipe, labels = next(tmp_path.rglob("recipe.yaml")), next(tmp_path.rglob("labels.json"))
+    labels.write_text("{")
+    check(cli("evaluate", labels.parent), 2, "cannot read", "labels.json")
+    recipe.write_text("name: [")
+    check(cli("evaluate", labels.parent), 2, "cannot read", "recipe.yaml")
+
+
+def test_out_that_is_a_file(cli, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    check(cli("run", "digits_tiny", "--out", tmp_path / "file" / "runs"), 2, "is a file, not a folder")
+
+
+def test_a_model_that_diverges_is_a_failure_with_advice(cli, tmp_path: Path) -> None:
+    arguments = ["digits_tiny", *FAST, "train.lr=1e30", "train.batch_size=64", "--out", tmp_path]
+    check(cli("run", *arguments), 1, "not finite", "Lower the learning rate")
+
+
+def test_labels_with_brackets_are_shown_as_they_are(cli, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(
+        "id,prob:[mild],target:[mild],prob:[/b],target:[/b]\n1,0.5,1,0.5,1\n2,0.1,0,0.2,0\n"
+    )
+    result = cli("evaluate", tmp_path / "p.csv")
+    assert "[mild]" in result.stdout
+    assert "[/b]" in result.stdout
 
 
 def test_list_of_an_unknown_kind(cli) -> None:

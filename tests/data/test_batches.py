@@ -106,8 +106,28 @@ def test_an_image_that_breaks_later_is_named_without_a_traceback(
 
 
 def test_a_view_of_another_size_is_refused(dataset: Dataset) -> None:
-    with pytest.raises(InputError, match=r"images of \(8, 8\) px, not data.image_size=16"):
+    with pytest.raises(
+        InputError, match=r"data.views gives torch.uint8 \(1, 8, 8\) where uint8 \(1, 16, 16\) is needed"
+    ):
         list(loader(dataset, view=[{"CenterCrop": {"size": 8}}]).epoch())
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("view", "message"),
+    [
+        ([{"ConvertImageDtype": {}}], r"gives torch.float32 \(1, 16, 16\) where uint8"),
+        ([{"Grayscale": {"num_output_channels": 3}}], r"gives torch.uint8 \(3, 16, 16\)"),
+        (["ToPILImage"], r"data.views gives Image where"),
+        ([{"RandomCrop": {"size": 40}}], r"^data.views: ValueError in a transform: "),
+    ],
+)
+def test_views_that_do_not_give_an_image_are_refused(
+    dataset: Dataset, view: object, message: str, workers: int
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        list(loader(dataset, view=view, workers=workers).epoch())
+    assert "Traceback" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_labels_can_be_chosen(image_table: Callable[..., Path]) -> None:
         (lambda t: t.assign(group="p7"), r"60 images of 1 group\(s\)"),
         (lambda t: t.drop(columns="image"), r"no column 'image'"),
         (lambda t: t[["image"]], r"no label column"),
-        (lambda t: t.iloc[:0], r"header but no rows"),
+        (lambda t: t.iloc[:0], r"a header but no rows"),
         (lambda t: t.assign(image=[*t["image"].iloc[:-1], "gone.png"]), r"1 of 60 images .*gone.png"),
     ],
 )
@@ -99,6 +99,33 @@ def test_faults_are_named(
 ) -> None:
     with pytest.raises(InputError, match=message):
         load(edit(image_table(), change))
+
+
+def test_rows_that_do_not_fit_the_header_are_refused_with_their_line(image_table: Callable[..., Path]) -> None:
+    text = image_table().read_text()
+    lines = text.splitlines()
+    file = image_table()
+    for change, message in [
+        (lambda: [*lines[:5], lines[5] + ",1", *lines[6:]], r"line 6: 4 cells under a header of 3"),
+        (lambda: [*lines[:5], lines[5].rpartition(",")[0], *lines[6:]], r"line 6: 2 cells under a header of 3"),
+        (lambda: [line + "," for line in lines], r"column 4 has no name"),
+        (lambda: [*lines[:3], "", *lines[3:5], lines[5].replace(",", ",7", 1), *lines[6:]], r"line 7, column 'bright'"),
+        (lambda: [*lines, ",1,1"], r"line 62: the column 'image' is empty"),
+    ]:
+        file.write_text("\n".join(change()))
+        with pytest.raises(InputError, match=message):
+            load(file)
+    file.write_text(text.replace("image,bright,odd", "image, bright , odd"))
+    assert load(file, labels=("odd",)).label_names == ("odd",)
+    with pytest.raises(InputError, match="more than once"):
+        load(file, labels=("odd", "odd"))
+
+
+def test_another_image_for_a_row_is_other_data(image_table: Callable[..., Path]) -> None:
+    ids = [f"i{i}" for i in range(60)]
+    before = load(image_table(id=ids)).fingerprint()
+    swapped = edit(image_table(id=ids), lambda t: t.assign(image=t["image"].to_list()[::-1]))
+    assert load(swapped).fingerprint() != before
 
 
 def test_repeated_columns_and_missing_files(image_table: Callable[..., Path], tmp_path: Path) -> None:

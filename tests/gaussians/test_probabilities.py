@@ -30,6 +30,10 @@ def test_alpha_zero_is_one_over_the_classes() -> None:
     np.testing.assert_allclose(label_probabilities(NIH, TOTAL - NIH, alpha=0), 1 / 14)
 
 
+def test_large_exponents_do_not_overflow() -> None:
+    np.testing.assert_allclose(label_probabilities([50, 25, 1], [50, 75, 99], alpha=1000), [0, 0, 1])
+
+
 def test_other_policies() -> None:
     args = ([100, 10], [100, 190])
     np.testing.assert_allclose(label_probabilities(*args, "uniform"), [0.5, 0.5])

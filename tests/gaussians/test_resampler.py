@@ -81,6 +81,13 @@ def test_small_groups_are_sampled_as_documented(caplog: pytest.LogCaptureFixture
     with caplog.at_level(logging.WARNING, logger="ltml.gaussians.resampler"):
         resampler = GaussianResampler(prior="uniform").fit(features, targets)
     assert "class 0 has 1 known sample(s) with label 1" in caplog.text
+    named = GaussianResampler().fit(features, targets, label_names=["a", "b", "c", "d"])
+    assert "class b has 0 known sample(s) with label 1" in caplog.text
+    caplog.clear()
+    named.fit(features, targets, warn=False)
+    assert not caplog.text
+    with caplog.at_level(logging.WARNING, logger="ltml.gaussians.resampler"):
+        resampler.fit(features, targets)
     assert "class 1 has 0 known sample(s) with label 1: it is never drawn" in caplog.text
     virtual, labels = resampler.sample(300, seed=0)
     assert 0 < labels[:, 0].sum() < 300

@@ -53,12 +53,35 @@ def test_wrong_weights_names_and_options_are_explained(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a file"):
         Backbone("resnet18", image_size=32, weights=tmp_path / "none.pth")
     (tmp_path / "bad.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(InputError, match=r"bad.safetensors cannot be loaded into 'resnet18'"):
+    with pytest.raises(InputError, match=r"bad.safetensors cannot be read \(SafetensorError\)"):
         Backbone("resnet18", image_size=32, weights=tmp_path / "bad.safetensors")
     with pytest.raises(InputError, match="unknown backbone 'resnet51': did you mean 'resnet"):
         Backbone("resnet51", image_size=32)
     with pytest.raises(InputError, match=r"backbone.options .*'nonsense'"):
         Backbone("resnet18", image_size=32, options={"nonsense": 1})
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda state: dict(list(state.items())[:40]),  # cut off
+        lambda state: state | {"layer1.1.conv1.weight": torch.zeros(1)},  # of a deeper model
+        lambda state: state | {"layer2.0.conv1.weight": torch.zeros(3, 3, 3, 3)},  # of a wider one
+        lambda _: {"anything": torch.zeros(1)},
+    ],
+)
+def test_weights_of_another_model_are_refused(tmp_path: Path, spoil) -> None:
+    state = spoil(timm.create_model("resnet18", **SMALL["resnet18"]).state_dict())
+    save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=r"does not fit the backbone: \d+ entries are missing, left over"):
+        Backbone("resnet18", image_size=32, weights=tmp_path / "w.safetensors", options=SMALL["resnet18"])
+
+
+def test_sizes_and_tags_that_do_not_suit_are_refused_at_once() -> None:
+    with pytest.raises(InputError, match="'vit_tiny_patch16_224' does not take images of 8 px|is no feature map"):
+        Backbone("vit_tiny_patch16_224", image_size=8, options=SMALL["vit_tiny_patch16_224"])
+    with pytest.raises(InputError, match="unknown weights 'a1_in1' of 'resnet50': did you mean 'a1_in1k'"):
+        Backbone("resnet50.a1_in1", image_size=32)
 
 
 def test_pretrained_without_network_or_cache_is_an_error_that_helps(

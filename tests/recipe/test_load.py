@@ -91,6 +91,16 @@ def test_options_of_other_types_are_checked_and_left_out() -> None:
         (["epochs"], r"cannot read the override 'epochs': write KEY=VALUE"),
         (["=3"], r"cannot read the override '=3'"),
         (["train.epochs=[1"], r"cannot read the override"),
+        (["train.lr=.inf"], r"train.lr = inf is not allowed"),
+        (["train.betas=[2,3]"], r"train.betas.0 = 2"),
+        (["backbone.options=[1]"], r"backbone.options = \[1\] is not allowed"),
+        (["backbone.options={in_chans: 3}"], r"backbone.options cannot hold in_chans"),
+        (["metrics.groups.quantiles=[0.9,0.1]"], r"tail must end below"),
+        (["metrics.groups.head=[one]", "metrics.groups.medium=[one]"], r"one cannot be both"),
+        (["objectives=[{type: supervised, start_epoch: 20}]"], r"no objective starts before train.epochs"),
+        (["objectives=[{type: supervised, weight: -1}]"], r"^digits: objectives.0.weight = -1 is not allowed[^\n]*$"),
+        (["a..b=1"], r"cannot read the override 'a..b=1'"),
+        (["train.epochs="], r"train.epochs"),
         (["plugins=[no_such_module]"], r"plugins: cannot import 'no_such_module'"),
         (["train.lr=${nothing.here}"], r"nothing"),
     ],
@@ -106,6 +116,7 @@ def test_wrong_overrides_are_explained(overrides: list[str], message: str) -> No
     [
         ("name: [unclosed", "not a valid recipe file"),
         ("- a\n- b\n", "must hold keys and values"),
+        ("3", "not a"),
         ("", "missing key 'name'"),
         ("just text", "unknown key 'just text'"),
         ("name: x\ndata: !!python/object/apply:os.system ['touch PWNED']\n", "not a valid recipe file"),
@@ -165,6 +176,20 @@ def test_the_variant_names_what_was_overridden_and_matters() -> None:
     assert load_recipe("digits", ["seeds.sample=1"]).variant
 
 
+def test_an_override_sets_what_it_names_and_a_mapping_replaces() -> None:
+    assert load_recipe("digits", ["backbone.options={}"]).backbone.options == {}
+    assert load_recipe("digits", ["backbone.options.output_stride=16"]).backbone.options["layers"] == [1, 1, 1, 1]
+    assert load_recipe("digits", ["train.epochs=3", "train.epochs=4"]).train.epochs == 4
+    assert load_recipe("digits", ["objectives[0].weight=2.0"]).objectives[0].weight == 2.0
+
+
+def test_a_runs_own_recipe_is_a_recipe(tmp_path: Path) -> None:
+    recipe = load_recipe("digits", ["train.epochs=3"])
+    about = {"stage1": "../x", "data_fingerprint": "0"}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.to_dict() | about))
+    assert identity(load_recipe(str(tmp_path / "recipe.yaml"))) == identity(recipe) | {"variant": ""}
+
+
 def test_identity_leaves_the_machine_out() -> None:
     a = identity(load_recipe("digits"))
     assert a == identity(load_recipe("digits", ["train.device=cpu", "data.workers=3"]))
@@ -180,6 +205,12 @@ def test_copies_take_their_own_name(tmp_path: Path) -> None:
         copy_recipe("digits", path)
     with pytest.raises(InputError, match=r"ends in .yaml"):
         copy_recipe("digits", tmp_path / "mine.txt")
+    with pytest.raises(InputError, match=r"holds letters, digits"):
+        copy_recipe("digits", tmp_path / "my recipe.yaml")
+    for name in ("123", "on", "null"):
+        assert load_recipe(str(copy_recipe("digits", tmp_path / f"{name}.yaml"))).name == name
+    (tmp_path / "sub").mkdir()
+    assert copy_recipe(str(path), tmp_path / "sub") == tmp_path / "sub" / "mine.yaml"
 
 
 def test_plugins_bring_components(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,6 +142,55 @@ def small(file: Path, *overrides: str) -> list[str]:
     return [f"data.file={file}", "data.image_size=16", "train.epochs=1", options, *overrides]
 
 
+def test_a_run_that_failed_before_its_first_epoch_does_not_block_its_mended_recipe(
+    image_table: Callable[..., Path], tmp_path: Path
+) -> None:
+    file = image_table()
+    (tmp_path / "images" / "007.png").write_bytes(b"broken")
+    recipe = load_recipe("csv_small", small(file))
+    with pytest.raises(InputError, match="take its row out of the table"):
+        ltml.run(recipe, tmp_path / "runs")
+    file.write_text("\n".join(line for line in file.read_text().splitlines() if "007.png" not in line))
+    assert ltml.run(recipe, tmp_path / "runs").stage2 is not None
+
+
+def test_fresh_removes_nothing_before_the_recipe_has_been_found_good(tmp_path: Path) -> None:
+    recipe = load_recipe("digits_tiny", FAST)
+    result = ltml.run(recipe, tmp_path)
+    bad = recipe.model_copy(update={"train": recipe.train.model_copy(update={"device": "cuda:99"})})
+    with pytest.raises(InputError, match="cuda:99"):
+        ltml.run(bad, tmp_path, fresh=True)
+    assert ltml.evaluate(result.run_dir).stage2 == result.stage2  # type: ignore[union-attr]
+
+
+def test_other_weights_at_the_same_path_are_another_stage_1(tmp_path: Path) -> None:
+    import timm
+
+    from ltml.stages.build import build_dataset
+    from ltml.stages.run_directory import locate_run
+
+    names = set()
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        options = load_recipe("digits_tiny").backbone.options
+        torch.save(timm.create_model("resnet18", num_classes=0, in_chans=1, **options).state_dict(), tmp_path / "w.pth")
+        recipe = load_recipe("digits_tiny", [*FAST, f"backbone.weights={tmp_path}/w.pth"])
+        names.add(locate_run(recipe, build_dataset(recipe), tmp_path).shared.name)
+    assert len(names) == 2
+
+
+def test_nothing_to_learn_and_one_class_under_eq12_are_refused(
+    image_table: Callable[..., Path], tmp_path: Path
+) -> None:
+    split = ["train"] * 40 + ["val"] * 10 + ["test"] * 10
+    unknown = image_table(split=split, bright=[""] * 40 + ["0", "1"] * 10, odd="")
+    with pytest.raises(InputError, match="nothing can be learned"):
+        ltml.run(load_recipe("csv_small", small(unknown)), tmp_path / "runs")
+    alone = load_recipe("csv_small", small(image_table(split=split, odd="")))
+    with pytest.raises(InputError, match=r"only one class .* Set stage2.prior=uniform"):
+        ltml.run(alone, tmp_path / "runs")
+
+
 def test_own_images_with_unknown_labels(image_table: Callable[..., Path], tmp_path: Path) -> None:
     file = image_table(group=[f"p{i // 2}" for i in range(60)])
     recipe = load_recipe("csv_small", small(file))

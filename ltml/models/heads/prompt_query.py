@@ -67,7 +67,7 @@ class PromptQueryHead(nn.Module):
         width: Annotated[int, Field(gt=0, description="D of the class features")] = 512,
         depth: Annotated[int, Field(gt=0, description="encoder layers")] = 1,
         heads: Annotated[int, Field(gt=0, description="attention heads")] = 4,
-        ffn_ratio: Annotated[float, Field(gt=0, description="FFN width over width")] = 4.0,
+        ffn_ratio: Annotated[float, Field(ge=0.25, description="FFN width over width")] = 4.0,
         dropout: Annotated[float, Field(ge=0, lt=1, description="in the encoder")] = 0.1,
         spatial_positions: Annotated[bool, Field(description="sine-cosine positions on image tokens")] = True,
     ) -> None:
