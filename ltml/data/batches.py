@@ -156,6 +156,7 @@ class BatchLoader:
             collate_fn=list,
             persistent_workers=count > 0,
             worker_init_fn=_leave_interrupts_to_parent,
+            generator=torch.Generator(),  # the loader's own draws must not move the stream of dropout
         )
 
     def __len__(self) -> int:

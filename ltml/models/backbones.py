@@ -134,7 +134,8 @@ def _create(name: str, image_size: int, channels: int, options: dict[str, Any], 
         raise LtmlError(
             f"cannot get pretrained weights for backbone '{name}': {first_line(error).rstrip('.')}. They are neither "
             "in the cache nor reachable. Fetch them on a machine with network and copy its Hugging Face cache "
-            "(HF_HOME), give a file with backbone.weights=FILE, or set backbone.pretrained=false to train from random weights."
+            "(HF_HOME), give a file with backbone.weights=FILE, or set backbone.pretrained=false to train from random "
+            "weights."
         ) from error
 
 

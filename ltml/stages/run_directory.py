@@ -96,6 +96,7 @@ def locate_run(recipe: Recipe, dataset: Dataset, out: Path) -> RunDirectory:
         shared=out / recipe.name / "_stage1" / _stage1_hash(recipe, dataset),
     )
     _refuse_another_run(run, recipe, dataset)
+    _refuse_changed_inputs(run, recipe)
     return run
 
 
@@ -118,6 +119,8 @@ def begin_run(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:
     text = yaml.safe_dump(recipe.to_dict() | about, sort_keys=False, allow_unicode=True)
     write_text(run.path / "recipe.yaml", text)
     write_json(run.path / "environment.json", _environment())
+    if files := _input_files(recipe):
+        write_json(run.shared / "inputs.json", files)
     split = dataset.split_table()
     write_atomically(run.path / "split.csv", lambda path: split.to_csv(path, index=False))
     known = dataset.known[dataset.splits["train"]].sum(axis=0)
@@ -162,9 +165,25 @@ def _stage1_hash(recipe: Recipe, dataset: Dataset) -> str:
     prompts = recipe.head.type == "prompt_query" and recipe.text.encoder != "none"
     parts = {"data", "backbone", "head", "loss", "objectives", "train", "plugins"} | ({"text"} if prompts else set())
     fields = {key: value for key, value in identity(recipe).items() if key.split(".")[0] in parts}
-    files = [recipe.backbone.weights, *([recipe.text.name, recipe.text.weights] if prompts else [])]
-    contents = [hash_file(Path(name)) for name in files if name is not None and Path(name).is_file()]
-    return hash_json([fields, recipe.seeds.split, recipe.seeds.train, dataset.fingerprint(), contents])[:16]
+    return hash_json([fields, recipe.seeds.split, recipe.seeds.train, dataset.fingerprint()])[:16]
+
+
+def _input_files(recipe: Recipe) -> dict[str, str]:
+    """Hash by path of the local weights that stage 1 starts from, as far as they are (still) there."""
+    names = [recipe.backbone.weights, recipe.text.name, recipe.text.weights]
+    paths = [Path(name) for name in names if name is not None]
+    return {str(path): hash_file(path) for path in paths if path.is_file()}
+
+
+def _refuse_changed_inputs(run: RunDirectory, recipe: Recipe) -> None:
+    saved = run.shared / "inputs.json"
+    before = json.loads(saved.read_text(encoding="utf-8")) if saved.is_file() else {}
+    changed = [path for path, digest in _input_files(recipe).items() if before.get(path, digest) != digest]
+    if changed:
+        raise InputError(
+            f"{first_few(changed)} has changed since stage 1 in {run.shared} was trained from it. Give the new weights "
+            "another file name, or remove that folder."
+        )
 
 
 def _refuse_another_run(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:

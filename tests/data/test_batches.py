@@ -79,6 +79,17 @@ def test_drawing_views_leaves_the_generator_alone() -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_going_through_epochs_leaves_the_generator_alone(dataset: Dataset, workers: int) -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    batches = loader(dataset, workers=workers)
+    for epoch in range(2):
+        list(batches.epoch(epoch))
+    assert torch.equal(torch.rand(3), expected)
+
+
 def test_labels_belong_to_their_images(dataset: Dataset) -> None:
     for batch in loader(dataset, view=[]).epoch():
         assert batch.images.dtype == torch.uint8
@@ -112,14 +123,13 @@ def test_a_view_of_another_size_is_refused(dataset: Dataset) -> None:
         list(loader(dataset, view=[{"CenterCrop": {"size": 8}}]).epoch())
 
 
-@pytest.mark.parametrize("workers", [0, 1])
 @pytest.mark.parametrize(
-    ("view", "message"),
+    ("view", "message", "workers"),
     [
-        ([{"ConvertImageDtype": {}}], r"gives torch.float32 \(1, 16, 16\) where uint8"),
-        ([{"Grayscale": {"num_output_channels": 3}}], r"gives torch.uint8 \(3, 16, 16\)"),
-        (["ToPILImage"], r"data.views gives Image where"),
-        ([{"RandomCrop": {"size": 40}}], r"^data.views: ValueError in a transform: "),
+        ([{"ConvertImageDtype": {}}], r"gives torch.float32 \(1, 16, 16\) where uint8", 0),
+        ([{"Grayscale": {"num_output_channels": 3}}], r"gives torch.uint8 \(3, 16, 16\)", 0),
+        (["ToPILImage"], r"data.views gives Image where", 0),
+        ([{"RandomCrop": {"size": 40}}], r"^data.views: ValueError in a transform: ", 1),
     ],
 )
 def test_views_that_do_not_give_an_image_are_refused(

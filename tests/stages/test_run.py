@@ -163,20 +163,23 @@ def test_fresh_removes_nothing_before_the_recipe_has_been_found_good(tmp_path: P
     assert ltml.evaluate(result.run_dir).stage2 == result.stage2  # type: ignore[union-attr]
 
 
-def test_other_weights_at_the_same_path_are_another_stage_1(tmp_path: Path) -> None:
+def test_other_weights_at_the_same_path_are_refused(tmp_path: Path) -> None:
     import timm
 
-    from ltml.stages.build import build_dataset
-    from ltml.stages.run_directory import locate_run
+    options = load_recipe("digits_tiny").backbone.options
+    recipe = load_recipe("digits_tiny", [*FAST, f"backbone.weights={tmp_path}/w.pth", "method=bce"])
 
-    names = set()
-    for seed in (0, 1):
+    def write(seed: int) -> None:
         torch.manual_seed(seed)
-        options = load_recipe("digits_tiny").backbone.options
         torch.save(timm.create_model("resnet18", num_classes=0, in_chans=1, **options).state_dict(), tmp_path / "w.pth")
-        recipe = load_recipe("digits_tiny", [*FAST, f"backbone.weights={tmp_path}/w.pth"])
-        names.add(locate_run(recipe, build_dataset(recipe), tmp_path).shared.name)
-    assert len(names) == 2
+
+    write(0)
+    result = ltml.run(recipe, tmp_path / "runs")
+    (tmp_path / "w.pth").unlink()
+    assert ltml.run(recipe, tmp_path / "runs").stage1 == result.stage1  # a finished stage 1 needs them no more
+    write(1)
+    with pytest.raises(InputError, match=r"w.pth has changed since stage 1"):
+        ltml.run(recipe, tmp_path / "runs")
 
 
 def test_nothing_to_learn_and_one_class_under_eq12_are_refused(
