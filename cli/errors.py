@@ -53,10 +53,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, LtmlError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return (
-            "interrupted; what was finished stays, and the same command resumes after the last finished epoch",
-            1,
-        )
+        return ("interrupted; what was finished stays, and the same command resumes after the last finished epoch", 1)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "the disk is full; free some space and run the same command again, it resumes", 1
     if isinstance(error, OSError):

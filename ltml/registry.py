@@ -85,10 +85,7 @@ def options_model(component: Callable[..., Any]) -> type[BaseModel]:
     function = component.__init__ if inspect.isclass(component) else component
     hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {
-        parameter.name: (
-            hints[parameter.name],
-            ... if parameter.default is parameter.empty else parameter.default,
-        )
+        parameter.name: (hints[parameter.name], ... if parameter.default is parameter.empty else parameter.default)
         for parameter in inspect.signature(function).parameters.values()
         if parameter.kind is parameter.KEYWORD_ONLY
     }

@@ -27,8 +27,7 @@ def load(
     context: DataContext,
     *,
     file: Annotated[
-        Path | None,
-        Field(description="CSV: image, optional id, group, split, source; other columns are labels"),
+        Path | None, Field(description="CSV: image, optional id, group, split, source; other columns are labels")
     ] = None,
     labels: Annotated[tuple[str, ...] | None, Field(description="label columns; null: all others")] = None,
 ) -> Dataset:

@@ -14,12 +14,7 @@ from ltml.registry import LOSSES
 
 
 def gce_loss(
-    logits: Tensor,
-    targets: Tensor,
-    known: Tensor | None = None,
-    *,
-    q: float = 0.8,
-    reduction: Reduction = "mean",
+    logits: Tensor, targets: Tensor, known: Tensor | None = None, *, q: float = 0.8, reduction: Reduction = "mean"
 ) -> Tensor:
     """Multi-label generalised cross entropy: ``y (1 − p^q)/q + (1 − y) (1 − (1 − p)^q)/q`` with ``p = σ(logit)``.
 

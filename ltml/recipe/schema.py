@@ -187,8 +187,7 @@ class Stage2Section(Section):
     solver: Literal["sampled"] = Field("sampled", description="sampled: the paper's procedure")
     covariance: Literal["full", "diagonal"] = Field("full", description="of the two Gaussians per class")
     prior: PriorName | tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
-        "eq12",
-        description="P(label 1) per class in virtual samples: eq. 12, another policy, or one number per class",
+        "eq12", description="P(label 1) per class in virtual samples: eq. 12, another policy, or one number per class"
     )
     alpha: Rate = Field(0.9, description="eq12: exponent")
     epsilon: Annotated[float, Field(gt=0)] = Field(1e-9, description="eq12: added to each frequency")

@@ -11,11 +11,7 @@ from pydantic import BaseModel
 from ltml.recipe.schema import Component, DataSection, Recipe
 from ltml.registry import DATASETS, HEADS, LOSSES, OBJECTIVES, Registry
 
-_REGISTRIES: dict[str, Registry[Any]] = {
-    "HeadSection": HEADS,
-    "LossSection": LOSSES,
-    "ObjectiveSection": OBJECTIVES,
-}
+_REGISTRIES: dict[str, Registry[Any]] = {"HeadSection": HEADS, "LossSection": LOSSES, "ObjectiveSection": OBJECTIVES}
 
 
 def annotated_yaml(recipe: Recipe) -> str:

@@ -116,9 +116,4 @@ def build_objective(recipe: Recipe) -> Objective:
 
 def checkpoint_about(recipe: Recipe, dataset: Dataset, stage: int) -> dict[str, Any]:
     """What a checkpoint says of itself."""
-    return {
-        "stage": stage,
-        "label_names": list(dataset.label_names),
-        "recipe": recipe.name,
-        "head": recipe.head.type,
-    }
+    return {"stage": stage, "label_names": list(dataset.label_names), "recipe": recipe.name, "head": recipe.head.type}

@@ -13,7 +13,7 @@ from ltml.data.batches import BatchLoader
 from ltml.errors import InputError
 from ltml.files import write_atomically
 from ltml.models.model import Stage1Model
-from ltml.training.devices import autocast
+from ltml.training.devices import Compute
 from ltml.training.progress import track
 from ltml.types import Dataset, FeatureSet
 
@@ -22,15 +22,7 @@ SPLITS = ("train", "val")
 
 @torch.inference_mode()
 def extract_features(
-    model: Stage1Model,
-    loader: BatchLoader,
-    dataset: Dataset,
-    split: str,
-    folder: Path,
-    *,
-    dtype: str,
-    device: torch.device,
-    bfloat16: bool,
+    model: Stage1Model, loader: BatchLoader, dataset: Dataset, split: str, folder: Path, compute: Compute, *, dtype: str
 ) -> None:
     """Write ``<split>.npy`` (features) and then ``<split>.npz`` (targets, known, ids) to a folder.
 
@@ -43,7 +35,7 @@ def extract_features(
     def write(path: Path) -> None:
         store, start = None, 0
         for batch in track(loader.epoch(), len(loader), f"features {split}"):
-            with autocast(device, bfloat16):
+            with compute.autocast():
                 values = model.features(batch.images).float().cpu().numpy()
             if store is None:
                 store = open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=(len(rows), *values.shape[1:]))

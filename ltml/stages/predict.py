@@ -6,11 +6,11 @@ import numpy as np
 import torch
 
 from ltml.data.batches import BatchLoader
-from ltml.errors import LtmlError
+from ltml.errors import LtmlError, first_few
 from ltml.models.model import Stage1Model
-from ltml.training.devices import autocast
+from ltml.training.devices import Compute
 from ltml.training.progress import track
-from ltml.types import Dataset, Predictions
+from ltml.types import Batch, Dataset, Predictions
 
 
 class NonFiniteLogitsError(LtmlError):
@@ -18,20 +18,16 @@ class NonFiniteLogitsError(LtmlError):
 
 
 @torch.inference_mode()
-def predict(
-    model: Stage1Model,
-    loader: BatchLoader,
-    dataset: Dataset,
-    split: str,
-    *,
-    device: torch.device,
-    bfloat16: bool,
-) -> Predictions:
-    """Probabilities of every image of a split, in the split's order; float64 sigmoid of the logits."""
+def predict(model: Stage1Model, loader: BatchLoader, dataset: Dataset, split: str, compute: Compute) -> Predictions:
+    """Probabilities of every image of a split, in the split's order; float64 sigmoid of the logits.
+
+    Raises:
+        NonFiniteLogitsError: the model has diverged.
+    """
     model.eval()
     logits = []
     for batch in track(loader.epoch(), len(loader), f"predict {split}"):
-        with autocast(device, bfloat16):
+        with compute.autocast():
             logits.append(model(batch.images).logits.double().cpu())
     scores = torch.cat(logits)
     if not bool(scores.isfinite().all()):
@@ -48,3 +44,11 @@ def predict(
         probs=scores.sigmoid().numpy(),
         targets=np.where(known, dataset.targets[rows], np.nan).astype(np.float64),
     )
+
+
+@torch.no_grad()
+def describe_batch(batch: Batch, dataset: Dataset, model: Stage1Model) -> str:
+    """The ids of a batch and its largest logit, for the message about a loss that is not finite."""
+    ids = dataset.table["id"].iloc[batch.rows.tolist()]
+    largest = model(batch.images).logits.abs().max().item()
+    return f", largest logit {largest:.3g}, images {first_few(ids, most=32)}"

@@ -12,7 +12,6 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,26 +20,24 @@ import torch
 from torch import Tensor
 
 from ltml.errors import InputError
-from ltml.files import write_atomically, write_json, write_text
+from ltml.files import write_atomically, write_json
 from ltml.gaussians.resampler import GaussianResampler
 from ltml.losses.bce import bce_loss
 from ltml.losses.gce import gce_loss
 from ltml.metrics.table import score
-from ltml.models.model import Stage1Model
 from ltml.recipe.schema import Recipe, Stage2Section
 from ltml.seeds import derive_seed
 from ltml.stages.build import build_loader, checkpoint_about, rebuild_model
 from ltml.stages.evaluate import score_run, scored_splits, write_predictions
 from ltml.stages.features import SPLITS, extract_features, has_features, load_features
-from ltml.stages.log import to_lines
-from ltml.stages.predict import predict
+from ltml.stages.predict import describe_batch, predict
 from ltml.stages.run_directory import RunDirectory, begin_run, remove_stage
-from ltml.stages.stage1 import describe_batch
-from ltml.training.checkpoint import copy_to_cpu, load_state, load_weights, save_state, save_weights
-from ltml.training.devices import autocast, choose_device, use_bfloat16
+from ltml.training.checkpoint import load_weights, save_weights
+from ltml.training.devices import Compute, choose_compute
 from ltml.training.loop import seed_epoch, train_epoch
 from ltml.training.optim import make_optimizer
 from ltml.training.progress import track
+from ltml.training.resume import Progress
 from ltml.types import Batch, Dataset, FeatureSet
 
 log = logging.getLogger(__name__)
@@ -64,10 +61,9 @@ def run_stage2(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
         )
     if not (run.checkpoint1.is_file() and has_features(run.features)):
         raise InputError(f"there is no finished stage 1 in {run.shared}: run `ltml stage1` with the same recipe first")
-    device = choose_device(recipe.train.device)
-    bfloat16 = use_bfloat16(recipe.train.precision, device)
+    compute = choose_compute(recipe.train.device, recipe.train.precision)
     if fresh or not run.checkpoint2.is_file():
-        reconstruction = Reconstruction(recipe, dataset, run, device, bfloat16)
+        reconstruction = Reconstruction(recipe, dataset, run, compute)
         if fresh:
             remove_stage(run, 2)
         begin_run(run, recipe, dataset)
@@ -78,10 +74,9 @@ def run_stage2(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
     unpredicted = [split for split in scored_splits(dataset) if not run.predictions(2, split).is_file()]
     if unpredicted:
         weights, _ = load_weights(run.checkpoint2)
-        model = rebuild_model(recipe, dataset.label_names, weights, stage=2).to(device)
+        model = compute.place(rebuild_model(recipe, dataset.label_names, weights, stage=2))
         for split in unpredicted:
-            loader = build_loader(recipe, dataset, split, device)
-            answers = predict(model, loader, dataset, split, device=device, bfloat16=bfloat16)
+            answers = predict(model, build_loader(recipe, dataset, split, compute.device), dataset, split, compute)
             write_predictions(run.predictions(2, split), answers)
     score_run(recipe, dataset, run, stage=2)
 
@@ -106,17 +101,6 @@ def alternation(settings: Stage2Section) -> list[Epoch]:
     return epochs
 
 
-@dataclass
-class _Progress:
-    """What the alternation remembers between epochs."""
-
-    done: int = 0
-    best: float = -1.0
-    best_round: int = -1
-    weights: dict[str, Tensor] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
-
-
 class Reconstruction:
     """The EM alternation over one model, resumable after every epoch.
 
@@ -124,63 +108,45 @@ class Reconstruction:
         recipe: the recipe.
         dataset: its data.
         run: where stage 1 lies and stage 2 goes.
-        device: where to compute.
-        bfloat16: whether forward passes through the backbone run in bfloat16.
+        compute: device and precision.
     """
 
-    def __init__(
-        self, recipe: Recipe, dataset: Dataset, run: RunDirectory, device: torch.device, bfloat16: bool
-    ) -> None:
-        self.recipe, self.dataset, self.run = recipe, dataset, run
-        self.device, self.bfloat16 = device, bfloat16
+    def __init__(self, recipe: Recipe, dataset: Dataset, run: RunDirectory, compute: Compute) -> None:
+        self.recipe, self.dataset, self.run, self.compute = recipe, dataset, run, compute
         self.settings = recipe.stage2
         weights, _ = load_weights(run.checkpoint1)
-        self.model: Stage1Model = rebuild_model(recipe, dataset.label_names, weights, stage=1)
+        self.model = rebuild_model(recipe, dataset.label_names, weights, stage=1)
         self.model.make_classifier_linear()
-        self.model.to(device)
-        settings = recipe.train
-        optimizer = partial(make_optimizer, settings.optimizer, betas=settings.betas, momentum=settings.momentum)
-        m_step, e_step = self.settings.m_step, self.settings.e_step
+        compute.place(self.model)
+        train, m_step, e_step = recipe.train, self.settings.m_step, self.settings.e_step
+        optimizer = partial(make_optimizer, train.optimizer, betas=train.betas, momentum=train.momentum)
         self.m_optimizer = optimizer(self.model.classifier.parameters(), lr=m_step.lr, weight_decay=m_step.weight_decay)
         self.e_optimizer = optimizer(self.model.encoder_parameters(), lr=e_step.lr, weight_decay=e_step.weight_decay)
 
     def fit(self) -> None:
         """Alternate; keep the round that is best on validation (stage 1 itself is not a candidate)."""
+        select, folder = self.recipe.train.select, self.run.path / "stage2"
         parts: dict[str, Any] = {"model": self.model, "m_optimizer": self.m_optimizer, "e_optimizer": self.e_optimizer}
-        progress = self._resume(parts)
-        resampler: GaussianResampler | None = None
-        validation: FeatureSet | None = None
+        progress = Progress.load(folder, parts)
+        if progress.done:
+            log.info("stage 2: resuming after epoch %d", progress.done)
+        reconstructed: tuple[GaussianResampler, FeatureSet] | None = None
         for epoch in alternation(self.settings)[progress.done :]:
             started = time.monotonic()
             if epoch.step == "E":
-                resampler = None
-                loss = self.e_step(epoch)
+                reconstructed = None
+                record = epoch._asdict() | {"loss": self.e_step(epoch)}
             else:
-                if resampler is None:
-                    train, validation = self._features(epoch.round)
-                    resampler = self.reconstruct(train, first=epoch.round == 0)
-                loss = self.m_step(epoch, resampler)
-            record: dict[str, Any] = epoch._asdict() | {"loss": loss}
-            if epoch.ends_round and validation is not None and resampler is not None:
-                value = self._validate(validation)
-                record[f"val_{self.recipe.train.select}"] = value
-                log.info("stage 2, round %d: val %s %.4f", epoch.round, self.recipe.train.select, value)
-                if value > progress.best:
-                    progress.best, progress.best_round = value, epoch.round
-                    progress.weights = copy_to_cpu(self.model.state_dict())
-                    self._save_gaussians(resampler)
-            progress.done += 1
-            progress.history.append(record | {"seconds": time.monotonic() - started})
-            state = {key: part.state_dict() for key, part in parts.items()}
-            save_state(self.run.path / "stage2" / "state.pt", state | vars(progress))
-            write_text(self.run.path / "stage2" / "log.jsonl", to_lines(progress.history))
-        log.info(
-            "stage 2: best val %s %.4f in round %d",
-            self.recipe.train.select,
-            progress.best,
-            progress.best_round,
-        )
-        about = checkpoint_about(self.recipe, self.dataset, 2) | {"round": progress.best_round}
+                resampler, validation = reconstructed = reconstructed or self._reconstruct_round(epoch.round)
+                record = epoch._asdict() | {"loss": self.m_step(epoch, resampler)}
+                if epoch.ends_round:
+                    value = record[f"val_{select}"] = self._validate(validation)
+                    log.info("stage 2, round %d: val %s %.4f", epoch.round, select, value)
+                    if progress.offer(value, epoch.round, self.model):
+                        self._save_gaussians(resampler)
+            progress.finish_epoch(record | {"seconds": time.monotonic() - started}, folder, parts)
+        log.info("stage 2: best val %s %.4f in round %d", select, progress.best, progress.best_at)
+        about = checkpoint_about(self.recipe, self.dataset, 2) | {"round": progress.best_at}
         save_weights(self.run.checkpoint2, progress.weights, about)
 
     def reconstruct(self, features: FeatureSet, *, first: bool = True) -> GaussianResampler:
@@ -210,7 +176,10 @@ class Reconstruction:
         def draws() -> Iterator[tuple[Tensor, Tensor]]:
             for start in range(0, count, size):
                 features, targets = resampler.sample(min(size, count - start), generator=source)
-                yield torch.as_tensor(features).to(self.device), torch.as_tensor(targets).to(self.device)
+                yield (
+                    torch.as_tensor(features).to(self.compute.device),
+                    torch.as_tensor(targets).to(self.compute.device),
+                )
 
         def loss_of(batch: tuple[Tensor, Tensor]) -> Tensor:
             features, targets = batch
@@ -224,12 +193,12 @@ class Reconstruction:
         self.model.classifier.requires_grad_(False)
         settings = self.settings.e_step
         loss: Callable[..., Tensor] = bce_loss if settings.loss == "bce" else partial(gce_loss, q=settings.q)
-        batches = build_loader(self.recipe, self.dataset, "train", self.device, training=True)
+        batches = build_loader(self.recipe, self.dataset, "train", self.compute.device, training=True)
         number = (epoch.round - 1) * settings.epochs + epoch.number
         seed_epoch(self.recipe.seeds.train, "e-step", number)
 
         def loss_of(batch: Batch) -> Tensor:
-            with autocast(self.device, self.bfloat16):
+            with self.compute.autocast():
                 output = self.model(batch.images)
             return loss(output.logits, batch.targets, batch.known)
 
@@ -243,24 +212,22 @@ class Reconstruction:
             describe=lambda batch: describe_batch(batch, self.dataset, self.model),
         )
 
-    def _features(self, round_: int) -> tuple[FeatureSet, FeatureSet]:
-        """Train and val features of the encoder as it is now: stage 1's store in round 0, extracted afterwards."""
+    def _reconstruct_round(self, round_: int) -> tuple[GaussianResampler, FeatureSet]:
+        """Gaussians of the encoder as it is now, and its features of val: stage 1's store serves round 0."""
         folder = self.run.features
         if round_ > 0:
             folder = self.run.path / "stage2" / "features"
             for split in SPLITS:
-                loader = build_loader(self.recipe, self.dataset, split, self.device)
-                extract_features(
-                    self.model, loader, self.dataset, split, folder,
-                    dtype=self.recipe.train.feature_dtype, device=self.device, bfloat16=self.bfloat16,
-                )  # fmt: skip
-        return load_features(folder, "train"), load_features(folder, "val")
+                loader = build_loader(self.recipe, self.dataset, split, self.compute.device)
+                dtype = self.recipe.train.feature_dtype
+                extract_features(self.model, loader, self.dataset, split, folder, self.compute, dtype=dtype)
+        return self.reconstruct(load_features(folder, "train"), first=round_ == 0), load_features(folder, "val")
 
     @torch.inference_mode()
     def _validate(self, features: FeatureSet) -> float:
         chunks = np.array_split(np.arange(len(features.ids)), -(-len(features.ids) // 1024))
         logits = [
-            self.model.classifier(torch.from_numpy(np.array(features.features[rows])).float().to(self.device))
+            self.model.classifier(torch.from_numpy(np.array(features.features[rows])).float().to(self.compute.device))
             for rows in chunks
         ]
         probs = torch.cat(logits).double().sigmoid().cpu().numpy()
@@ -276,16 +243,6 @@ class Reconstruction:
         ]
         about = {"covariance": self.settings.covariance, "prior": self.settings.prior, "labels": labels}
         write_json(self.run.gaussians.with_suffix(".json"), about)
-
-    def _resume(self, parts: dict[str, Any]) -> _Progress:
-        state = load_state(self.run.path / "stage2" / "state.pt")
-        if state is None:
-            return _Progress()
-        for key, part in parts.items():
-            part.load_state_dict(state[key])
-        progress = _Progress(**{name: state[name] for name in vars(_Progress())})
-        log.info("stage 2: resuming after %d of %d epochs", progress.done, len(alternation(self.settings)))
-        return progress
 
 
 def _or_none(value: float) -> float | None:

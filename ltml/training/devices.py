@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import re
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
+from torch import nn
 
 from ltml.errors import InputError
+
+M = TypeVar("M", bound=nn.Module)
 
 
 def choose_device(name: str) -> torch.device:
@@ -31,13 +36,37 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
-def use_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether the forward pass runs in bfloat16: when asked for, or on a GPU that has it with ``auto``."""
-    if precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return precision == "bfloat16"
+@dataclass(frozen=True)
+class Compute:
+    """Device and precision of a stage.
+
+    Attributes:
+        device: where tensors live.
+        bfloat16: whether forward passes run in automatic mixed precision.
+    """
+
+    device: torch.device
+    bfloat16: bool
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Automatic mixed precision in bfloat16, or nothing."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bfloat16 else nullcontext()
+
+    def place(self, model: M) -> M:
+        """Move a model to the device; on a GPU with channels last, which its convolutions prefer."""
+        if self.device.type == "cuda":
+            return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return model.to(self.device)
 
 
-def autocast(device: torch.device, bfloat16: bool) -> AbstractContextManager[object]:
-    """Automatic mixed precision in bfloat16, or nothing."""
-    return torch.autocast(device.type, dtype=torch.bfloat16) if bfloat16 else nullcontext()
+def choose_compute(device: str, precision: str) -> Compute:
+    """Device and precision of ``train.device`` and ``train.precision``.
+
+    ``auto`` is bfloat16 on a GPU that has it, else float32.
+
+    Raises:
+        InputError: the device does not exist on this machine, or several processes were started.
+    """
+    chosen = choose_device(device)
+    automatic = chosen.type == "cuda" and torch.cuda.is_bf16_supported()
+    return Compute(chosen, automatic if precision == "auto" else precision == "bfloat16")

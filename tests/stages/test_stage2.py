@@ -17,12 +17,13 @@ from ltml.stages.features import load_features
 from ltml.stages.run_directory import read_run
 from ltml.stages.stage2 import Epoch, Reconstruction, alternation
 from ltml.training.checkpoint import load_weights
+from ltml.training.devices import choose_compute
 
 
 @pytest.fixture
 def reconstruction(tiny_run: Path) -> Reconstruction:
     run, recipe = read_run(tiny_run)
-    return Reconstruction(recipe, build_dataset(recipe), run, torch.device("cpu"), bfloat16=False)
+    return Reconstruction(recipe, build_dataset(recipe), run, choose_compute("cpu", "float32"))
 
 
 def _snapshot(reconstruction: Reconstruction) -> dict[str, Tensor]:

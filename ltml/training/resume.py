@@ -1,0 +1,66 @@
+"""What a stage remembers between epochs, so that a cut-off run goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ltml.files import write_text
+from ltml.training.checkpoint import copy_to_cpu, load_state, save_state
+
+
+@dataclass
+class Progress:
+    """Epochs done, the best weights so far, and the log.
+
+    Attributes:
+        done: finished epochs.
+        best: highest validation measure so far.
+        best_at: epoch or round of `best`.
+        weights: state dict of `best`, on the CPU.
+        history: one record per epoch, the lines of ``log.jsonl``.
+    """
+
+    done: int = 0
+    best: float = -1.0
+    best_at: int = -1
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, folder: Path, parts: Mapping[str, Any]) -> Progress:
+        """Read ``state.pt`` of a folder, if there is one, and put its state into `parts`.
+
+        Args:
+            folder: of the stage.
+            parts: model, optimisers and whatever else has a ``state_dict``, by name.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        state = load_state(folder / "state.pt")
+        if state is None:
+            return cls()
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        return cls(**{item.name: state[item.name] for item in fields(cls)})
+
+    def offer(self, value: float, at: int, model: nn.Module) -> bool:
+        """Keep the model's weights if its validation measure is the best so far, and say so."""
+        if value <= self.best:
+            return False
+        self.best, self.best_at, self.weights = value, at, copy_to_cpu(model.state_dict())
+        return True
+
+    def finish_epoch(self, record: dict[str, Any], folder: Path, parts: Mapping[str, Any]) -> None:
+        """Count an epoch, and save everything before the next begins."""
+        self.done += 1
+        self.history.append(record)
+        state = {name: part.state_dict() for name, part in parts.items()}
+        save_state(folder / "state.pt", state | vars(self))
+        write_text(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
