@@ -19,7 +19,7 @@ recipes_app = typer.Typer(no_args_is_help=True, help="List, show, copy and check
 app.add_typer(recipes_app, name="recipes")
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="name (`ltml recipes ls`) or path of a .yaml file")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="e.g. train.epochs=3")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="e.g. train.epochs=3")]
 Out = Annotated[Path, typer.Option("--out", help="root of the run directories")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="training and sampling seed")]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 …")]
@@ -27,70 +27,38 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="print one JSON object on
 Fresh = Annotated[bool, typer.Option("--fresh", help="redo what is done already")]
 
 
-@app.command()
-@guarded
-def run(
-    recipe: RecipeName,
-    overrides: Overrides = None,
-    out: Out = Path("runs"),
-    seed: Seed = None,
-    device: Device = None,
-    fresh: Fresh = False,
-    as_json: JsonFlag = False,
-) -> None:
-    """Stage 1, stage 2, and what changed between them."""
-    _run_stages("run", recipe, overrides, out, seed, device, fresh, as_json)
+STAGE_COMMANDS = {
+    "run": "Stage 1, stage 2, and what changed between them.",
+    "stage1": "Train class-aware features and score them.",
+    "stage2": "Reconstruct the label distribution on a finished stage 1.",
+}
 
 
-@app.command()
-@guarded
-def stage1(
-    recipe: RecipeName,
-    overrides: Overrides = None,
-    out: Out = Path("runs"),
-    seed: Seed = None,
-    device: Device = None,
-    fresh: Fresh = False,
-    as_json: JsonFlag = False,
-) -> None:
-    """Train class-aware features and score them."""
-    _run_stages("stage1", recipe, overrides, out, seed, device, fresh, as_json)
+def _add_stage_command(name: str, text: str) -> None:
+    @app.command(name, help=text)
+    @guarded
+    def command(
+        recipe: RecipeName,
+        overrides: Overrides = None,
+        out: Out = Path("runs"),
+        seed: Seed = None,
+        device: Device = None,
+        fresh: Fresh = False,
+        as_json: JsonFlag = False,
+    ) -> None:
+        import ltml
+
+        from .output import print_json, print_result
+
+        changes = list(overrides or [])
+        changes += [] if seed is None else [f"seeds.train={seed}", f"seeds.sample={seed}"]
+        changes += [] if device is None else [f"train.device={device}"]
+        result = getattr(ltml, name)(ltml.load_recipe(recipe, changes), out, fresh=fresh)
+        print_json(result.to_json()) if as_json else print_result(result)
 
 
-@app.command()
-@guarded
-def stage2(
-    recipe: RecipeName,
-    overrides: Overrides = None,
-    out: Out = Path("runs"),
-    seed: Seed = None,
-    device: Device = None,
-    fresh: Fresh = False,
-    as_json: JsonFlag = False,
-) -> None:
-    """Reconstruct the label distribution on a finished stage 1."""
-    _run_stages("stage2", recipe, overrides, out, seed, device, fresh, as_json)
-
-
-def _run_stages(
-    command: str,
-    recipe: str,
-    overrides: list[str] | None,
-    out: Path,
-    seed: int | None,
-    device: str | None,
-    fresh: bool,
-    as_json: bool,
-) -> None:
-    import ltml
-
-    from .output import print_json, print_result
-
-    changes = list(overrides or [])
-    changes += [] if seed is None else [f"seeds.train={seed}", f"seeds.sample={seed}"]
-    changes += [] if device is None else [f"train.device={device}"]
-    result = getattr(ltml, command)(ltml.load_recipe(recipe, changes), out, fresh=fresh)
-    print_json(result.to_json()) if as_json else print_result(result)
+for _name, _text in STAGE_COMMANDS.items():
+    _add_stage_command(_name, _text)
 
 
 @app.command()
