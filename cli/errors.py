@@ -33,7 +33,7 @@ def guarded(command: F) -> F:
         _log_to_stderr()
         try:
             command(*args, **options)
-        except (LtmlError, OSError, KeyboardInterrupt, Exception) as error:
+        except (Exception, KeyboardInterrupt) as error:
             if debug or isinstance(error, typer.Exit | BrokenPipeError):  # click ends quietly on a closed pipe
                 raise
             _fail(error)
@@ -53,9 +53,12 @@ def _explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, LtmlError):
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
-        return ("interrupted; what was finished stays, and the same command resumes after the last finished epoch", 1)
+        return (
+            "interrupted; what was finished stays, and the same command (without --fresh) resumes after the last epoch",
+            1,
+        )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "the disk is full; free some space and run the same command again, it resumes", 1
+        return "the disk is full; free some space and run the same command again (without --fresh), it resumes", 1
     if isinstance(error, OSError):
         return str(error), 1
     return f"unexpected {type(error).__name__}: {error} (add --debug for the traceback)", 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 PARTIAL = ".partial"
-"""Mark of a file that is being written; one that stays behind is of a process that was killed."""
+"""Mark of a file that is being written, after the number of the process that writes it."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -20,7 +20,9 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     An exception, a kill or a full disk leaves what was at `path` as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=f"{PARTIAL}{path.suffix}")
+    handle, name = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.name}.", suffix=f".{os.getpid()}{PARTIAL}{path.suffix}"
+    )
     os.close(handle)
     temporary = Path(name)
     try:
@@ -45,6 +47,24 @@ def _write_utf8(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON atomically; NaN is refused, undefined figures are null."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def remove_partial_files(folder: Path) -> None:
+    """Take away files that processes left half-written which are no longer there."""
+    for path in folder.rglob(f".*{PARTIAL}*"):
+        owner = path.name.partition(PARTIAL)[0].rpartition(".")[2]
+        if not (owner.isdigit() and _is_alive(int(owner))):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def hash_file(path: Path) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ltml.files import hash_json, write_atomically, write_json, write_text
+from ltml.files import hash_json, remove_partial_files, write_atomically, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -20,6 +20,18 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_atomically(path, fail)
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_only_files_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    ours = tmp_path / f".a.csv.x1.{os.getpid()}.partial.csv"
+    dead = tmp_path / "sub" / ".a.csv.x2.999999999.partial.csv"
+    dead.parent.mkdir()
+    for path in (ours, dead, tmp_path / ".hidden"):
+        path.write_text("x")
+    remove_partial_files(tmp_path)
+    assert ours.exists()
+    assert not dead.exists()
+    assert (tmp_path / ".hidden").exists()
 
 
 def test_written_files_have_ordinary_permissions(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""Two Gaussians per class over cached features, and virtual features drawn from them; needs numpy and torch only."""
+"""Two Gaussians per class over cached features, and virtual features drawn from them.
+
+Needs numpy and torch only; to save and load, safetensors too.
+"""
 
 from ltml.gaussians.resampler import GaussianResampler
 

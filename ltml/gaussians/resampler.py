@@ -157,13 +157,16 @@ class GaussianResampler:
         Raises:
             ValueError: the file holds something else.
         """
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
-        with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("gaussian_resampler", "null"))
-            if about is None:
-                raise ValueError(f"{path} was not written by GaussianResampler.save.")
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+        try:
+            with safe_open(path, framework="pt") as file:
+                about = json.loads((file.metadata() or {}).get("gaussian_resampler", "null"))
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+        except SafetensorError as error:
+            raise ValueError(f"{path} is not a safetensors file: {error}") from error
+        if about is None:
+            raise ValueError(f"{path} was not written by GaussianResampler.save.")
         resampler = cls(**about["settings"])
         resampler.n_features_in_ = about["n_features"]
         resampler._as_numpy = about["numpy"]

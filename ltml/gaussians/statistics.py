@@ -15,8 +15,7 @@ class Gaussian:
     Attributes:
         count: samples it was fitted to.
         mean: float64 ``(D,)``.
-        factor: float64 ``(k, D)`` with ``factorᵀ factor`` the covariance and ``k ≤ min(count, D)``; ``k = 0`` is a
-            point mass.
+        factor: float64 ``(k, D)`` with ``factorᵀ factor`` the covariance and ``k ≤ D``; ``k = 0`` is a point mass.
     """
 
     count: int
@@ -37,8 +36,8 @@ def fit_full(rows: Tensor) -> Gaussian:
     """Mean and unbiased covariance (LDRNet, MM 2024, eqs. 9-10) of rows ``(n, D)``, in float64.
 
     With ``n ≤ D`` the covariance is singular and the factor is the centred rows over ``√(n − 1)`` themselves, so that
-    samples have exactly that covariance and stay in the rows' affine span. With ``n > D`` the factor is the ``(D, D)``
-    symmetric root's non-zero part. One row is a point mass.
+    samples have exactly that covariance and stay in the rows' affine span. With ``n > D`` the factor's rows are
+    the covariance's eigenvectors times the roots of their eigenvalues, zero ones left out. One row is a point mass.
 
     Args:
         rows: ``(n, D)``, n ≥ 1, any floating type.

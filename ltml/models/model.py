@@ -33,9 +33,13 @@ class Stage1Model(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> ModelOutput:
-        """Features and logits of uint8 images ``(B, channels, H, W)``."""
+        """Features and logits of uint8 images ``(B, channels, H, W)``; logits in float32 under autocast too.
+
+        Logits of half precision would tie scores that differ, for some heads more than for others.
+        """
         features = self.features(images)
-        return ModelOutput(features, self.head.classifier(features))
+        with torch.autocast(images.device.type, enabled=False):
+            return ModelOutput(features, self.head.classifier(features.float()))
 
     def features(self, images: Tensor) -> Tensor:
         """Class-aware ``(B, C, D)`` or shared ``(B, D)`` features of uint8 images ``(B, channels, H, W)``."""

@@ -40,11 +40,13 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         InputError: unknown recipe, method, key, component or value; the message names it and what is allowed.
     """
     raw = _parse(find_recipe(name_or_path), name_or_path)
-    for key in RUN_FIELDS:
-        raw.pop(key, None)
+    origin, *_ = [raw.pop(key, "") for key in RUN_FIELDS]
     changes = _parse_overrides(overrides)
     recipe = _resolve(raw, changes, name_or_path)
-    return recipe.model_copy(update={"variant": _variant(recipe, raw, changes, name_or_path)})
+    variant = _variant(recipe, raw, changes, name_or_path)
+    if origin:  # a run's own recipe keeps its place, and a change to it gets one of its own
+        variant = hash_json([origin, variant])[:8] if variant else str(origin)
+    return recipe.model_copy(update={"variant": variant})
 
 
 def recipe_from_dict(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:

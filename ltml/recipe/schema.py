@@ -133,7 +133,7 @@ class ScheduleSection(Section):
     type: Literal["constant", "cosine", "milestones", "plateau"] = Field("constant", description="shape")
     milestones: tuple[Positive, ...] = Field((), description="milestones: epochs after which the rate is multiplied")
     factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="milestones, plateau: multiplier")
-    patience: NonNegative = Field(5, description="plateau: epochs without improvement on validation")
+    patience: NonNegative = Field(5, description="plateau: epochs without improvement on validation that are borne")
 
 
 class TrainSection(Section):
@@ -184,7 +184,6 @@ class Stage2Section(Section):
     """Reconstruction of the label distribution."""
 
     method: Literal["none", "gaussian"] = Field("none", description="none: stage 1 alone")
-    solver: Literal["sampled"] = Field("sampled", description="sampled: the paper's procedure")
     covariance: Literal["full", "diagonal"] = Field("full", description="of the two Gaussians per class")
     prior: PriorName | tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
         "eq12", description="P(label 1) per class in virtual samples: eq. 12, another policy, or one number per class"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ltml.files import remove_partial_files
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_dataset
 from ltml.stages.checks import check_labels, check_out, check_recipe
 from ltml.stages.evaluate import collect, save_changes
-from ltml.stages.run_directory import locate_run, remove_partial_files
+from ltml.stages.run_directory import locate_run
 from ltml.stages.stage1 import run_stage1
 from ltml.stages.stage2 import run_stage2
 from ltml.types import RunResult
@@ -26,7 +27,7 @@ def stage1(recipe: Recipe, out: str | os.PathLike[str] = OUT, *, fresh: bool = F
         fresh: redo what is done already.
 
     Returns:
-        The run's folder and scores; stage 2 is None.
+        The run's folder and scores, those of a stage 2 that was done before included.
 
     Raises:
         InputError: the recipe, the data or the folder do not allow it.
@@ -51,7 +52,8 @@ def _work(recipe: Recipe, out: Path, *, stages: tuple[int, ...], fresh: bool) ->
     dataset = build_dataset(recipe)
     check_labels(recipe, dataset)
     place = locate_run(recipe, dataset, out)
-    remove_partial_files(place)
+    for folder in (place.path, place.shared):
+        remove_partial_files(folder)
     if 1 in stages:
         run_stage1(recipe, dataset, place, fresh=fresh)
     if 2 in stages:

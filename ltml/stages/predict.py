@@ -33,7 +33,7 @@ def predict(model: Stage1Model, loader: BatchLoader, dataset: Dataset, split: st
     if not bool(scores.isfinite().all()):
         raise NonFiniteLogitsError(
             f"the model's logits on {split} are not finite: training has diverged. Lower the learning rate, set "
-            "train.clip_norm, or use train.precision=float32, and start again with --fresh."
+            "train.clip_norm, or use train.precision=float32; changed so, it is another run and starts anew."
         )
     rows = dataset.splits[split]
     known = dataset.known[rows]

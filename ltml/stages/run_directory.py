@@ -20,7 +20,7 @@ import torch
 import yaml
 
 from ltml.errors import InputError, first_few, first_line
-from ltml.files import PARTIAL, hash_file, hash_json, write_atomically, write_json, write_text
+from ltml.files import hash_file, hash_json, write_atomically, write_json, write_text
 from ltml.recipe.load import identity, recipe_from_dict
 from ltml.recipe.schema import Recipe
 from ltml.types import Dataset
@@ -114,13 +114,10 @@ def read_train_positives(run: RunDirectory) -> dict[str, int]:
 
 
 def begin_run(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:
-    """Write what the run is: the resolved recipe, the environment, the split, the label counts."""
+    """Write what the run is: the resolved recipe, the split, the label counts; nothing if that is there already."""
+    if _differences(run, recipe, dataset) == []:
+        return
     about = {"stage1": os.path.relpath(run.shared, run.path), "data_fingerprint": dataset.fingerprint()}
-    text = yaml.safe_dump(recipe.to_dict() | about, sort_keys=False, allow_unicode=True)
-    write_text(run.path / "recipe.yaml", text)
-    write_json(run.path / "environment.json", _environment())
-    if files := _input_files(recipe):
-        write_json(run.shared / "inputs.json", files)
     split = dataset.split_table()
     write_atomically(run.path / "split.csv", lambda path: split.to_csv(path, index=False))
     known = dataset.known[dataset.splits["train"]].sum(axis=0)
@@ -129,6 +126,40 @@ def begin_run(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:
         for name, pos, all_known in zip(dataset.label_names, dataset.class_counts(), known, strict=True)
     }
     write_json(run.path / "labels.json", counts)
+    text = yaml.safe_dump(recipe.to_dict() | about, sort_keys=False, allow_unicode=True)
+    write_text(run.path / "recipe.yaml", text)  # last: it marks the folder as a run
+
+
+def record_inputs(run: RunDirectory, recipe: Recipe) -> None:
+    """Write beside a stage 1 that is about to be trained which local weights it starts from."""
+    if files := _input_files(recipe):
+        write_json(run.shared / "inputs.json", files)
+
+
+def record_environment(folder: Path) -> None:
+    """Write which machine and packages are about to work for a folder."""
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    environment = {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+    write_json(folder / "environment.json", environment)
+
+
+def record_stage1(run: RunDirectory) -> None:
+    """Write which weights of stage 1 a stage 2 starts from."""
+    write_json(run.path / "stage2" / "stage1.json", {"checkpoint": hash_file(run.checkpoint1)})
+
+
+def is_of_this_stage1(run: RunDirectory) -> bool:
+    """Whether what stage 2 left, if anything, started from the weights that stage 1 has now."""
+    path = run.path / "stage2" / "stage1.json"
+    if not path.is_file():
+        return not (run.path / "stage2").exists()
+    return path.read_text(encoding="utf-8") == json.dumps({"checkpoint": hash_file(run.checkpoint1)}, indent=2) + "\n"
 
 
 def read_run(path: Path) -> tuple[RunDirectory, Recipe]:
@@ -143,21 +174,14 @@ def read_run(path: Path) -> tuple[RunDirectory, Recipe]:
     return RunDirectory(path, (path / about["stage1"]).resolve()), _recipe_of(about, path)
 
 
-def remove_partial_files(run: RunDirectory) -> None:
-    """Take away files that a killed process left half-written."""
-    for folder in (run.path, run.shared):
-        for path in folder.rglob(f".*{PARTIAL}*"):
-            path.unlink(missing_ok=True)
-
-
 def remove_stage(run: RunDirectory, stage: int) -> None:
-    """Take away what a stage left, for ``--fresh``; what stage 2 made of an older stage 1 goes with stage 1."""
-    if stage == 1:
-        shutil.rmtree(run.shared, ignore_errors=True)
-        shutil.rmtree(run.path / "stage1", ignore_errors=True)
-    shutil.rmtree(run.path / "stage2", ignore_errors=True)
+    """Take away what a stage left; what stage 2 made of an older stage 1 goes first."""
     for path in (run.gaussians, run.gaussians.with_suffix(".json"), run.path / "changes.json"):
         path.unlink(missing_ok=True)
+    shutil.rmtree(run.path / "stage2", ignore_errors=True)
+    if stage == 1:
+        shutil.rmtree(run.path / "stage1", ignore_errors=True)
+        shutil.rmtree(run.shared, ignore_errors=True)
 
 
 def _stage1_hash(recipe: Recipe, dataset: Dataset) -> str:
@@ -187,21 +211,31 @@ def _refuse_changed_inputs(run: RunDirectory, recipe: Recipe) -> None:
 
 
 def _refuse_another_run(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:
+    differences = _differences(run, recipe, dataset)
+    if differences and _has_work(run.path):
+        raise InputError(
+            f"{run.path} holds the run of another recipe, which differs in {first_few(differences, most=3)}. "
+            f"Give another --out, change the recipe's name, or remove {run.path}."
+        )
+
+
+def _differences(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> list[str] | None:
+    """In what the run that lies there differs from this recipe and data; None if there is none."""
     about = _read_recipe(run.path)
-    if about is None or not _has_work(run.path, run.path / about["stage1"]):
-        return
-    advice = f"Give another --out, change the recipe's name, or remove {run.path}."
+    if about is None:
+        return None
     ours, theirs = identity(recipe), identity(_recipe_of(about, run.path))
-    differs = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
-    if differs:
-        shown = first_few((f"{key} (there {theirs.get(key)!r}, here {ours.get(key)!r})" for key in differs), most=3)
-        raise InputError(f"{run.path} holds the run of another recipe, which differs in {shown}. {advice}")
+    keys = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
+    differences = [f"{key} (there {theirs.get(key)!r}, here {ours.get(key)!r})" for key in keys]
     if about["data_fingerprint"] != dataset.fingerprint():
-        raise InputError(f"{run.path} was made from other data: ids, labels or split have changed since. {advice}")
+        differences.append("the data (ids, images, labels or split have changed since)")
+    return differences
 
 
-def _has_work(path: Path, shared: Path) -> bool:
+def _has_work(path: Path) -> bool:
     """Whether a run got as far as its first finished epoch; until then there is nothing to lose."""
+    about = _read_recipe(path) or {}
+    shared = path / str(about.get("stage1", ""))
     places = (shared / "state.pt", shared / "checkpoint.safetensors", path / "stage1", path / "stage2")
     return any(place.exists() for place in places)
 
@@ -222,14 +256,3 @@ def _read_recipe(path: Path) -> dict[str, Any] | None:
 def _recipe_of(about: dict[str, Any], path: Path) -> Recipe:
     fields = {key: value for key, value in about.items() if key not in ("stage1", "data_fingerprint")}
     return recipe_from_dict(fields, where=str(path / "recipe.yaml"))
-
-
-def _environment() -> dict[str, Any]:
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "threads": torch.get_num_threads(),
-        "gpus": gpus,
-        "packages": {name: version(name) for name in PACKAGES},
-    }

@@ -17,7 +17,7 @@ from ltml.stages.build import build_loader, build_model, build_objective, checkp
 from ltml.stages.evaluate import score_run, scored_splits, write_predictions
 from ltml.stages.features import SPLITS, extract_features, has_features
 from ltml.stages.predict import describe_batch, predict
-from ltml.stages.run_directory import RunDirectory, begin_run, remove_stage
+from ltml.stages.run_directory import RunDirectory, begin_run, record_environment, record_inputs, remove_stage
 from ltml.training.checkpoint import load_weights, save_weights
 from ltml.training.devices import Compute, choose_compute
 from ltml.training.loop import seed_epoch, train_epoch
@@ -36,6 +36,9 @@ def run_stage1(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
         training = Training(recipe, dataset, run, compute)
         if fresh:  # only now that what can be wrong with the recipe has been found
             remove_stage(run, 1)
+        record_inputs(run, recipe)
+        for folder in (run.shared, run.path):
+            record_environment(folder)
         begin_run(run, recipe, dataset)
         training.fit()
     (run.shared / "state.pt").unlink(missing_ok=True)

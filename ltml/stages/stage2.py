@@ -31,7 +31,14 @@ from ltml.stages.build import build_loader, checkpoint_about, rebuild_model
 from ltml.stages.evaluate import score_run, scored_splits, write_predictions
 from ltml.stages.features import SPLITS, extract_features, has_features, load_features
 from ltml.stages.predict import describe_batch, predict
-from ltml.stages.run_directory import RunDirectory, begin_run, remove_stage
+from ltml.stages.run_directory import (
+    RunDirectory,
+    begin_run,
+    is_of_this_stage1,
+    record_environment,
+    record_stage1,
+    remove_stage,
+)
 from ltml.training.checkpoint import load_weights, save_weights
 from ltml.training.devices import Compute, choose_compute
 from ltml.training.loop import seed_epoch, train_epoch
@@ -62,11 +69,16 @@ def run_stage2(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
     if not (run.checkpoint1.is_file() and has_features(run.features)):
         raise InputError(f"there is no finished stage 1 in {run.shared}: run `ltml stage1` with the same recipe first")
     compute = choose_compute(recipe.train.device, recipe.train.precision)
-    if fresh or not run.checkpoint2.is_file():
+    stale = not is_of_this_stage1(run)
+    if fresh or stale or not run.checkpoint2.is_file():
         reconstruction = Reconstruction(recipe, dataset, run, compute)
-        if fresh:
+        if stale:
+            log.info("stage 2: stage 1 has been trained again since, so it starts anew")
+        if fresh or stale:
             remove_stage(run, 2)
         begin_run(run, recipe, dataset)
+        record_environment(run.path)
+        record_stage1(run)
         reconstruction.fit()
     score_run(recipe, dataset, run, stage=1)
     (run.path / "stage2" / "state.pt").unlink(missing_ok=True)

@@ -57,7 +57,7 @@ def train_epoch(
         if not math.isfinite(value):
             raise NonFiniteLossError(
                 f"the loss is {value} at step {step} of the epoch{describe(batch)}. Lower the learning rate, set "
-                "train.clip_norm, or use train.precision=float32. The run resumes from the last finished epoch."
+                "train.clip_norm, or use train.precision=float32; changed so, it is another run and starts anew."
             )
         loss.backward()  # type: ignore[no-untyped-call]
         if clip_norm is not None:

@@ -37,7 +37,7 @@ def make_schedule(
         "constant": lambda: ConstantLR(optimizer, factor=1.0),
         "cosine": lambda: CosineAnnealingLR(optimizer, T_max=epochs),
         "milestones": lambda: MultiStepLR(optimizer, milestones=list(milestones), gamma=factor),
-        "plateau": lambda: ReduceLROnPlateau(optimizer, mode="max", factor=factor, patience=patience),
+        "plateau": lambda: ReduceLROnPlateau(optimizer, mode="max", factor=factor, patience=patience, threshold=0.0),
     }
     schedule: LRScheduler = schedules[name]()
     return schedule

@@ -62,5 +62,5 @@ class Progress:
         self.done += 1
         self.history.append(record)
         state = {name: part.state_dict() for name, part in parts.items()}
-        save_state(folder / "state.pt", state | vars(self))
         write_text(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
+        save_state(folder / "state.pt", state | vars(self))  # last: what it counts as done is not done again

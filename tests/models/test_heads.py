@@ -133,6 +133,18 @@ def test_linear_head_pools(pool: str) -> None:
 
 
 @pytest.mark.parametrize("name", ltml.list_heads())
+def test_logits_keep_float32_under_autocast(name: str) -> None:
+    from ltml.models.model import Stage1Model
+    from ltml.registry import HEADS
+
+    model = Stage1Model(torch.nn.Conv2d(1, 6, 3), HEADS.get(name)(6, 4, None), [0.5], [0.5]).eval()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        features, logits = model(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
+    assert logits.dtype == torch.float32
+    torch.testing.assert_close(logits, model.classifier(features.float()))
+
+
+@pytest.mark.parametrize("name", ltml.list_heads())
 def test_every_head_keeps_the_contract(name: str) -> None:
     """Shapes, gradients to every parameter, and a classifier that is the same map as its per-class weights."""
     from ltml.models.classifier import PerClassLinear

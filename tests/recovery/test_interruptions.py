@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+import ltml
+from ltml.recipe.load import load_recipe
 from ltml.stages.run_directory import read_run
+from ltml.training.resume import Progress
 
 COMMAND = [sys.executable, "-m", "ltml_cli", "run", "digits_tiny"]
 
@@ -47,7 +51,7 @@ def _results(out: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_killed_at_five_moments_and_resumed(tiny_run: Path, tmp_path: Path) -> None:
+def test_killed_at_six_moments_and_resumed(tiny_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "runs"
     stage2 = out / "digits_tiny" / "ldrnet" / "seed0" / "stage2"
 
@@ -59,6 +63,7 @@ def test_killed_at_five_moments_and_resumed(tiny_run: Path, tmp_path: Path) -> N
         lambda: any(_lines(log) >= 2 for log in out.glob("*/_stage1/*/log.jsonl")),
         lambda: found("*/_stage1/*/features/train.npz"),
         lambda: _lines(stage2 / "log.jsonl") >= 1,
+        lambda: _lines(stage2 / "log.jsonl") >= 2,  # between the E and the M step of a round
         lambda: (stage2 / "checkpoint.safetensors").is_file(),
     ]
     for reached in moments:
@@ -69,6 +74,48 @@ def test_killed_at_five_moments_and_resumed(tiny_run: Path, tmp_path: Path) -> N
     killed = out / "digits_tiny" / "ldrnet" / "seed0"
     for through, resumed in ((tiny_run, killed), (read_run(tiny_run)[0].shared, read_run(killed)[0].shared)):
         assert _results(resumed) == _results(through)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["train.schedule.type=plateau", "train.schedule.patience=0", "train.optimizer=sgd", "train.lr=0.05"],
+        ["train.schedule.type=milestones", "train.schedule.milestones=[1,2]", "train.early_stop=2"],
+    ],
+)
+def test_stopped_after_every_single_epoch(
+    overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every state a stage can be resumed from, between E and M step and within an M step too."""
+    small = ["train.epochs=4", "data.train_size=64", "data.val_size=64", "data.test_size=32"]
+    recipe = load_recipe("digits_tiny", [*small, "stage2.rounds=2", "stage2.m_step.epochs=2", *overrides])
+    through = ltml.run(recipe, tmp_path / "through").run_dir
+
+    class StoppedError(Exception):
+        pass
+
+    finish = Progress.finish_epoch
+
+    def finish_and_stop(self: Progress, *arguments: object) -> None:
+        finish(self, *arguments)  # type: ignore[arg-type]
+        raise StoppedError
+
+    monkeypatch.setattr(Progress, "finish_epoch", finish_and_stop)
+    stops, resumed = 0, None
+    while resumed is None:
+        try:
+            resumed = ltml.run(recipe, tmp_path / "stopped").run_dir
+        except StoppedError:
+            stops += 1
+    assert stops >= 2 + 2 + 2 * 3
+    for ours, theirs in ((through, resumed), (read_run(through)[0].shared, read_run(resumed)[0].shared)):
+        assert _results(ours) == _results(theirs)
+        assert _log(ours) == _log(theirs)
+
+
+def _log(folder: Path) -> list[dict[str, object]]:
+    lines = [json.loads(line) for path in sorted(folder.rglob("log.jsonl")) for line in path.read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
 @pytest.mark.slow

@@ -12,11 +12,11 @@ import ltml
 from ltml.errors import InputError
 from ltml.gaussians import GaussianResampler
 from ltml.recipe.load import load_recipe
-from ltml.stages.build import build_dataset
+from ltml.stages.build import build_dataset, rebuild_model
 from ltml.stages.features import load_features
 from ltml.stages.run_directory import read_run
 from ltml.stages.stage2 import Epoch, Reconstruction, alternation
-from ltml.training.checkpoint import load_weights
+from ltml.training.checkpoint import load_weights, save_weights
 from ltml.training.devices import choose_compute
 
 
@@ -90,6 +90,41 @@ def test_the_best_round_on_validation_is_kept(tiny_run: Path) -> None:
     assert load_weights(tiny_run / "stage2" / "checkpoint.safetensors")[1]["round"] == best
     metrics = json.loads((tiny_run / "stage2" / "metrics_val.json").read_text())
     assert metrics["macro"]["auroc"] == pytest.approx(values[best], abs=1e-6)
+
+
+def test_a_later_round_can_win_with_its_own_encoder_and_gaussians(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([0.5, 0.6])
+    monkeypatch.setattr(Reconstruction, "_validate", lambda *_: next(values))
+    recipe = load_recipe("digits_tiny", ["stage2.e_step.lr=0.01"])
+    run, _ = read_run(ltml.stage2(recipe, tiny_run.parents[2]).run_dir)
+    weights, about = load_weights(run.checkpoint2)
+    assert about["round"] == 1
+    assert "backbone.net.conv1.weight" in _moved(load_weights(run.checkpoint1)[0], weights)
+    dataset = build_dataset(recipe)
+    model = rebuild_model(recipe, dataset.label_names, weights, stage=2).eval()
+    rows = dataset.splits["train"]
+    images = np.stack([dataset.images.read(row) for row in rows]).transpose(0, 3, 1, 2)
+    with torch.no_grad():
+        features = model.features(torch.from_numpy(images.copy())).double().numpy()
+    gaussian = GaussianResampler.load(run.gaussians).gaussians_[0][1]
+    assert gaussian is not None
+    expected = features[dataset.targets[rows, 0] == 1, 0].mean(axis=0)
+    np.testing.assert_allclose(gaussian.mean, expected, atol=1e-4)
+
+
+def test_a_stage_2_of_an_older_stage_1_starts_anew(tmp_path: Path) -> None:
+    recipe = load_recipe("digits_tiny", ["train.epochs=1", "data.train_size=64", "stage2.rounds=0"])
+    run, _ = read_run(ltml.run(recipe, tmp_path).run_dir)
+    old = run.checkpoint2.stat().st_mtime_ns
+    weights, about = load_weights(run.checkpoint1)
+    save_weights(run.checkpoint1, {key: value * 1.5 for key, value in weights.items()}, about)
+    ltml.stage2(recipe, tmp_path)
+    assert run.checkpoint2.stat().st_mtime_ns > old
+    again = run.checkpoint2.stat().st_mtime_ns
+    ltml.stage2(recipe, tmp_path)
+    assert run.checkpoint2.stat().st_mtime_ns == again
 
 
 def test_saved_gaussians_load_by_the_library_alone(tiny_run: Path) -> None:
