@@ -24,7 +24,14 @@ COMMAND = [sys.executable, "-m", "ltml_cli", "run", "digits_tiny"]
 def _start(out: Path) -> subprocess.Popen[bytes]:
     with (out.parent / "stderr.txt").open("w") as errors:
         command = [*COMMAND, "--out", str(out)]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True)
+        return subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True, preexec_fn=_heed_interrupts
+        )
+
+
+def _heed_interrupts() -> None:
+    """A test run in the background may have been told to ignore Ctrl-C, which its children would inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _stop_when(process: subprocess.Popen[bytes], reached: Callable[[], bool], number: int) -> bool:
