@@ -12,13 +12,18 @@ import inspect
 import pkgutil
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Generic, TypeVar, get_type_hints
+from pathlib import Path
+from typing import Annotated, Any, Generic, TypeVar, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
 
 from ltml.errors import InputError, suggest
 
 T = TypeVar("T", bound=Callable[..., Any])
+
+
+FilePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+"""A path in a recipe: kept absolute, so that a run means the same files from any folder."""
 
 
 class Registry(Generic[T]):

@@ -15,7 +15,7 @@ from ltml.data.context import DataContext
 from ltml.data.images import FileImages
 from ltml.data.splits import check_groups_apart, split_by_column, split_by_group
 from ltml.errors import InputError, first_few, suggest
-from ltml.registry import DATASETS
+from ltml.registry import DATASETS, FilePath
 from ltml.types import Dataset
 
 RESERVED = ("image", "id", "group", "split", "source")
@@ -27,7 +27,7 @@ def load(
     context: DataContext,
     *,
     file: Annotated[
-        Path | None, Field(description="CSV: image, optional id, group, split, source; other columns are labels")
+        FilePath | None, Field(description="CSV: image, optional id, group, split, source; other columns are labels")
     ] = None,
     labels: Annotated[tuple[str, ...] | None, Field(description="label columns; null: all others")] = None,
 ) -> Dataset:
@@ -41,7 +41,6 @@ def load(
     """
     if file is None:
         raise InputError("the dataset 'csv' needs data.file: add data.file=labels.csv")
-    file = file.expanduser()
     table = read_csv_table(file, "data.file")
     if "image" not in table:
         raise InputError(f"{file} has no column 'image'; its columns are {first_few(table.columns, most=12)}")

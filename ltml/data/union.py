@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ltml.data.context import DataContext, absent_loader
-from ltml.registry import DATASETS
+from ltml.registry import DATASETS, FilePath
 from ltml.types import Dataset
 
 
@@ -17,7 +16,7 @@ class UnionSource(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     type: str = Field(description="`ltml list datasets`")
-    root: Path | None = Field(None, description="folder of its images")
+    root: FilePath | None = Field(None, description="folder of its images")
     labels_kept: tuple[str, ...] | None = Field(None, description="labels left known; null: all")
 
 

@@ -7,12 +7,12 @@ chosen one is checked and then left out, so a recipe can carry options for sever
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ltml.recipe.catalog import NAME_PATTERN
+from ltml.registry import FilePath
 
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -82,7 +82,9 @@ class DataSection(Section):
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     type: str = Field(description="`ltml list datasets`")
-    root: Path | None = Field(None, description="folder of the images (machine field: not part of a run's identity)")
+    root: FilePath | None = Field(
+        None, description="folder of the images (machine field: not part of a run's identity)"
+    )
     image_size: Positive = Field(description="side of the square network input, px")
     resize: Positive | None = Field(None, description="side images are resized to before the views; null: image_size")
     channels: Literal[1, 3] = Field(3, description="1: grey, 3: RGB")
@@ -101,7 +103,7 @@ class BackboneSection(Section):
 
     name: str = Field("resnet50", description="any timm model (`ltml list backbones`)")
     pretrained: bool = Field(True, description="load timm's weights of that name (network or cache); never a fallback")
-    weights: Path | None = Field(None, description="local weight file, .safetensors or .pth, instead")
+    weights: FilePath | None = Field(None, description="local weight file, .safetensors or .pth, instead")
     options: dict[str, Any] = Field({}, description="further arguments for timm.create_model")
 
     @model_validator(mode="after")

@@ -28,7 +28,7 @@ def build_dataset(recipe: Recipe) -> Dataset:
     """Table, labels, splits and image reader of the recipe's data."""
     data = recipe.data
     context = DataContext(
-        root=None if data.root is None else data.root.expanduser(),
+        root=data.root,
         size=data.resize or data.image_size,
         channels=data.channels,
         ratio=data.split.ratio,

@@ -114,7 +114,7 @@ def read_train_positives(run: RunDirectory) -> dict[str, int]:
 
 
 def begin_run(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:
-    """Write what the run is: the resolved recipe, the split, the label counts; nothing if that is there already."""
+    """Write what the run is: recipe, split, label counts, environment; nothing if that is there already."""
     if _differences(run, recipe, dataset) == []:
         return
     about = {"stage1": os.path.relpath(run.shared, run.path), "data_fingerprint": dataset.fingerprint()}
@@ -126,6 +126,7 @@ def begin_run(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:
         for name, pos, all_known in zip(dataset.label_names, dataset.class_counts(), known, strict=True)
     }
     write_json(run.path / "labels.json", counts)
+    record_environment(run.path)
     text = yaml.safe_dump(recipe.to_dict() | about, sort_keys=False, allow_unicode=True)
     write_text(run.path / "recipe.yaml", text)  # last: it marks the folder as a run
 
@@ -159,7 +160,10 @@ def is_of_this_stage1(run: RunDirectory) -> bool:
     path = run.path / "stage2" / "stage1.json"
     if not path.is_file():
         return not (run.path / "stage2").exists()
-    return path.read_text(encoding="utf-8") == json.dumps({"checkpoint": hash_file(run.checkpoint1)}, indent=2) + "\n"
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8")) == {"checkpoint": hash_file(run.checkpoint1)})
+    except ValueError:  # damaged: as good as another's
+        return False
 
 
 def read_run(path: Path) -> tuple[RunDirectory, Recipe]:

@@ -37,8 +37,7 @@ def run_stage1(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
         if fresh:  # only now that what can be wrong with the recipe has been found
             remove_stage(run, 1)
         record_inputs(run, recipe)
-        for folder in (run.shared, run.path):
-            record_environment(folder)
+        record_environment(run.shared)
         begin_run(run, recipe, dataset)
         training.fit()
     (run.shared / "state.pt").unlink(missing_ok=True)

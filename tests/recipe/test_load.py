@@ -192,6 +192,14 @@ def test_a_runs_own_recipe_is_a_recipe(tmp_path: Path) -> None:
     assert load_recipe(str(tmp_path / "recipe.yaml"), ["train.epochs=4"]).variant not in ("", recipe.variant)
 
 
+def test_paths_are_kept_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe("csv_small", ["data.file=here/labels.csv", "data.root=~/x", "backbone.weights=w.pth"])
+    assert recipe.data.options["file"] == tmp_path / "here" / "labels.csv"
+    assert recipe.data.root == Path.home() / "x"
+    assert recipe.backbone.weights == tmp_path / "w.pth"
+
+
 def test_identity_leaves_the_machine_out() -> None:
     a = identity(load_recipe("digits"))
     assert a == identity(load_recipe("digits", ["train.device=cpu", "data.workers=3"]))
