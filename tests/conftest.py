@@ -46,6 +46,17 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> Path:
 
 
 @pytest.fixture
+def run_small(cli: Cli, tmp_path: Path) -> Cli:
+    """``ltml run csv_small`` on a table for one epoch: ``run_small(file, "--json")``."""
+
+    def run(file: Path, *more: object) -> Result:
+        options = ("train.epochs=1", "data.image_size=16", "--out", tmp_path / "runs")
+        return cli("run", "csv_small", f"data.file={file}", *options, *more)
+
+    return run
+
+
+@pytest.fixture
 def image_table(tmp_path: Path) -> Callable[..., Path]:
     """Writes `count` small grey images and a CSV with two labels, one of them partly unknown."""
 

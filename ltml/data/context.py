@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -29,9 +28,6 @@ class DataContext:
     channels: int
     ratio: tuple[int, int, int]
     seed: int
-
-
-Loader = Callable[..., Dataset]
 
 
 def load_dataset(name: str, context: DataContext, **options: object) -> Dataset:

@@ -27,8 +27,6 @@ SCAN_SHARES = {"train": 0.6, "val": 0.15, "test": 0.25}
 SIZES = (9, 15)
 """Smallest and largest side of a digit on the canvas, px."""
 
-Count = Annotated[int, Field(gt=0)]
-
 
 @DATASETS.register("digits")
 def load(

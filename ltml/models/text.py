@@ -33,8 +33,6 @@ ENCODERS = {
 }
 """Text encoders and what they need."""
 
-Embeddings = npt.NDArray[np.float32]
-
 
 @dataclass(frozen=True)
 class TextConfig:

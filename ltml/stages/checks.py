@@ -10,14 +10,13 @@ from ltml.errors import InputError, first_few
 from ltml.metrics.groups import make_groups
 from ltml.models.backbones import check_backbone_name
 from ltml.recipe.schema import Recipe
-from ltml.training.devices import choose_device
 from ltml.types import Dataset
 
 log = logging.getLogger(__name__)
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Check what needs no data: backbone, transforms, reduction, device.
+    """Check what needs neither data nor the machine it will run on: backbone, transforms, reduction.
 
     Raises:
         InputError: one of them does not exist or cannot be used.
@@ -27,7 +26,6 @@ def check_recipe(recipe: Recipe) -> None:
     build_view(recipe.data.views.eval, "data.views.eval")
     if recipe.loss.options.get("reduction") == "none":
         raise InputError(f"loss.{recipe.loss.type}.reduction=none cannot be trained; allowed in a recipe: mean, sum")
-    choose_device(recipe.train.device)
 
 
 def check_out(out: Path) -> None:

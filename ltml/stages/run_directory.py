@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import platform
 import shutil
@@ -24,8 +23,6 @@ from ltml.files import hash_file, hash_json, write_atomically, write_json, write
 from ltml.recipe.load import identity, recipe_from_dict
 from ltml.recipe.schema import Recipe
 from ltml.types import Dataset
-
-log = logging.getLogger(__name__)
 
 PACKAGES = (
     "ltml",

@@ -40,8 +40,9 @@ def run_stage1(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
         record_environment(run.shared)
         begin_run(run, recipe, dataset)
         training.fit()
+    else:
+        begin_run(run, recipe, dataset)
     (run.shared / "state.pt").unlink(missing_ok=True)
-    begin_run(run, recipe, dataset)
     needs_features = recipe.stage2.method != "none" and not has_features(run.features)
     unpredicted = [split for split in scored_splits(dataset) if not run.predictions(1, split).is_file()]
     if needs_features or unpredicted:

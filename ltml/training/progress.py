@@ -1,8 +1,7 @@
-"""Progress on stderr: a bar on a terminal, a plain line per epoch otherwise."""
+"""A progress bar on stderr, where that is a terminal; the stages log a plain line per epoch in any case."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -10,8 +9,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 T = TypeVar("T")
-
-log = logging.getLogger(__name__)
 
 
 def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:

@@ -103,18 +103,8 @@ def test_list(cli, kind: str) -> None:
     assert list(json.loads(cli("list", kind, name, "--json").stdout)) == [name]
 
 
-def test_own_images_from_the_command_line(cli, image_table: Callable[..., Path], tmp_path: Path) -> None:
-    file = image_table(group=[f"{i // 2:03d}" for i in range(60)])
-    result = cli(
-        "run",
-        "csv_small",
-        f"data.file={file}",
-        "train.epochs=1",
-        "data.image_size=16",
-        "--out",
-        tmp_path / "runs",
-        "--json",
-    )
+def test_own_images_from_the_command_line(run_small, image_table: Callable[..., Path]) -> None:
+    result = run_small(image_table(group=[f"{i // 2:03d}" for i in range(60)]), "--json")
     assert result.exit_code == 0, result.stderr
     content = json.loads(result.stdout)
     assert [row["label"] for row in content["stage2"]["per_class"]] == ["bright", "odd"]

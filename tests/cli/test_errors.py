@@ -89,19 +89,10 @@ def test_faulty_tables(cli, image_table: Callable[..., Path], tmp_path: Path) ->
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_unreadable_image_is_named(cli, image_table: Callable[..., Path], tmp_path: Path) -> None:
+def test_an_unreadable_image_is_named(run_small, image_table: Callable[..., Path], tmp_path: Path) -> None:
     file = image_table()
     (tmp_path / "images" / "007.png").write_bytes(b"broken")
-    arguments = [
-        "run",
-        "csv_small",
-        f"data.file={file}",
-        "train.epochs=1",
-        "data.image_size=16",
-        "--out",
-        tmp_path / "runs",
-    ]
-    check(cli(*arguments), 2, "cannot read the image", "007.png")
+    check(run_small(file), 2, "cannot read the image", "007.png")
 
 
 def test_evaluate_explains_itself(cli, tmp_path: Path) -> None:

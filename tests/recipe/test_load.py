@@ -192,6 +192,10 @@ def test_a_runs_own_recipe_is_a_recipe(tmp_path: Path) -> None:
     assert load_recipe(str(tmp_path / "recipe.yaml"), ["train.epochs=4"]).variant not in ("", recipe.variant)
 
 
+def test_a_recipe_is_valid_whatever_machine_checks_it() -> None:
+    check_recipe(load_recipe("digits", ["train.device=cuda:99"]))
+
+
 def test_paths_are_kept_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe("csv_small", ["data.file=here/labels.csv", "data.root=~/x", "backbone.weights=w.pth"])
