@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .errors import guarded
+
+if TYPE_CHECKING:
+    from ltml.recipe.schema import Recipe
+    from ltml.types import RunResult
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,14 +28,31 @@ Out = Annotated[Path, typer.Option("--out", help="root of the run directories")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="training and sampling seed")]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 …")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")]
+TrainFeatures = Annotated[Path | None, typer.Option("--features", help="stored features of train, .npz")]
+ValFeatures = Annotated[Path | None, typer.Option("--val", help="stored features of val, .npz")]
+TestFeatures = Annotated[Path | None, typer.Option("--test", help="stored features of test, .npz")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="redo what is done already")]
 
 
 STAGE_COMMANDS = {
     "run": "Stage 1, stage 2, and what changed between them.",
     "stage1": "Train class-aware features and score them.",
-    "stage2": "Reconstruct the label distribution on a finished stage 1.",
 }
+
+
+def _load(recipe: str, overrides: list[str] | None, seed: int | None, device: str | None) -> Recipe:
+    import ltml
+
+    changes = list(overrides or [])
+    changes += [] if seed is None else [f"seeds.train={seed}", f"seeds.sample={seed}"]
+    changes += [] if device is None else [f"train.device={device}"]
+    return ltml.load_recipe(recipe, changes)
+
+
+def _print(result: RunResult, *, as_json: bool) -> None:
+    from .output import print_json, print_result
+
+    print_json(result.to_json()) if as_json else print_result(result)
 
 
 def _add_stage_command(name: str, text: str) -> None:
@@ -48,17 +69,37 @@ def _add_stage_command(name: str, text: str) -> None:
     ) -> None:
         import ltml
 
-        from .output import print_json, print_result
-
-        changes = list(overrides or [])
-        changes += [] if seed is None else [f"seeds.train={seed}", f"seeds.sample={seed}"]
-        changes += [] if device is None else [f"train.device={device}"]
-        result = getattr(ltml, name)(ltml.load_recipe(recipe, changes), out, fresh=fresh)
-        print_json(result.to_json()) if as_json else print_result(result)
+        result = getattr(ltml, name)(_load(recipe, overrides, seed, device), out, fresh=fresh)
+        _print(result, as_json=as_json)
 
 
 for _name, _text in STAGE_COMMANDS.items():
     _add_stage_command(_name, _text)
+
+
+@app.command()
+@guarded
+def stage2(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    features: TrainFeatures = None,
+    val: ValFeatures = None,
+    test: TestFeatures = None,
+    out: Out = Path("runs"),
+    seed: Seed = None,
+    device: Device = None,
+    fresh: Fresh = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Reconstruct the label distribution on a finished stage 1, or on stored features (--features, --val)."""
+    import ltml
+    from ltml.errors import InputError
+
+    files = {split: path for split, path in (("train", features), ("val", val), ("test", test)) if path is not None}
+    if files and not {"train", "val"} <= files.keys():
+        raise InputError("stored features need both --features TRAIN.npz and --val VAL.npz (and --test TEST.npz)")
+    loaded = _load(recipe, overrides, seed, device)
+    _print(ltml.stage2(loaded, out, fresh=fresh, features=files or None), as_json=as_json)
 
 
 @app.command()
@@ -77,6 +118,20 @@ def evaluate(
         print_json(result) if as_json else print_scores(result)
     else:
         print_json(result.to_json()) if as_json else print_result(result)
+
+
+@app.command()
+@guarded
+def gaussians(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")], as_json: JsonFlag = False
+) -> None:
+    """The two Gaussians per class that stage 2 drew from, and how far apart they lie."""
+    import ltml
+
+    from .output import print_gaussians, print_json
+
+    described = ltml.describe_gaussians(run_dir)
+    print_json(described) if as_json else print_gaussians(described)
 
 
 @app.command("list")

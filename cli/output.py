@@ -39,3 +39,10 @@ def print_scores(metrics: Mapping[str, Any]) -> None:
     from ltml.report.tables import score_table
 
     typer.echo(score_table(metrics))
+
+
+def print_gaussians(described: Mapping[str, Any]) -> None:
+    """One table of Gaussians."""
+    from ltml.report.tables import gaussians_table
+
+    typer.echo(gaussians_table(described))

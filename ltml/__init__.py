@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ltml.metrics.table import MetricTable, score
     from ltml.recipe.load import load_recipe
     from ltml.stages.evaluate import evaluate
+    from ltml.stages.inspect import describe_gaussians
     from ltml.stages.pipeline import run, stage1, stage2
 
 __version__ = version("ltml")
@@ -23,6 +24,7 @@ _LAZY = {
     "run": "ltml.stages.pipeline",
     "stage1": "ltml.stages.pipeline",
     "stage2": "ltml.stages.pipeline",
+    "describe_gaussians": "ltml.stages.inspect",
     "evaluate": "ltml.stages.evaluate",
     "score": "ltml.metrics.table",
     "MetricTable": "ltml.metrics.table",
@@ -31,6 +33,7 @@ _LAZY = {
 __all__ = [
     "MetricTable",
     "create_loss",
+    "describe_gaussians",
     "evaluate",
     "list_backbones",
     "list_datasets",

@@ -67,6 +67,11 @@ class Dataset:
         counts: IntArray = (self.targets[rows] * self.known[rows]).sum(axis=0, dtype=np.int64)
         return counts
 
+    def masked_targets(self, split: str) -> npt.NDArray[np.float64]:
+        """Float64 targets of a split ``(n, C)`` with NaN where unknown."""
+        rows = self.splits[split]
+        return np.where(self.known[rows], self.targets[rows], np.nan).astype(np.float64)
+
     def ids(self, split: str) -> npt.NDArray[np.object_]:
         """Ids of a split, in order."""
         return self.table["id"].to_numpy(dtype=object)[self.splits[split]]

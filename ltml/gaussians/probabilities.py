@@ -56,6 +56,30 @@ def label_probabilities(
     return result
 
 
+def prior_shift(probabilities: npt.ArrayLike, positives: npt.ArrayLike, negatives: npt.ArrayLike) -> Floats:
+    """How much higher a class's log-odds are among virtual samples than among training samples.
+
+    ``logit(p_c) − logit(F_c)``, both clipped to ``[1/(2n), 1 − 1/(2n)]`` with ``n`` the known samples of the class. A
+    classifier fitted under the prior ``p`` is calibrated for ``F`` again when its biases are lowered by this.
+
+    Args:
+        probabilities: P(label 1) per class ``(C,)`` from `label_probabilities`.
+        positives: known positives per class, ``(C,)``.
+        negatives: known negatives per class, ``(C,)``.
+
+    Returns:
+        Float64 ``(C,)``; 0 for a class without a known entry.
+    """
+    pos, neg = np.asarray(positives, dtype=np.float64), np.asarray(negatives, dtype=np.float64)
+    known = np.maximum(pos + neg, 1)
+    sampled, natural = (
+        np.clip(np.nan_to_num(values), 0.5 / known, 1 - 0.5 / known)
+        for values in (np.asarray(probabilities, dtype=np.float64), pos / known)
+    )
+    shift: Floats = np.log(sampled / (1 - sampled)) - np.log(natural / (1 - natural))
+    return shift
+
+
 def _two_sided(
     pos: Floats,
     neg: Floats,

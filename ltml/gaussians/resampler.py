@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -14,32 +16,61 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ltml.gaussians.estimate import check_borrow, check_covariance, estimate
+from ltml.gaussians.gaussian import Gaussian
 from ltml.gaussians.probabilities import label_probabilities
-from ltml.gaussians.statistics import Gaussian, fit_diagonal, fit_full
+from ltml.gaussians.statistics import Statistics, load_groups, save_groups
 
 log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
+Batches = Iterable[tuple[Array | Tensor, Array | Tensor]]
+Samples = Mapping[Any, int] | Sequence[tuple[Any, int]]
 Self = TypeVar("Self", bound="GaussianResampler")
+
+NOISE_BYTES = 16 << 20
+"""Standard normal numbers are drawn for so many bytes of virtual samples at a time."""
+
+
+class _Scratch(threading.local):
+    """Memory for noise that is used again: to have it new from the system costs as much as a third of the draw."""
+
+    noise = torch.empty(0)
+
+
+_SCRATCH = _Scratch()
+
+MOST = 0.75
+"""Share of a portion from which on one label is drawn for all of it."""
 
 
 class GaussianResampler:
     """Label-0 and label-1 Gaussians per class, sampled class by class (LDRNet, MM 2024, eqs. 9-14).
 
     Each virtual sample draws every class's label on its own with ``probabilities_`` and then that class's feature from
-    the label's Gaussian. A class with fewer samples than dimensions has a singular covariance; sampling is exact for
-    it. One sample is a point mass; none means that (class, label) is never drawn.
+    the label's Gaussian. A group (class, label) with fewer samples than dimensions has a singular covariance; sampling
+    is exact for it. One sample is a point mass; none means that the group is never drawn.
+
+    With targets ``(N,)`` the set is single-label: one Gaussian per class, each virtual sample of one class.
 
     Args:
-        covariance: ``full`` or ``diagonal``.
+        covariance: ``full`` (unbiased); ``diagonal``; ``ledoit_wolf`` or ``oas``, shrunk by as much as the samples
+            suggest (the biased covariance, as in scikit-learn); or a number in [0, 1], the share of a multiple of the
+            identity mixed into the unbiased covariance.
+        borrow: what a group with no more samples than dimensions mixes into its covariance: None; ``head``, the pooled
+            covariance of the third of the classes with most samples of that label; or a number k, that of the k
+            classes with more samples whose means are nearest. With n samples in D dimensions it keeps
+            ``(n − 1)/(n − 1 + D)`` of its own.
         prior: P(label 1) per class; see `ltml.gaussians.probabilities.label_probabilities`.
         alpha: exponent of ``prior="eq12"``.
         eps: added to each frequency in ``prior="eq12"``.
 
     Attributes:
-        gaussians_: ``[(label-0, label-1), …]`` per class; None where there was no sample.
+        gaussians_: ``[(label-0, label-1), …]`` per class, `Gaussian` or None where there was no sample.
         counts_: int64 ``(C, 2)`` samples per class and label.
-        probabilities_: float64 ``(C,)`` P(label 1).
+        probabilities_: float64 ``(C,)`` P(label 1); of a single-label set P(class).
+        shrinkage_: float64 ``(C, 2)``, NaN where there was no sample.
+        classes_: of a single-label set, its labels in ascending order; None otherwise.
         n_features_in_: ``D``.
 
     Example:
@@ -51,108 +82,234 @@ class GaussianResampler:
         ((10, 2, 4), (10, 2))
     """
 
+    statistics_: Statistics
+    classes_: Array | None
+    _as_numpy: bool
+    _gaussians: list[tuple[Gaussian | None, Gaussian | None]] | None
+
     def __init__(
         self,
         *,
-        covariance: Literal["full", "diagonal"] = "full",
+        covariance: Literal["full", "diagonal", "ledoit_wolf", "oas"] | float = "full",
+        borrow: Literal["head"] | int | None = None,
         prior: str | Sequence[float] = "eq12",
         alpha: float = 0.9,
         eps: float = 1e-9,
     ) -> None:
         self.covariance = covariance
+        self.borrow = borrow
         self.prior = prior
         self.alpha = alpha
         self.eps = eps
 
+    def get_params(self, deep: bool = True) -> dict[str, Any]:  # noqa: ARG002 - scikit-learn's signature
+        """Constructor arguments by name."""
+        return {name: getattr(self, name) for name in _parameters(type(self))}
+
+    def set_params(self: Self, **params: Any) -> Self:
+        """Change constructor arguments.
+
+        Raises:
+            ValueError: there is no such argument.
+        """
+        allowed = _parameters(type(self))
+        for name, value in params.items():
+            if name not in allowed:
+                raise ValueError(f"Expected a parameter among {', '.join(allowed)} but got '{name}'.")
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        defaults = {name: item.default for name, item in _parameters(type(self)).items()}
+        changed = [f"{name}={v!r}" for name, v in self.get_params().items() if repr(v) != repr(defaults[name])]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
     def fit(
         self: Self,
-        features: Array | Tensor,
-        targets: Array | Tensor,
+        features: Array | Tensor | Batches,
+        targets: Array | Tensor | None = None,
         *,
         label_names: Sequence[str] | None = None,
         warn: bool = True,
     ) -> Self:
-        """Fit the Gaussians.
+        """Fit the Gaussians, forgetting what was fitted before.
 
         Args:
-            features: ``(N, C, D)`` class-aware, or ``(N, D)`` shared by all classes; memory maps are read class by
-                class.
-            targets: ``(N, C)`` of 0, 1, or NaN for unknown; unknown entries have no influence.
+            features: ``(N, C, D)`` class-aware or ``(N, D)`` shared by all classes, numpy or torch, a memory map too;
+                or an iterable of batches ``(features, targets)``. Read once, in chunks; half precision is widened.
+            targets: ``(N, C)`` of 0, 1, or NaN for unknown; unknown entries have no influence. Or ``(N,)``, the class
+                of each sample, with features ``(N, D)``.
             label_names: what warnings call the ``C`` classes; their numbers by default.
             warn: log a warning for each (class, label) of fewer than two samples.
 
         Raises:
-            ValueError: shapes do not fit, a label has another value, or a used feature is not finite.
+            ValueError: a parameter is not allowed, shapes do not fit, a label has another value, a used feature is not
+                finite, or there is not one sample.
         """
-        if self.covariance not in ("full", "diagonal"):
-            raise ValueError(f"Expected covariance 'full' or 'diagonal' but got '{self.covariance}'.")
-        labels = _check_targets(features, targets)
-        fit_one = fit_full if self.covariance == "full" else fit_diagonal
-        self._as_numpy = not isinstance(features, Tensor)
-        self.n_features_in_ = int(features.shape[-1])
-        self.gaussians_ = [
-            tuple(fit_one(rows) if len(rows) else None for rows in pair) for pair in _rows_by_label(features, labels)
-        ]
-        self._set_probabilities()
+        self._reset()
+        if targets is not None:
+            self._add(features, targets, last=True)
+        else:
+            for batch in features:
+                self._add(*batch)
+        if not hasattr(self, "statistics_"):
+            raise ValueError("Expected at least one batch (features, targets) but got none.")
         if warn:
-            self._warn_of_small_groups(label_names or range(len(self.gaussians_)))
+            self._warn_of_small_groups(label_names)
         return self
 
-    def sample(self, n: int, seed: int | None = None, *, generator: torch.Generator | None = None) -> tuple[Any, Any]:
+    def partial_fit(self: Self, features: Array | Tensor, targets: Array | Tensor) -> Self:
+        """Add samples to those fitted so far; for arguments and errors see `fit`. Multi-label targets only."""
+        if not hasattr(self, "statistics_"):
+            self._reset()
+        if np.ndim(targets) == 1:
+            raise ValueError("Expected targets (N, C) but got (N,): single-label sets are fitted with fit.")
+        self._add(features, targets)
+        return self
+
+    def merge(self: Self, other: GaussianResampler) -> Self:
+        """Add the samples of another fitted resampler, as if they had come after one's own.
+
+        Raises:
+            ValueError: one is not fitted, or they differ in classes, width, kind of feature or covariance.
+        """
+        mine, theirs = self._fitted(), other._fitted()
+        shapes = [(s.classes, s.width, s.shared, s.diagonal, s.fourth) for s in (mine, theirs)]
+        if shapes[0] != shapes[1] or not np.array_equal(self.classes_, other.classes_):  # type: ignore[arg-type]
+            raise ValueError(
+                "Expected two resamplers of the same classes, width, kind of feature and covariance but got "
+                f"{self!r} of {mine.classes} classes and {mine.width} features and {other!r} of {theirs.classes} "
+                f"classes and {theirs.width} features."
+            )
+        mine.merge(theirs)
+        self._gaussians = None
+        return self
+
+    def sample(
+        self,
+        n: int | None = None,
+        seed: int | None = None,
+        *,
+        generator: torch.Generator | None = None,
+        samples: Samples | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> tuple[Any, Any]:
         """Draw virtual samples.
+
+        One sample after the other takes its numbers from the generator, so a seed's first ten samples are the same
+        whether ten or a million are drawn, and batches drawn from one generator are those of one large draw (features
+        up to the last bits of a matrix product).
 
         Args:
             n: how many.
             seed: of a fresh generator; None with no generator draws one from the system.
             generator: a torch generator to go on from instead.
+            samples: of a single-label set, instead of `n`: ``(label, count)`` pairs or a mapping.
+            dtype: of the features, e.g. ``torch.bfloat16`` (not for numpy).
 
         Returns:
-            Virtual features float32 ``(n, C, D)`` and their targets float32 ``(n, C)``, in the kind of array that was
-            fitted. A class that has no known sample has NaN targets and features 0.
+            Virtual features ``(n, C, D)`` and their targets float32 ``(n, C)``, in the kind of array that was fitted
+            and on its device. A class that has no known sample has NaN targets and features 0. Of a single-label set
+            features ``(n, D)`` and labels ``(n,)``.
 
         Raises:
-            ValueError: both seed and generator are given.
+            ValueError: not fitted; arguments that exclude each other; an unknown label or one without samples.
         """
-        if seed is not None and generator is not None:
-            raise ValueError("Expected seed or generator but got both.")
-        source = generator or torch.Generator()
-        if generator is None:
-            source.manual_seed(int.from_bytes(os.urandom(7), "big") if seed is None else seed)
-        device = next((g.mean.device for pair in self.gaussians_ for g in pair if g is not None), torch.device("cpu"))
-        chance = torch.from_numpy(self.probabilities_).float().to(source.device)
-        draws = torch.rand(n, len(chance), generator=source, device=source.device)
-        targets = torch.where(chance.isnan(), torch.nan, ((draws <= chance) & (chance > 0)).float())
-        features = torch.zeros(n, len(chance), self.n_features_in_, device=device)
-        for c, pair in enumerate(self.gaussians_):
-            for label, gaussian in enumerate(pair):
-                rows = (targets[:, c] == label).nonzero()[:, 0].to(device)
-                if gaussian is not None and len(rows):
-                    features[rows, c] = gaussian.sample(len(rows), source)
-        targets = targets.to(device)
+        self._fitted()
+        if (n is None) == (samples is None):
+            raise ValueError("Expected either n or samples but got both or neither.")
+        if samples is not None and self.classes_ is None:
+            raise ValueError("Expected n: samples=(label, count) is for single-label sets.")
+        if self._as_numpy and dtype not in (torch.float16, torch.float32, torch.float64):
+            raise ValueError(f"Expected a dtype that numpy has but got {dtype}; fit tensors to get tensors.")
+        source = _generator(seed, generator)
+        if self.classes_ is not None:
+            return self._sample_single(n, samples, source, dtype)
+        assert n is not None
+        features, targets = self._sample_multi(n, source, dtype)
         return (features.numpy(), targets.numpy()) if self._as_numpy else (features, targets)
 
+    def fit_resample(
+        self,
+        features: Array | Tensor,
+        targets: Array | Tensor,
+        *,
+        n: int | None = None,
+        seed: int | None = None,
+        samples: Samples | None = None,
+    ) -> tuple[Any, Any]:
+        """Fit and draw.
+
+        Args:
+            features: as in `fit`.
+            targets: as in `fit`.
+            n: virtual samples of a multi-label set; by default as many as were fitted.
+            seed: as in `sample`.
+            samples: virtual samples of a single-label set by label; by default what each class lacks of the largest.
+
+        Returns:
+            For a multi-label set virtual features ``(n, C, D)`` and targets ``(n, C)`` alone. For a single-label set
+            the real samples and after them the virtual ones, as imbalanced-learn returns them.
+
+        Raises:
+            ValueError: as `fit` and `sample`.
+        """
+        self.fit(features, targets)
+        if self.classes_ is None:
+            return self.sample(len(features) if n is None else n, seed)
+        if n is not None:
+            raise ValueError("Expected samples=(label, count), not n: the set is single-label.")
+        counts = self.counts_[:, 1]
+        lacking = {label: int(counts.max() - count) for label, count in zip(self.classes_, counts, strict=True)}
+        virtual, labels = self.sample(seed=seed, samples=lacking if samples is None else samples)
+        join: Any = np.concatenate if self._as_numpy else torch.cat
+        return join([features, virtual]), join([targets, labels])
+
+    @property
+    def gaussians_(self) -> list[tuple[Gaussian | None, Gaussian | None]]:
+        """Per class the Gaussians of label 0 and of label 1."""
+        statistics = self._fitted()
+        if self._gaussians is None:
+            self._gaussians = estimate(statistics, self.covariance, self.borrow)
+        return self._gaussians
+
+    @property
+    def counts_(self) -> npt.NDArray[np.int64]:
+        """Samples per class and label ``(C, 2)``."""
+        statistics = self._fitted()
+        return statistics.counts()
+
+    @property
+    def probabilities_(self) -> npt.NDArray[np.float64]:
+        """P(label 1) per class, or P(class) of a single-label set, float64 ``(C,)``."""
+        positives = self.counts_[:, 1]
+        negatives = self.counts_[:, 0] if self.classes_ is None else positives.sum() - positives
+        chances = label_probabilities(positives, negatives, self.prior, alpha=self.alpha, eps=self.eps)
+        return chances if self.classes_ is None else chances / chances.sum()
+
+    @property
+    def shrinkage_(self) -> npt.NDArray[np.float64]:
+        """How far each covariance was drawn towards a multiple of the identity, float64 ``(C, 2)``."""
+        return np.array([[np.nan if g is None else g.shrinkage for g in pair] for pair in self.gaussians_])
+
+    @property
+    def n_features_in_(self) -> int:
+        """``D``."""
+        return self._fitted().width
+
     def save(self, path: str | Path) -> None:
-        """Write one safetensors file: arrays, and the settings as JSON in its header."""
+        """Write one safetensors file: statistics, and the settings as JSON in its header. Fitting can go on from it."""
         from safetensors.torch import save_file
 
-        tensors: dict[str, Tensor] = {"counts": torch.from_numpy(self.counts_)}
-        for c, pair in enumerate(self.gaussians_):
-            for label, gaussian in enumerate(pair):
-                if gaussian is not None:
-                    tensors[f"{c}.{label}.mean"] = gaussian.mean.contiguous().cpu()
-                    tensors[f"{c}.{label}.factor"] = gaussian.factor.contiguous().cpu()
-        settings = {
-            "covariance": self.covariance,
-            "prior": self.prior if isinstance(self.prior, str) else list(self.prior),
-            "alpha": self.alpha,
-            "eps": self.eps,
-        }
-        about = {"settings": settings, "n_features": self.n_features_in_, "numpy": self._as_numpy}
+        tensors, about = save_groups(self._fitted())
+        settings = self.get_params() | {"prior": self.prior if isinstance(self.prior, str) else list(self.prior)}
+        classes = None if self.classes_ is None else self.classes_.tolist()
+        about |= {"settings": settings, "numpy": self._as_numpy, "classes": classes}
         save_file(tensors, path, metadata={"gaussian_resampler": json.dumps(about)})
 
     @classmethod
     def load(cls: type[Self], path: str | Path) -> Self:
-        """Read what `save` wrote.
+        """Read what `save` wrote; tensors are on the CPU.
 
         Raises:
             ValueError: the file holds something else.
@@ -168,52 +325,173 @@ class GaussianResampler:
         if about is None:
             raise ValueError(f"{path} was not written by GaussianResampler.save.")
         resampler = cls(**about["settings"])
-        resampler.n_features_in_ = about["n_features"]
+        resampler._reset()
+        resampler.statistics_ = load_groups(tensors, about)
+        resampler.classes_ = None if about["classes"] is None else np.array(about["classes"])
         resampler._as_numpy = about["numpy"]
-        resampler.gaussians_ = [
-            tuple(
-                Gaussian(int(count), tensors[f"{c}.{label}.mean"], tensors[f"{c}.{label}.factor"]) if count else None
-                for label, count in enumerate(pair)
-            )
-            for c, pair in enumerate(tensors["counts"].tolist())
-        ]
-        resampler._set_probabilities()
         return resampler
 
-    def _set_probabilities(self) -> None:
-        self.counts_ = np.array([[g.count if g else 0 for g in pair] for pair in self.gaussians_], dtype=np.int64)
-        self.probabilities_ = label_probabilities(
-            self.counts_[:, 1], self.counts_[:, 0], self.prior, alpha=self.alpha, eps=self.eps
-        )
+    def _reset(self) -> None:
+        check_covariance(self.covariance)
+        check_borrow(self.borrow)
+        if hasattr(self, "statistics_"):
+            del self.statistics_
+        self.classes_ = None
+        self._as_numpy = True
+        self._gaussians = None
 
-    def _warn_of_small_groups(self, names: Sequence[object]) -> None:
+    def _fitted(self) -> Statistics:
+        if not hasattr(self, "statistics_"):
+            raise ValueError(f"Expected a fitted {type(self).__name__}: call fit or partial_fit first.")
+        return self.statistics_
+
+    def _add(self, features: Any, targets: Array | Tensor, *, last: bool = False) -> None:
+        if not isinstance(features, Tensor):
+            features = np.asanyarray(features)
+        labels = self._single_labels(targets) if np.ndim(targets) == 1 else _check_targets(targets)
+        _check_shapes(features, labels, single=self.classes_ is not None)
+        if not hasattr(self, "statistics_"):
+            self.statistics_ = Statistics(
+                classes=labels.shape[1],
+                width=int(features.shape[-1]),
+                shared=features.ndim == 2,
+                diagonal=self.covariance == "diagonal",
+                fourth=self.covariance == "ledoit_wolf",
+            )
+        known = self.statistics_
+        if (known.classes, known.width, known.shared) != (labels.shape[1], features.shape[-1], features.ndim == 2):
+            raise ValueError(
+                f"Expected features of {known.classes} classes and width {known.width} like those before but got "
+                f"features {tuple(features.shape)} and targets {tuple(labels.shape)}."
+            )
+        self._as_numpy = not isinstance(features, Tensor)
+        self._gaussians = None
+        known.add(features, labels, last=last)
+
+    def _single_labels(self, targets: Array | Tensor) -> Array:
+        """Class numbers as targets (N, C) that know of each sample only the class it has."""
+        given = targets.cpu().numpy() if isinstance(targets, Tensor) else np.asarray(targets)
+        self.classes_, numbers = np.unique(given, return_inverse=True)
+        labels = np.full((len(given), len(self.classes_)), np.nan)
+        labels[np.arange(len(given)), numbers] = 1
+        return labels
+
+    def _warn_of_small_groups(self, label_names: Sequence[str] | None) -> None:
+        own = range(len(self.counts_)) if self.classes_ is None else self.classes_.tolist()
+        names: Sequence[Any] = label_names or own
         for c, label in zip(*np.nonzero(self.counts_ <= 1), strict=True):
             count = self.counts_[c, label]
-            effect = "its virtual features are all that one" if count else "it is never drawn"
+            if self.classes_ is not None and label == 0:
+                continue
+            alone = "its virtual features are all that one"
+            lent = "its virtual features vary as the classes do from which it borrows"
+            effect = (lent if self.borrow is not None else alone) if count else "it is never drawn"
             log.warning("class %s has %d known sample(s) with label %d: %s", names[c], count, label, effect)
 
+    def _sample_multi(self, n: int, source: torch.Generator, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        pairs, chances = self.gaussians_, torch.from_numpy(self.probabilities_)
+        device = next(g.mean.device for pair in pairs for g in pair if g is not None)
+        classes, threshold = len(pairs), torch.special.ndtri(chances).float().to(device)
+        widths = [max((g.noise_width for g in pair if g is not None), default=0) for pair in pairs]
+        starts = np.cumsum([classes, *widths]).tolist()
+        features = torch.empty(n, classes, self.n_features_in_, dtype=dtype, device=device)
+        targets = torch.empty(n, classes, device=device)
+        for part, noise in _noise(n, starts[-1], source, device):
+            labels = torch.where(threshold.isnan(), torch.nan, (noise[:, :classes] <= threshold).float())
+            targets[part] = labels
+            for c, pair in enumerate(pairs):
+                _draw_class(pair, labels[:, c], noise[:, starts[c] : starts[c + 1]], features[part, c])
+        return features, targets
 
-def _check_targets(features: Array | Tensor, targets: Array | Tensor) -> Tensor:
-    labels = torch.as_tensor(targets)
-    shape = tuple(features.shape)
-    if labels.ndim != 2 or len(shape) not in (2, 3) or shape[0] != len(labels):
-        raise ValueError(
-            f"Expected features (N, C, D) or (N, D) and targets (N, C) but got {shape}, {tuple(labels.shape)}."
-        )
-    if len(shape) == 3 and shape[1] != labels.shape[1]:
-        raise ValueError(f"Expected features of {labels.shape[1]} classes but got {shape[1]}.")
-    labels = labels.double().cpu()
-    if not bool((labels.isnan() | (labels == 0) | (labels == 1)).all()):
+    def _sample_single(
+        self, n: int | None, samples: Samples | None, source: torch.Generator, dtype: torch.dtype
+    ) -> tuple[Any, Any]:
+        assert self.classes_ is not None
+        if samples is None:
+            assert n is not None
+            drawn = torch.rand(n, generator=source, device=source.device, dtype=torch.float64).cpu().numpy()
+            numbers = np.searchsorted(np.cumsum(self.probabilities_)[:-1], drawn, side="right")
+        else:
+            numbers = np.repeat(*_numbered(samples, self.classes_.tolist()))
+        present = [pair[1] for pair in self.gaussians_]
+        device = next(g.mean.device for g in present if g is not None)
+        features = torch.empty(len(numbers), self.n_features_in_, dtype=dtype, device=device)
+        for c, gaussian in enumerate(present):
+            rows = torch.from_numpy(np.flatnonzero(numbers == c)).to(device)
+            assert gaussian is not None  # every class of the set has a sample
+            for part, noise in _noise(len(rows), gaussian.noise_width, source, device):
+                features[rows[part]] = gaussian.transform(noise).to(dtype)
+        labels = self.classes_[numbers]
+        return (features.numpy(), labels) if self._as_numpy else (features, torch.from_numpy(labels).to(device))
+
+
+def _parameters(kind: type[GaussianResampler]) -> dict[str, inspect.Parameter]:
+    return dict(inspect.signature(kind).parameters)
+
+
+def _generator(seed: int | None, generator: torch.Generator | None) -> torch.Generator:
+    if seed is not None and generator is not None:
+        raise ValueError("Expected seed or generator but got both.")
+    if generator is not None:
+        return generator
+    return torch.Generator().manual_seed(int.from_bytes(os.urandom(7), "big") if seed is None else seed)
+
+
+def _noise(n: int, width: int, source: torch.Generator, device: torch.device) -> Iterable[tuple[slice, Tensor]]:
+    """Standard normal rows ``(k, width)`` for ``n`` samples in portions; each row is one draw of the generator."""
+    portion = max(1, min(n, NOISE_BYTES // (4 * max(width, 1))))
+    if _SCRATCH.noise.device != source.device or len(_SCRATCH.noise) < portion * width:
+        _SCRATCH.noise = torch.empty(portion * width, device=source.device)
+    for start in range(0, n, portion):
+        noise = _SCRATCH.noise[: min(portion, n - start) * width].view(min(portion, n - start), width)
+        for row in noise.unbind():
+            row.normal_(generator=source)
+        yield slice(start, start + len(noise)), noise.to(device)
+
+
+def _draw_class(pair: tuple[Gaussian | None, Gaussian | None], labels: Tensor, noise: Tensor, features: Tensor) -> None:
+    """Fill the features ``(k, D)`` of one class by the labels ``(k,)`` of its samples."""
+    groups = [(labels == label).nonzero()[:, 0] for label in (0, 1)]
+    most = int(len(groups[1]) > len(groups[0]))
+    if len(groups[most]) > MOST * len(labels):  # to gather and scatter its rows would cost more than to draw some twice
+        features.copy_(_present(pair[most]).transform(noise))
+        groups[most] = groups[most][:0]
+    elif len(groups[most]) == 0:
+        features.zero_()
+    for rows, gaussian in zip(groups, pair, strict=True):
+        if len(rows):
+            features[rows] = _present(gaussian).transform(noise[rows]).to(features.dtype)
+
+
+def _present(gaussian: Gaussian | None) -> Gaussian:
+    assert gaussian is not None  # a label without samples has the probability 0
+    return gaussian
+
+
+def _numbered(samples: Samples, classes: list[Any]) -> tuple[list[int], list[int]]:
+    """Class numbers and counts of ``(label, count)`` pairs."""
+    pairs = list(samples.items() if isinstance(samples, Mapping) else samples)
+    for label, count in pairs:
+        if label not in classes:
+            raise ValueError(f"Expected labels among {classes} in samples but got {label!r}.")
+        if count < 0:
+            raise ValueError(f"Expected counts of 0 or more in samples but got {count} for {label!r}.")
+    return [classes.index(label) for label, _ in pairs], [count for _, count in pairs]
+
+
+def _check_targets(targets: Array | Tensor) -> Array:
+    """Float64 targets on the CPU."""
+    labels = targets.detach().double().cpu().numpy() if isinstance(targets, Tensor) else np.asarray(targets, np.float64)
+    if not bool(np.all(np.isnan(labels) | (labels == 0) | (labels == 1))):
         raise ValueError("Expected targets of 0, 1 or NaN (unknown) but got other values.")
     return labels
 
 
-def _rows_by_label(features: Array | Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Features of label 0 and of label 1, ``(n, D)`` each, class by class."""
-    for c in range(labels.shape[1]):
-        column = features if features.ndim == 2 else features[:, c]
-        whole = column if isinstance(column, Tensor) else torch.from_numpy(np.array(column))
-        pair = (whole[(labels[:, c] == 0).to(whole.device)], whole[(labels[:, c] == 1).to(whole.device)])
-        if not all(bool(rows.isfinite().all()) for rows in pair):
-            raise ValueError(f"Expected finite features but class {c} has NaN or infinity.")
-        yield pair
+def _check_shapes(features: Array | Tensor, labels: Array, *, single: bool) -> None:
+    shape = tuple(features.shape)
+    if single and len(shape) != 2:
+        raise ValueError(f"Expected features (N, D) with targets (N,) but got {shape}.")
+    if labels.ndim != 2 or len(shape) not in (2, 3) or shape[0] != len(labels):
+        raise ValueError(f"Expected features (N, C, D) or (N, D) and targets (N, C) but got {shape}, {labels.shape}.")
+    if len(shape) == 3 and shape[1] != labels.shape[1]:
+        raise ValueError(f"Expected features of {labels.shape[1]} classes but got {shape[1]}.")

@@ -59,6 +59,10 @@ class Stage1Model(nn.Module):
         return (parameter for parameter in self.parameters() if id(parameter) not in frozen)
 
     def make_classifier_linear(self) -> None:
-        """Replace the classifier by the same map as one weight vector and bias per class, which stage 2 refits."""
-        weight, bias = self.head.classifier.class_weights()
-        self.head.classifier = PerClassLinear(weight, bias).to(weight.device)
+        """Replace the classifier by the same map as one weight vector and bias per class, which stage 2 refits.
+
+        A classifier without ``class_weights()`` is not linear in that sense (an MLP, say) and stays as it is.
+        """
+        if hasattr(self.head.classifier, "class_weights"):
+            weight, bias = self.head.classifier.class_weights()
+            self.head.classifier = PerClassLinear(weight, bias).to(weight.device)

@@ -134,8 +134,12 @@ def _parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 def _validate(values: dict[str, Any], where: str) -> Recipe:
     _import_plugins(values.get("plugins"))
     recipe: Recipe = _check(Recipe, values, "", where)
+    m_step = recipe.stage2.m_step
+    refit_loss = _resolve_component(m_step.loss, LOSSES, "stage2.m_step.loss", where)
+    m_step = m_step.model_copy(update={"loss": refit_loss})
     return recipe.model_copy(
         update={
+            "stage2": recipe.stage2.model_copy(update={"m_step": m_step}),
             "data": _resolve_data(recipe.data, where),
             "head": _resolve_component(recipe.head, HEADS, "head", where),
             "loss": _resolve_component(recipe.loss, LOSSES, "loss", where),
@@ -209,8 +213,10 @@ def _location(problem: Any) -> tuple[str, ...]:
 def _distinct(problems: Sequence[Any]) -> list[Any]:
     """One problem per place, the innermost: a wrong item also makes its list too short."""
     by_place: dict[tuple[str, ...], Any] = {}
-    for problem in problems:
-        by_place.setdefault(_location(problem), problem)
+    for problem in problems:  # each member of a union has its own at the same place
+        first = by_place.setdefault(_location(problem), dict(problem))
+        if problem["msg"] not in first["msg"]:
+            first["msg"] += f", or {problem['msg'][0].lower()}{problem['msg'][1:]}"
     return [
         problem
         for place, problem in by_place.items()
@@ -228,7 +234,7 @@ def _explain(problem: Any, model: type[BaseModel], path: str, also: type[BaseMod
         return f"missing key '{key}'"
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])
-    hint = f" (nearest: {suggest(problem['input'], near)})" if (near := _expected(problem)) else ""
+    hint = f" ({suggest(problem['input'], near)})" if (near := _expected(problem)) else ""
     return f"{key} = {problem['input']!r} is not allowed: {problem['msg'][0].lower()}{problem['msg'][1:]}{hint}"
 
 

@@ -18,6 +18,7 @@ Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 MACHINE_FIELDS = frozenset({"data.root", "data.workers", "train.device"})
 """Fields that say where and on what a run happens, not what comes out: left out of hashes and comparisons."""
@@ -160,20 +161,27 @@ class TrainSection(Section):
 
 
 class MStepSection(Section):
-    """Classifier on virtual features, encoder and backbone frozen (LDRNet)."""
+    """Classifier on virtual features, encoder and backbone frozen (LDRNet).
+
+    With ``solver: expected`` only `loss` and `l2` count: nothing is drawn and nothing is stepped.
+    """
 
     epochs: Positive = Field(1, description="passes of the M step in a round")
     samples: Positive | None = Field(None, description="virtual features per epoch; null: as many as training images")
     batch_size: Positive | None = Field(None, description="virtual features per step; null: train.batch_size")
     lr: Rate = Field(1e-4, description="learning rate")
     weight_decay: Rate = Field(1e-5, description="weight decay")
+    loss: LossSection = Field(LossSection(), description="on virtual features; bce is the paper's")
+    l2: Rate = Field(1e-4, description="solver=expected: half of it times the squared weights is added to the loss")
 
 
 class EStepSection(Section):
     """Encoder and backbone on real images, classifier frozen (LDRNet)."""
 
     epochs: Positive = Field(1, description="passes of the E step in a round")
-    loss: Literal["gce", "bce"] = Field("gce", description="gce: multi-label generalised cross entropy, the paper's")
+    loss: Literal["gce", "bce", "bce_offset"] = Field(
+        "gce", description="gce: the paper's; bce_offset: bce with the frozen biases moved back to the natural prior"
+    )
     q: Annotated[float, Field(gt=0, le=1)] = Field(0.8, description="gce: towards 0 is BCE, 1 the absolute error")
     lr: Rate = Field(1e-4, description="learning rate")
     weight_decay: Rate = Field(1e-5, description="weight decay")
@@ -185,16 +193,37 @@ PriorName = Literal["eq12", "uniform", "natural", "reverse_max", "effective_numb
 class Stage2Section(Section):
     """Reconstruction of the label distribution."""
 
-    method: Literal["none", "gaussian"] = Field("none", description="none: stage 1 alone")
-    covariance: Literal["full", "diagonal"] = Field("full", description="of the two Gaussians per class")
-    prior: PriorName | tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
+    method: Literal["none", "gaussian", "bias_shift", "real_resample", "continue"] = Field(
+        "none",
+        description="none: stage 1 alone. Controls: bias_shift moves the biases to the prior and trains nothing; "
+        "real_resample draws real features; continue trains on with bce for as many steps",
+    )
+    solver: Literal["sampled", "expected"] = Field(
+        "sampled", description="sampled: the paper's; expected: the limit of infinitely many virtual samples, exactly"
+    )
+    covariance: Literal["full", "diagonal", "ledoit_wolf", "oas"] | Share = Field(
+        "full", description="of the two Gaussians per class; a number: the share of a multiple of the identity"
+    )
+    borrow: Literal["head"] | Positive | None = Field(
+        None, description="whose covariance small groups mix in: head classes, or so many nearest larger classes"
+    )
+    prior: PriorName | tuple[Share, ...] = Field(
         "eq12", description="P(label 1) per class in virtual samples: eq. 12, another policy, or one number per class"
     )
     alpha: Rate = Field(0.9, description="eq12: exponent")
     epsilon: Annotated[float, Field(gt=0)] = Field(1e-9, description="eq12: added to each frequency")
+    restore_prior: bool = Field(False, description="move the biases back to the natural prior after the last round")
     rounds: NonNegative = Field(1, description="EM rounds after round 0, which is the M step alone")
     m_step: MStepSection = Field(MStepSection(), description="classifier on virtual features")
     e_step: EStepSection = Field(EStepSection(), description="encoder and backbone on real images")
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Stage2Section:
+        if self.solver == "expected" and self.method not in ("none", "gaussian"):
+            raise ValueError(f"stage2.solver=expected is for stage2.method=gaussian, not {self.method}")
+        if self.restore_prior and self.method in ("bias_shift", "continue"):
+            raise ValueError(f"stage2.restore_prior has nothing to restore with stage2.method={self.method}")
+        return self
 
 
 class GroupsSection(Section):

@@ -40,6 +40,31 @@ def comparison_table(stages: Mapping[str, Mapping[str, Any]]) -> str:
     return _tables(f"{shown[0]['split']}: {title}", shown)
 
 
+def gaussians_table(described: Mapping[str, Any]) -> str:
+    """Two rows per class, label absent and present, of what `ltml.describe_gaussians` gave."""
+    borrow = "" if described["borrow"] is None else f", borrow {described['borrow']}"
+    title = f"covariance {described['covariance']}{borrow}, prior {described['prior']}, {described['width']} features"
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("class", min_width=8)
+    for name in ("label", "n", "rank", "cond.", "shrink", "P", "distance", "AUC"):
+        table.add_column(name, justify="left" if name == "label" else "right", no_wrap=True)
+    for entry in described["labels"]:
+        chance, both = entry["probability"], entry["absent"] is not None and entry["present"] is not None
+        distance = "∞" if both and entry["distance"] is None else _number(entry["distance"])
+        rest = {"absent": ["", _number(chance and 1 - chance), "", ""]}
+        rest["present"] = [entry["label"], _number(chance), distance, _number(entry["auc"])]
+        for label, (name, *ends) in rest.items():
+            table.add_row(Text(name), label, *_shape(entry[label]), *ends)
+    return _render(table)
+
+
+def _shape(group: Mapping[str, Any] | None) -> list[str]:
+    if group is None:
+        return ["0", "–", "–", "–"]
+    condition = "∞" if group["condition"] is None else f"{group['condition']:.0e}"
+    return [str(group["n"]), str(group["rank"]), condition, _number(group["shrinkage"])]
+
+
 def _tables(title: str, stages: list[Mapping[str, Any]]) -> str:
     detail = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
     detail.add_column("class", min_width=10)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from ltml.files import remove_partial_files
@@ -10,7 +11,8 @@ from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_dataset
 from ltml.stages.checks import check_labels, check_out, check_recipe
 from ltml.stages.evaluate import collect, save_changes
-from ltml.stages.run_directory import locate_run
+from ltml.stages.from_features import run_on_features
+from ltml.stages.run_directory import RunDirectory, locate_run
 from ltml.stages.stage1 import run_stage1
 from ltml.stages.stage2 import run_stage2
 from ltml.types import RunResult
@@ -36,9 +38,28 @@ def stage1(recipe: Recipe, out: str | os.PathLike[str] = OUT, *, fresh: bool = F
     return _work(recipe, Path(out), stages=(1,), fresh=fresh)
 
 
-def stage2(recipe: Recipe, out: str | os.PathLike[str] = OUT, *, fresh: bool = False) -> RunResult:
-    """Run stage 2 on a finished stage 1; see `stage1` for arguments and errors."""
-    return _work(recipe, Path(out), stages=(2,), fresh=fresh)
+def stage2(
+    recipe: Recipe,
+    out: str | os.PathLike[str] = OUT,
+    *,
+    fresh: bool = False,
+    features: Mapping[str, str | os.PathLike[str]] | None = None,
+) -> RunResult:
+    """Run stage 2 on a finished stage 1; see `stage1` for arguments and errors.
+
+    Args:
+        recipe: as in `stage1`.
+        out: as in `stage1`.
+        fresh: as in `stage1`.
+        features: instead of a stage 1, an ``.npz`` by split (train, val, and test if there is one) with ``features``
+            ``(N, C, D)`` or ``(N, D)``, ``targets`` ``(N, C)``, ``label_names`` and optionally ``ids`` and ``groups``;
+            what stands for stage 1 is then a logistic regression per class.
+    """
+    if features is None:
+        return _work(recipe, Path(out), stages=(2,), fresh=fresh)
+    check_out(Path(out))
+    place = run_on_features(recipe, {split: Path(path) for split, path in features.items()}, Path(out), fresh=fresh)
+    return _result(place)
 
 
 def run(recipe: Recipe, out: str | os.PathLike[str] = OUT, *, fresh: bool = False) -> RunResult:
@@ -58,6 +79,10 @@ def _work(recipe: Recipe, out: Path, *, stages: tuple[int, ...], fresh: bool) ->
         run_stage1(recipe, dataset, place, fresh=fresh)
     if 2 in stages:
         run_stage2(recipe, dataset, place, fresh=fresh)
+    return _result(place)
+
+
+def _result(place: RunDirectory) -> RunResult:
     result = collect(place)
     if result.stage2 is not None:
         save_changes(place, result)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from ltml.data.batches import BatchLoader
@@ -36,13 +35,12 @@ def predict(model: Stage1Model, loader: BatchLoader, dataset: Dataset, split: st
             "train.clip_norm, or use train.precision=float32; changed so, it is another run and starts anew."
         )
     rows = dataset.splits[split]
-    known = dataset.known[rows]
     return Predictions(
         label_names=dataset.label_names,
         ids=dataset.table["id"].iloc[rows].astype(str).tolist(),
         groups=dataset.table["group"].iloc[rows].astype(str).tolist(),
         probs=scores.sigmoid().numpy(),
-        targets=np.where(known, dataset.targets[rows], np.nan).astype(np.float64),
+        targets=dataset.masked_targets(split),
     )
 
 

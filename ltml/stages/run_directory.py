@@ -81,17 +81,26 @@ class RunDirectory:
         return self.path / f"stage{stage}" / name
 
 
-def locate_run(recipe: Recipe, dataset: Dataset, out: Path) -> RunDirectory:
+def locate_run(recipe: Recipe, dataset: Dataset, out: Path, *, on_features: bool = False) -> RunDirectory:
     """The folder of a recipe's run under `out`; nothing is written.
+
+    Args:
+        recipe: the recipe.
+        dataset: its data.
+        out: root of the run directories.
+        on_features: the data are stored features; the run then has a stage 1 of its own, and a folder per data.
 
     Raises:
         InputError: the folder holds the run of another recipe or of other data; the message names what differs.
     """
     method = (recipe.method or "custom") + (f"+{recipe.variant}" if recipe.variant else "")
-    run = RunDirectory(
-        path=out / recipe.name / method / f"seed{recipe.seeds.train}",
-        shared=out / recipe.name / "_stage1" / _stage1_hash(recipe, dataset),
-    )
+    seed = f"seed{recipe.seeds.train}"
+    if on_features:
+        path = out / recipe.name / f"{method}-features-{dataset.fingerprint()[:8]}" / seed
+        run = RunDirectory(path, shared=path / "stage1")
+    else:
+        shared = out / recipe.name / "_stage1" / _stage1_hash(recipe, dataset)
+        run = RunDirectory(out / recipe.name / method / seed, shared)
     _refuse_another_run(run, recipe, dataset)
     _refuse_changed_inputs(run, recipe)
     return run

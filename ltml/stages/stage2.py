@@ -4,6 +4,8 @@ Two Gaussians per class are fitted to the class-aware features of stage 1 (eqs. 
 them with rare classes favoured (eqs. 12-14). The M step trains the classifier on those; the E step trains encoder and
 backbone on real images against the frozen classifier, by the multi-label generalised cross entropy. Eq. 15 as printed
 feeds virtual features to the E step, which would leave the encoder without a gradient; real images are meant.
+
+The controls (``bias_shift``, ``real_resample``, ``continue``) show how much of the change is due to which part.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -24,13 +26,21 @@ from ltml.files import write_atomically, write_json
 from ltml.gaussians.resampler import GaussianResampler
 from ltml.losses.bce import bce_loss
 from ltml.losses.gce import gce_loss
-from ltml.metrics.table import score
 from ltml.recipe.schema import Recipe, Stage2Section
-from ltml.seeds import derive_seed
 from ltml.stages.build import build_loader, checkpoint_about, rebuild_model
 from ltml.stages.evaluate import score_run, scored_splits, write_predictions
-from ltml.stages.features import SPLITS, extract_features, has_features, load_features
+from ltml.stages.features import extract_features, has_features, load_features
 from ltml.stages.predict import describe_batch, predict
+from ltml.stages.refit import (
+    LabelShift,
+    Resampler,
+    check_classifier,
+    m_step,
+    make_m_optimizer,
+    make_resampler,
+    shift_biases,
+    validate,
+)
 from ltml.stages.run_directory import (
     RunDirectory,
     begin_run,
@@ -94,7 +104,14 @@ def run_stage2(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
 
 
 class Epoch(NamedTuple):
-    """One epoch of the alternation."""
+    """One epoch of stage 2.
+
+    Attributes:
+        round: 0 is the M step alone.
+        step: ``M`` classifier, ``E`` encoder and backbone, ``bce`` everything on real images, ``shift`` biases only.
+        number: of its step within its round.
+        ends_round: the classifier is then validated.
+    """
 
     round: int
     step: str
@@ -104,36 +121,56 @@ class Epoch(NamedTuple):
 
 def alternation(settings: Stage2Section) -> list[Epoch]:
     """Round 0 is the M step alone; later ones are an E step, then Gaussians and classifier refitted."""
+    if settings.method == "bias_shift":
+        return [Epoch(0, "shift", 0, ends_round=True)]
+    m_epochs = 1 if settings.solver == "expected" else settings.m_step.epochs
     epochs = []
     for round_ in range(settings.rounds + 1):
         e_epochs = settings.e_step.epochs if round_ > 0 else 0
-        epochs += [Epoch(round_, "E", number, ends_round=False) for number in range(e_epochs)]
-        last = settings.m_step.epochs - 1
-        epochs += [Epoch(round_, "M", number, ends_round=number == last) for number in range(last + 1)]
+        if settings.method == "continue":
+            steps = [("bce", number) for number in range(e_epochs + m_epochs)]
+        else:
+            steps = [("E", number) for number in range(e_epochs)] + [("M", number) for number in range(m_epochs)]
+        last = len(steps) - 1
+        epochs += [Epoch(round_, *step, ends_round=place == last) for place, step in enumerate(steps)]
     return epochs
 
 
 class Reconstruction:
-    """The EM alternation over one model, resumable after every epoch.
+    """The alternation over one model, resumable after every epoch.
 
     Args:
         recipe: the recipe.
         dataset: its data.
         run: where stage 1 lies and stage 2 goes.
         compute: device and precision.
+
+    Raises:
+        InputError: the settings do not suit the head or the classes.
     """
 
     def __init__(self, recipe: Recipe, dataset: Dataset, run: RunDirectory, compute: Compute) -> None:
         self.recipe, self.dataset, self.run, self.compute = recipe, dataset, run, compute
         self.settings = recipe.stage2
+        self.resampler: Resampler | None = None
+        self.moved, self.extracted = False, set[str]()  # since stage 1; splits whose features are up to date
         weights, _ = load_weights(run.checkpoint1)
         self.model = rebuild_model(recipe, dataset.label_names, weights, stage=1)
         self.model.make_classifier_linear()
+        check_classifier(self.settings, self.model.classifier, recipe.head.type)
+        self.shift = LabelShift(self.settings, dataset.masked_targets("train"))
         compute.place(self.model)
-        train, m_step, e_step = recipe.train, self.settings.m_step, self.settings.e_step
-        optimizer = partial(make_optimizer, train.optimizer, betas=train.betas, momentum=train.momentum)
-        self.m_optimizer = optimizer(self.model.classifier.parameters(), lr=m_step.lr, weight_decay=m_step.weight_decay)
-        self.e_optimizer = optimizer(self.model.encoder_parameters(), lr=e_step.lr, weight_decay=e_step.weight_decay)
+        train, e_step = recipe.train, self.settings.e_step
+        moving = self.model.parameters() if self.settings.method == "continue" else self.model.encoder_parameters()
+        self.m_optimizer = make_m_optimizer(recipe, self.model.classifier)
+        self.e_optimizer = make_optimizer(
+            train.optimizer,
+            moving,
+            lr=e_step.lr,
+            weight_decay=e_step.weight_decay,
+            betas=train.betas,
+            momentum=train.momentum,
+        )
 
     def fit(self) -> None:
         """Alternate; keep the round that is best on validation (stage 1 itself is not a candidate)."""
@@ -142,119 +179,116 @@ class Reconstruction:
         progress = Progress.load(folder, parts)
         if progress.done:
             log.info("stage 2: resuming after epoch %d", progress.done)
-        reconstructed: tuple[GaussianResampler, FeatureSet] | None = None
+        self.moved = any(line["step"] in ("E", "bce") for line in progress.history)
         for epoch in alternation(self.settings)[progress.done :]:
             started = time.monotonic()
-            if epoch.step == "E":
-                reconstructed = None
-                record = epoch._asdict() | {"loss": self.e_step(epoch)}
-            else:
-                resampler, validation = reconstructed = reconstructed or self._reconstruct_round(epoch.round)
-                record = epoch._asdict() | {"loss": self.m_step(epoch, resampler)}
-                if epoch.ends_round:
-                    value = record[f"val_{select}"] = self._validate(validation)
-                    log.info("stage 2, round %d: val %s %.4f", epoch.round, select, value)
-                    if progress.offer(value, epoch.round, self.model):
-                        self._save_gaussians(resampler)
+            record = epoch._asdict() | self.work(epoch)
+            if epoch.ends_round:
+                value = record[f"val_{select}"] = validate(self.model.classifier, self.features("val"), select)
+                log.info("stage 2, round %d: val %s %.4f", epoch.round, select, value)
+                if progress.offer(value, epoch.round, self.model):
+                    self._save_gaussians()
             progress.finish_epoch(record | {"seconds": time.monotonic() - started}, folder, parts)
         log.info("stage 2: best val %s %.4f in round %d", select, progress.best, progress.best_at)
+        self.model.load_state_dict(progress.weights)
+        if self.settings.restore_prior:
+            shift_biases(self.model.classifier, -self.shift.log_odds)
         about = checkpoint_about(self.recipe, self.dataset, 2) | {"round": progress.best_at}
-        save_weights(self.run.checkpoint2, progress.weights, about)
+        save_weights(self.run.checkpoint2, self.model.state_dict(), about)
 
-    def reconstruct(self, features: FeatureSet, *, first: bool = True) -> GaussianResampler:
-        """Fit the label-0 and label-1 Gaussians of every class (eqs. 9-10); small groups are told of the first time."""
-        try:
-            resampler = GaussianResampler(
-                covariance=self.settings.covariance,
-                prior=self.settings.prior,
-                alpha=self.settings.alpha,
-                eps=self.settings.epsilon,
-            )
-            names = self.dataset.label_names
-            return resampler.fit(features.features, features.masked_targets(), label_names=names, warn=first)
-        except ValueError as error:
-            raise InputError(f"stage2: {error}") from error
-
-    def m_step(self, epoch: Epoch, resampler: GaussianResampler) -> float:
-        """Train the classifier on fresh virtual features (eqs. 12-14); nothing else moves."""
-        self.model.classifier.requires_grad_(True)
-        settings = self.settings.m_step
-        count = settings.samples or len(self.dataset.splits["train"])
-        size = settings.batch_size or self.recipe.train.batch_size
-        source = torch.Generator().manual_seed(
-            derive_seed(self.recipe.seeds.sample, "virtual", epoch.round, epoch.number)
+    def work(self, epoch: Epoch) -> dict[str, Any]:
+        """One epoch; what the log says of it."""
+        if epoch.step == "shift":
+            shift_biases(self.model.classifier, self.shift.log_odds)
+            return {}
+        if epoch.step in ("E", "bce"):
+            self.moved, self.extracted, self.resampler = True, set(), None
+            return {"loss": self.e_step(epoch) if epoch.step == "E" else self.plain_step(epoch)}
+        self.resampler = self.resampler or make_resampler(
+            self.settings, self.features("train"), self.dataset.label_names, warn=epoch.round == 0
         )
+        return self.m_step(epoch, self.resampler)
 
-        def draws() -> Iterator[tuple[Tensor, Tensor]]:
-            for start in range(0, count, size):
-                features, targets = resampler.sample(min(size, count - start), generator=source)
-                yield (
-                    torch.as_tensor(features).to(self.compute.device),
-                    torch.as_tensor(targets).to(self.compute.device),
-                )
-
-        def loss_of(batch: tuple[Tensor, Tensor]) -> Tensor:
-            features, targets = batch
-            return bce_loss(self.model.classifier(features), targets.nan_to_num(), ~targets.isnan())
-
-        shown = track(draws(), -(-count // size), f"stage 2, round {epoch.round}, M step")
-        return train_epoch(shown, loss_of, self.m_optimizer, clip_norm=self.recipe.train.clip_norm)
+    def m_step(self, epoch: Epoch, resampler: Resampler) -> dict[str, Any]:
+        """Fit the classifier to virtual features or to their limit; nothing else moves."""
+        self.model.classifier.requires_grad_(True)
+        rows, at = len(self.dataset.splits["train"]), (epoch.round, epoch.number)
+        return m_step(self.recipe, self.model.classifier, self.m_optimizer, resampler, rows, at)
 
     def e_step(self, epoch: Epoch) -> float:
         """Train encoder and backbone on real images through the frozen classifier (eq. 16, see `gce_loss`)."""
         self.model.classifier.requires_grad_(False)
         settings = self.settings.e_step
-        loss: Callable[..., Tensor] = bce_loss if settings.loss == "bce" else partial(gce_loss, q=settings.q)
-        batches = build_loader(self.recipe, self.dataset, "train", self.compute.device, training=True)
+        loss: Callable[..., Tensor] = partial(gce_loss, q=settings.q) if settings.loss == "gce" else bce_loss
+        natural = torch.from_numpy(self.shift.log_odds).float().to(self.compute.device)
+        offset = natural if settings.loss == "bce_offset" else torch.zeros_like(natural)
         number = (epoch.round - 1) * settings.epochs + epoch.number
-        seed_epoch(self.recipe.seeds.train, "e-step", number)
+        return self._train_on_images(
+            f"stage 2, round {epoch.round}, E step",
+            lambda logits, batch: loss(logits - offset, batch.targets, batch.known),
+            "e-step",
+            number,
+        )
+
+    def plain_step(self, epoch: Epoch) -> float:
+        """Train everything on real images by BCE, as if stage 1 went on."""
+        return self._train_on_images(
+            f"stage 2, round {epoch.round}, BCE",
+            lambda logits, batch: bce_loss(logits, batch.targets, batch.known),
+            "continue",
+            alternation(self.settings).index(epoch),
+        )
+
+    def features(self, split: str) -> FeatureSet:
+        """Features of the encoder as it is now: stage 1's store until it has moved."""
+        if not self.moved:
+            return load_features(self.run.features, split)
+        folder = self.run.path / "stage2" / "features"
+        if split not in self.extracted:
+            loader = build_loader(self.recipe, self.dataset, split, self.compute.device)
+            dtype = self.recipe.train.feature_dtype
+            extract_features(self.model, loader, self.dataset, split, folder, self.compute, dtype=dtype)
+            self.extracted.add(split)
+        return load_features(folder, split)
+
+    def _train_on_images(self, title: str, loss: Callable[[Tensor, Batch], Tensor], purpose: str, number: int) -> float:
+        """One pass over the training images; it draws other views and dropout than any pass before it."""
+        batches = build_loader(self.recipe, self.dataset, "train", self.compute.device, training=True)
+        seed_epoch(self.recipe.seeds.train, purpose, number)
 
         def loss_of(batch: Batch) -> Tensor:
             with self.compute.autocast():
                 output = self.model(batch.images)
-            return loss(output.logits, batch.targets, batch.known)
+            return loss(output.logits, batch)
 
         self.model.train()
-        views = batches.epoch(self.recipe.train.epochs + number)  # goes on where stage 1 left off
         return train_epoch(
-            track(views, len(batches), f"stage 2, round {epoch.round}, E step"),
+            track(batches.epoch(self.recipe.train.epochs + number), len(batches), title),  # goes on after stage 1
             loss_of,
             self.e_optimizer,
             clip_norm=self.recipe.train.clip_norm,
             describe=lambda batch: describe_batch(batch, self.dataset, self.model),
         )
 
-    def _reconstruct_round(self, round_: int) -> tuple[GaussianResampler, FeatureSet]:
-        """Gaussians of the encoder as it is now, and its features of val: stage 1's store serves round 0."""
-        folder = self.run.features
-        if round_ > 0:
-            folder = self.run.path / "stage2" / "features"
-            for split in SPLITS:
-                loader = build_loader(self.recipe, self.dataset, split, self.compute.device)
-                dtype = self.recipe.train.feature_dtype
-                extract_features(self.model, loader, self.dataset, split, folder, self.compute, dtype=dtype)
-        return self.reconstruct(load_features(folder, "train"), first=round_ == 0), load_features(folder, "val")
+    def _save_gaussians(self) -> None:
+        if not isinstance(self.resampler, GaussianResampler):
+            return
+        save_gaussians(self.run, self.settings, self.resampler, self.dataset.label_names)
 
-    @torch.inference_mode()
-    def _validate(self, features: FeatureSet) -> float:
-        chunks = np.array_split(np.arange(len(features.ids)), -(-len(features.ids) // 1024))
-        logits = [
-            self.model.classifier(torch.from_numpy(np.array(features.features[rows])).float().to(self.compute.device))
-            for rows in chunks
-        ]
-        probs = torch.cat(logits).double().sigmoid().cpu().numpy()
-        return score(probs, features.masked_targets()).macro[self.recipe.train.select]
 
-    def _save_gaussians(self, resampler: GaussianResampler) -> None:
-        write_atomically(self.run.gaussians, resampler.save)
-        labels = [
-            {"label": name, "n_absent": int(absent), "n_present": int(present), "p_present": _or_none(chance)}
-            for name, (absent, present), chance in zip(
-                self.dataset.label_names, resampler.counts_, resampler.probabilities_, strict=True
-            )
-        ]
-        about = {"covariance": self.settings.covariance, "prior": self.settings.prior, "labels": labels}
-        write_json(self.run.gaussians.with_suffix(".json"), about)
+def save_gaussians(
+    run: RunDirectory, settings: Stage2Section, resampler: GaussianResampler, label_names: Sequence[str]
+) -> None:
+    """Write the Gaussians, and beside them what they were fitted to."""
+    write_atomically(run.gaussians, resampler.save)
+    labels = [
+        {"label": name, "n_absent": int(absent), "n_present": int(present), "p_present": _or_none(chance)}
+        for name, (absent, present), chance in zip(
+            label_names, resampler.counts_, resampler.probabilities_, strict=True
+        )
+    ]
+    about = {"covariance": settings.covariance, "prior": settings.prior, "labels": labels}
+    write_json(run.gaussians.with_suffix(".json"), about)
 
 
 def _or_none(value: float) -> float | None:

@@ -1,64 +1,248 @@
 from __future__ import annotations
 
+import itertools
+import tracemalloc
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ltml.gaussians.statistics import fit_diagonal, fit_full
+from ltml.gaussians import GaussianResampler, statistics
+from ltml.gaussians.statistics import Sums
 
-
-@pytest.mark.parametrize(("count", "width"), [(40, 6), (7, 6), (6, 6), (5, 6), (3, 6), (2, 6)])
-def test_mean_and_covariance_equal_numpy_in_float64(count: int, width: int) -> None:
-    rows = torch.from_numpy(np.random.default_rng(0).normal(size=(count, width)) @ np.diag(np.arange(1, width + 1)))
-    gaussian = fit_full(rows)
-    np.testing.assert_allclose(gaussian.mean, rows.numpy().mean(axis=0), atol=1e-12)
-    np.testing.assert_allclose(gaussian.covariance(), np.cov(rows.numpy(), rowvar=False), atol=1e-10)
-    assert len(gaussian.factor) <= min(count, width)
+Array = np.ndarray
 
 
-def test_a_dead_feature_keeps_the_covariance_exact() -> None:
-    rows = torch.from_numpy(np.random.default_rng(0).normal(size=(50, 5)))
-    rows[:, 2] = 3.0
-    rows[:, 4] = rows[:, 0] * 2
-    gaussian = fit_full(rows)
-    assert len(gaussian.factor) == 3
-    np.testing.assert_allclose(gaussian.covariance(), np.cov(rows.numpy(), rowvar=False), atol=1e-10)
+def _data(count: int = 600, classes: int = 3, width: int = 5, *, offset: float = 0, seed: int = 0) -> tuple:
+    rng = np.random.default_rng(seed)
+    targets = (rng.random((count, classes)) < np.geomspace(0.5, 0.02, classes)).astype(np.float64)
+    mixing = rng.normal(size=(width, width))
+    features = rng.normal(size=(count, classes, width)) @ mixing + offset + targets[..., None]
+    targets[rng.random(targets.shape) < 0.2] = np.nan
+    return features, targets
 
 
-def test_diagonal_keeps_variances_only() -> None:
-    rows = torch.from_numpy(np.random.default_rng(0).normal(size=(30, 4)))
-    np.testing.assert_allclose(fit_diagonal(rows).covariance(), np.diag(rows.numpy().var(axis=0, ddof=1)), atol=1e-12)
+def _two_pass(rows: Array) -> Array:
+    """Covariance of the rows as they are, in float64."""
+    return np.cov(rows.astype(np.float64), rowvar=False)
 
 
-@pytest.mark.parametrize("count", [1, 2, 20, 400])
-def test_sampled_moments_converge(count: int) -> None:
-    """400 000 draws of 6 dimensions: standard errors near 1/600 of the scale; 6 of them are allowed."""
-    width, draws = 6, 400_000
-    rows = torch.from_numpy(np.random.default_rng(count).normal(size=(count, width)) * [1, 2, 3, 1, 1, 0.1] + 5)
-    gaussian = fit_full(rows)
-    sample = gaussian.sample(draws, torch.Generator().manual_seed(0)).double()
-    deviation = gaussian.covariance().diagonal().clamp(min=0).sqrt()
-    error = (sample.mean(dim=0) - gaussian.mean).abs()
-    assert torch.all(error <= 6 * deviation / draws**0.5 + 1e-5)
-    scale = torch.outer(deviation, deviation)
-    covariance = torch.from_numpy(np.cov(sample.numpy(), rowvar=False))
-    assert torch.all((covariance - gaussian.covariance()).abs() <= 6 * scale * (2 / draws) ** 0.5 + 1e-9)
+def _largest_error(resampler: GaussianResampler, features: Array, targets: Array) -> float:
+    """Relative Frobenius error of the worst covariance."""
+    errors = []
+    for c, pair in enumerate(resampler.gaussians_):
+        for label, gaussian in enumerate(pair):
+            assert gaussian is not None
+            exact = _two_pass(features[targets[:, c] == label, c])
+            errors.append(np.linalg.norm(gaussian.covariance().numpy() - exact) / np.linalg.norm(exact))
+    return max(errors)
 
 
-def test_fewer_samples_than_dimensions_stay_in_their_subspace() -> None:
-    count, width = 5, 40
-    rows = torch.from_numpy(np.random.default_rng(3).normal(size=(count, width)))
-    gaussian = fit_full(rows)
-    sample = gaussian.sample(200_000, torch.Generator().manual_seed(1)).double() - gaussian.mean
-    basis = np.linalg.svd((rows - rows.mean(dim=0)).numpy(), full_matrices=False)[2][: count - 1]
-    outside = sample.numpy() - sample.numpy() @ basis.T @ basis
-    assert np.abs(outside).max() < 1e-4  # float32 samples
-    inside = np.cov(sample.numpy() @ basis.T, rowvar=False)
-    expected = basis @ np.cov(rows.numpy(), rowvar=False) @ basis.T
-    np.testing.assert_allclose(inside, expected, atol=0.03 * expected.max())
+def test_features_far_from_zero_keep_their_digits() -> None:
+    features, targets = _data(20_000, width=16, offset=0)
+    deviation = features.std()
+    far = (features + 1000 * deviation).astype(np.float32)
+    assert _largest_error(GaussianResampler().fit(far, targets), far, targets) < 1e-6
+    naive = far[:, 0].T @ far[:, 0] / len(far) - np.outer(far[:, 0].mean(axis=0), far[:, 0].mean(axis=0))
+    assert np.linalg.norm(naive - _two_pass(far[:, 0])) > 0.01 * np.linalg.norm(naive)  # what the shift is for
 
 
-def test_one_sample_is_a_point_mass() -> None:
-    row = torch.randn(1, 4)
-    for gaussian in (fit_full(row), fit_diagonal(row)):
-        assert torch.allclose(gaussian.sample(3, torch.Generator()), row.expand(3, -1))
+@pytest.mark.parametrize("parts", [[600], [1] * 600, [7, 500, 93], [300, 0, 300]])
+def test_any_split_into_batches_gives_the_same_bits(parts: list[int]) -> None:
+    features, targets = _data()
+    whole = GaussianResampler().fit(features.astype(np.float32), targets)
+    ends = np.cumsum(parts)
+    batches = [(features[a:b].astype(np.float32), targets[a:b]) for a, b in zip(ends - parts, ends, strict=True)]
+    iterated = GaussianResampler().fit(iter(batches))
+    stepped = GaussianResampler()
+    for batch in batches:
+        stepped.partial_fit(*batch)
+    for other in (iterated, stepped):
+        np.testing.assert_array_equal(other.sample(20, seed=0)[0], whole.sample(20, seed=0)[0])
+
+
+def test_small_chunks_give_the_same_statistics(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, targets = _data(5000, offset=3000)
+    low = features.astype(np.float32)
+    monkeypatch.setattr(statistics, "PART_BYTES", 2048)
+    monkeypatch.setattr(statistics, "PENDING_BYTES", 2000)
+    chunked = GaussianResampler()
+    for start in range(0, 5000, 37):
+        chunked.partial_fit(low[start : start + 37], targets[start : start + 37])
+    assert chunked.statistics_.chunk == 64
+    assert _largest_error(chunked, low, targets) < 1e-6
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    cuts=st.lists(st.integers(0, 400), min_size=1, max_size=4),
+    order=st.randoms(use_true_random=False),
+    covariance=st.sampled_from(["full", "diagonal", "ledoit_wolf", "oas", 0.3]),
+)
+def test_any_partition_and_merge_order_gives_the_same_gaussians(cuts: list[int], order, covariance) -> None:
+    features, targets = _data(400, width=6, offset=100)
+    low = features.astype(np.float32)
+    ends = [0, *sorted(cuts), 400]
+    parts = [slice(a, b) for a, b in itertools.pairwise(ends) if b > a]
+    workers = [GaussianResampler(covariance=covariance).fit(low[part], targets[part], warn=False) for part in parts]
+    order.shuffle(workers)
+    merged = workers[0]
+    for other in workers[1:]:
+        merged.merge(other)
+    _assert_same(merged, GaussianResampler(covariance=covariance).fit(low, targets, warn=False))
+
+
+def _assert_same(first: GaussianResampler, second: GaussianResampler, order: Sequence[int] = (0, 1, 2)) -> None:
+    np.testing.assert_array_equal(first.counts_, second.counts_[list(order)])
+    for pair, c in zip(first.gaussians_, order, strict=True):
+        for gaussian, other in zip(pair, second.gaussians_[c], strict=True):
+            assert gaussian is not None
+            assert other is not None
+            np.testing.assert_allclose(gaussian.mean, other.mean, rtol=1e-7)
+            scale = float(other.covariance().norm())
+            np.testing.assert_allclose(gaussian.covariance(), other.covariance(), rtol=0, atol=2e-6 * scale)
+            assert gaussian.shrinkage == pytest.approx(other.shrinkage, abs=1e-5)
+
+
+def test_merging_leaves_the_other_as_it_was_and_can_go_on() -> None:
+    features, targets = _data(800)
+    first, second = (GaussianResampler().fit(features[part], targets[part]) for part in (slice(500), slice(500, 800)))
+    before = second.sample(5, seed=0)[0]
+    first.merge(second)
+    first.partial_fit(features[:100], targets[:100])
+    np.testing.assert_array_equal(second.sample(5, seed=0)[0], before)
+    again = np.concatenate([features, features[:100]]), np.concatenate([targets, targets[:100]])
+    _assert_same(first, GaussianResampler().fit(*again))
+
+
+def test_resamplers_that_do_not_fit_together_are_not_merged() -> None:
+    features, targets = _data()
+    plain = GaussianResampler().fit(features, targets)
+    for other in (
+        GaussianResampler().fit(features[:, :2], targets[:, :2]),
+        GaussianResampler().fit(features[..., :3], targets),
+        GaussianResampler().fit(features[:, 0], targets),
+        GaussianResampler(covariance="diagonal").fit(features, targets),
+    ):
+        with pytest.raises(ValueError, match="Expected two resamplers of the same"):
+            plain.merge(other)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(3)), st.integers(0, 2**31))
+def test_permuting_classes_or_samples_permutes_results(order: list[int], seed: int) -> None:
+    features, targets = _data(300)
+    plain = GaussianResampler().fit(features, targets)
+    _assert_same(GaussianResampler().fit(features[:, order], targets[:, order]), plain, order)
+    rows = np.random.default_rng(seed).permutation(300)
+    _assert_same(GaussianResampler().fit(features[rows], targets[rows]), plain)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31), st.sampled_from([40, 600]))
+def test_affine_maps_of_the_features_map_the_moments(seed: int, count: int) -> None:
+    features, targets = _data(count, seed=1)
+    targets[:20] = np.arange(20)[:, None] % 2
+    rng = np.random.default_rng(seed)
+    matrix, shift = rng.normal(size=(5, 5)), rng.normal(size=5) * 10
+    plain = GaussianResampler().fit(features, targets, warn=False)
+    mapped = GaussianResampler().fit(features @ matrix + shift, targets, warn=False)
+    for pair, mapped_pair in zip(plain.gaussians_, mapped.gaussians_, strict=True):
+        for gaussian, other in zip(pair, mapped_pair, strict=True):
+            assert gaussian is not None
+            assert other is not None
+            np.testing.assert_allclose(other.mean, gaussian.mean.numpy() @ matrix + shift, atol=1e-9)
+            expected = matrix.T @ gaussian.covariance().numpy() @ matrix
+            np.testing.assert_allclose(other.covariance(), expected, atol=1e-9 * np.abs(expected).max())
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(-1e30, 1e30), st.integers(0, 2**31))
+def test_unknown_entries_have_no_influence(value: float, seed: int) -> None:
+    features, targets = _data(200)
+    rng = np.random.default_rng(seed)
+    targets[rng.random(targets.shape) < 0.3] = np.nan
+    moved = np.where(np.isnan(targets)[..., None], value, features)
+    plain, other = (GaussianResampler().fit(x, targets, warn=False).sample(5, seed=1)[0] for x in (features, moved))
+    np.testing.assert_array_equal(plain, other)
+
+
+def test_sums_about_another_shift_are_those_of_the_rows() -> None:
+    rng = np.random.default_rng(0)
+    rows, first, second = rng.normal(size=(50, 4)), rng.normal(size=4), rng.normal(size=4)
+
+    def direct(shift: Array, *, diagonal: bool) -> list[Array]:
+        moved = rows - shift
+        squares = (moved**2).sum(axis=1)
+        scatter = (moved**2).sum(axis=0) if diagonal else moved.T @ moved
+        return [moved.sum(axis=0), scatter, (squares[:, None] * moved).sum(axis=0), (squares**2).sum()]
+
+    for diagonal in (False, True):
+        sums = Sums(50, torch.from_numpy(first), *map(torch.as_tensor, direct(first, diagonal=diagonal)))
+        moved = sums.about(torch.from_numpy(second))
+        expected = direct(second, diagonal=diagonal)
+        np.testing.assert_allclose(moved.total, expected[0])
+        np.testing.assert_allclose(moved.scatter, expected[1])
+        np.testing.assert_allclose(moved.mean, rows.mean(axis=0))
+        if not diagonal:
+            np.testing.assert_allclose(moved.third, expected[2])
+            np.testing.assert_allclose(moved.fourth, expected[3])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int32])
+def test_every_kind_of_number_is_read(dtype: type) -> None:
+    features, targets = _data(400)
+    rounded = (features * 10).astype(dtype)
+    assert _largest_error(GaussianResampler().fit(rounded, targets), rounded, targets) < 1e-6
+
+
+def test_bfloat16_tensors_are_read() -> None:
+    features, targets = _data(400)
+    rounded = torch.from_numpy(features).bfloat16()
+    resampler = GaussianResampler().fit(rounded, torch.from_numpy(targets))
+    assert _largest_error(resampler, rounded.double().numpy(), targets) < 1e-6
+
+
+def test_the_caller_s_arrays_are_left_alone() -> None:
+    features, targets = _data(200)
+    tensors = torch.from_numpy(features.copy()).requires_grad_()
+    GaussianResampler(covariance="diagonal").fit(tensors, targets)
+    GaussianResampler().partial_fit(tensors, targets).fit(tensors, targets)
+    np.testing.assert_array_equal(tensors.detach(), features)
+
+
+def test_memory_does_not_grow_with_the_samples(tmp_path: Path) -> None:
+    classes, width, bound = 4, 128, 0
+    peaks = []
+    for count in (20_000, 80_000):
+        path = tmp_path / f"{count}.npy"
+        store = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(count, classes, width))
+        rng = np.random.default_rng(0)
+        for start in range(0, count, 5000):
+            store[start : start + 5000] = rng.normal(size=(5000, classes, width))
+        store.flush()
+        targets = (rng.random((count, classes)) < 0.3).astype(np.float32)
+        mapped = np.load(path, mmap_mode="r")
+        tracemalloc.start()
+        resampler = GaussianResampler().fit(mapped, targets)
+        peaks.append(tracemalloc.get_traced_memory()[1] - 12 * targets.size)  # numpy's arrays, without the labels
+        tracemalloc.stop()
+        assert resampler.counts_.sum() == count * classes
+    bound = 2 * classes * width**2 * 8 + (64 << 20)
+    assert max(peaks) < bound
+    assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_several_processes_get_the_gaussians_of_one(tmp_path: Path) -> None:
+    features, targets = _data(900)
+    workers = [GaussianResampler().fit(features[i::3], targets[i::3]) for i in range(3)]
+    for i, worker in enumerate(workers):
+        worker.save(tmp_path / f"{i}.safetensors")
+    merged = GaussianResampler.load(tmp_path / "0.safetensors")
+    for i in (1, 2):
+        merged.merge(GaussianResampler.load(tmp_path / f"{i}.safetensors"))
+    _assert_same(merged, GaussianResampler().fit(features, targets))

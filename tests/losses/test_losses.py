@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from ltml.errors import InputError
+from ltml.losses.asl import asl_loss
 from ltml.losses.bce import bce_loss
 from ltml.losses.gce import gce_loss
 
@@ -44,6 +46,48 @@ def test_bce_equals_the_reference_value_and_gradient() -> None:
     loss.backward()
     assert loss.item() == pytest.approx(float(ORACLE["bce_mean"]), abs=1e-6)
     np.testing.assert_allclose(logits.grad, ORACLE["bce_mean.grad"], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("entry", "options"),
+    [
+        ("asl_gneg4_gpos1_clip0.05_sum", {}),
+        ("asl_gneg4_gpos0_clip0.05_sum", {"gamma_pos": 0.0}),
+        ("asl_gneg4_gpos1_clip0.05_detached_sum", {"detach_weight": True}),
+    ],
+)
+def test_asl_equals_the_reference_value_and_gradient(entry: str, options: dict[str, Any]) -> None:
+    logits = torch.from_numpy(ORACLE["logits"]).requires_grad_()
+    loss = asl_loss(logits, torch.from_numpy(ORACLE["targets"]), reduction="sum", **options)
+    loss.backward()
+    assert loss.item() == pytest.approx(float(ORACLE[entry]), abs=1e-6)
+    np.testing.assert_allclose(logits.grad, ORACLE[f"{entry}.grad"], atol=1e-6)
+
+
+@pytest.mark.parametrize("target", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 4.0])
+@pytest.mark.parametrize("clip", [0.0, 0.05])
+def test_asl_is_the_formula_for_soft_targets_and_finite_at_large_logits(
+    target: float, gamma: float, clip: float
+) -> None:
+    logits = torch.tensor([[-50.0, -3.0, 0.2, 4.0, 50.0]], dtype=torch.float64, requires_grad=True)
+    targets = torch.full_like(logits, target)
+    entries = asl_loss(logits, targets, gamma_pos=gamma, gamma_neg=gamma, clip=clip, reduction="none")
+    entries.sum().backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+    for value, entry in zip(logits[0, 1:4].tolist(), entries[0, 1:4].tolist(), strict=True):
+        p = 1 / (1 + math.exp(-value))
+        m = max(p - clip, 0)
+        slow = -target * (1 - p) ** gamma * math.log(p) - (1 - target) * m**gamma * math.log(1 - m)
+        assert entry == pytest.approx(slow, rel=1e-12)
+    assert torch.isfinite(entries).all()
+
+
+def test_asl_without_focus_and_clip_is_bce() -> None:
+    logits, targets = torch.from_numpy(ORACLE["logits"]), torch.from_numpy(ORACLE["targets"])
+    plain = asl_loss(logits, targets, gamma_pos=0.0, gamma_neg=0.0, clip=0.0)
+    torch.testing.assert_close(plain, bce_loss(logits, targets))
 
 
 def test_shapes_masks_and_nan_are_checked() -> None:

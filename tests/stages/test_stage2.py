@@ -36,8 +36,7 @@ def _moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
 
 def test_the_m_step_moves_the_classifier_alone(reconstruction: Reconstruction) -> None:
     before = _snapshot(reconstruction)
-    resampler = reconstruction.reconstruct(load_features(reconstruction.run.features, "train"))
-    reconstruction.m_step(Epoch(0, "M", 0, ends_round=True), resampler)
+    reconstruction.work(Epoch(0, "M", 0, ends_round=True))
     assert _moved(before, _snapshot(reconstruction)) == {"head.classifier.weight", "head.classifier.bias"}
 
 
@@ -52,7 +51,9 @@ def test_the_e_step_moves_encoder_and_backbone_and_not_the_classifier(reconstruc
 
 def test_gaussians_are_those_of_the_stored_features(reconstruction: Reconstruction) -> None:
     store = load_features(reconstruction.run.features, "train")
-    resampler = reconstruction.reconstruct(store)
+    reconstruction.work(Epoch(0, "M", 0, ends_round=True))
+    resampler = reconstruction.resampler
+    assert isinstance(resampler, GaussianResampler)
     rows = np.asarray(store.features)[store.targets[:, 9] == 1, 9].astype(np.float64)
     gaussian = resampler.gaussians_[9][1]
     assert gaussian is not None
@@ -96,7 +97,7 @@ def test_a_later_round_can_win_with_its_own_encoder_and_gaussians(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     values = iter([0.5, 0.6])
-    monkeypatch.setattr(Reconstruction, "_validate", lambda *_: next(values))
+    monkeypatch.setattr("ltml.stages.stage2.validate", lambda *_: next(values))
     recipe = load_recipe("digits_tiny", ["stage2.e_step.lr=0.01"])
     run, _ = read_run(ltml.stage2(recipe, tiny_run.parents[2]).run_dir)
     weights, about = load_weights(run.checkpoint2)

@@ -1,0 +1,79 @@
+"""What fitted Gaussians look like: rank, condition, how far apart absent and present lie."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ltml.gaussians.expected import expected_auc
+from ltml.gaussians.gaussian import Gaussian
+from ltml.gaussians.resampler import GaussianResampler
+
+
+def describe(resampler: GaussianResampler, weight: Tensor | None = None) -> list[dict[str, Any]]:
+    """One entry per class.
+
+    Args:
+        resampler: fitted.
+        weight: ``(C, D)`` of a linear classifier; None leaves out the expected AUC.
+
+    Returns:
+        ``probability`` of label 1 among virtual samples; for ``absent`` and ``present`` ``n``, ``rank``, ``condition``
+        (largest over smallest eigenvalue of the covariance, infinite if singular) and ``shrinkage``, or None where
+        there is no sample; ``distance``, the Mahalanobis distance between the two means by the mean of the two
+        covariances, infinite if they are apart where neither varies; ``auc``, P(a draw of label 1 has a higher logit
+        than one of label 0). What is undefined is NaN.
+    """
+    entries = []
+    for c, (absent, present) in enumerate(resampler.gaussians_):
+        both = absent is not None and present is not None
+        entries.append(
+            {
+                "probability": float(resampler.probabilities_[c]),
+                "absent": _spectrum(absent),
+                "present": _spectrum(present),
+                "distance": mahalanobis(absent, present) if both else math.nan,  # type: ignore[arg-type]
+                "auc": expected_auc((absent, present), weight[c]) if both and weight is not None else math.nan,  # type: ignore[arg-type]
+            }
+        )
+    return entries
+
+
+def mahalanobis(absent: Gaussian, present: Gaussian) -> float:
+    """Distance between two means by the mean of the two covariances; inf if they differ where neither varies."""
+    difference = present.mean - absent.mean
+    values, vectors = torch.linalg.eigh((absent.covariance() + present.covariance()) / 2)
+    along = (vectors.T @ difference).square()
+    varying = _varying(values)
+    outside = float(along[~varying].sum())
+    if outside > 1e-6 * float(along.sum()):
+        return math.inf
+    return float((along[varying] / values[varying]).sum().sqrt())
+
+
+def _spectrum(gaussian: Gaussian | None) -> dict[str, Any] | None:
+    if gaussian is None:
+        return None
+    values = _eigenvalues(gaussian)
+    rank, width = int(_varying(values).sum()), len(gaussian.mean)
+    condition = float(values[-1] / values[0]) if rank == width else math.inf
+    return {"n": gaussian.count, "rank": rank, "condition": condition, "shrinkage": gaussian.shrinkage}
+
+
+def _eigenvalues(gaussian: Gaussian) -> Tensor:
+    """Ascending eigenvalues of the covariance, at least all that are not 0; of few rows those of their products."""
+    if gaussian.dense is None and gaussian.diagonal is None:
+        rows = gaussian.mean.new_zeros(1, 1) if gaussian.rows is None else gaussian.rows
+        matrix = rows @ rows.T
+    else:
+        matrix = gaussian.covariance()
+    values: Tensor = torch.linalg.eigvalsh(matrix)
+    return values
+
+
+def _varying(values: Tensor) -> Tensor:
+    """Which eigenvalues are more than the rounding of float32 features."""
+    return values > values[-1].clamp(min=0) * torch.finfo(torch.float32).eps

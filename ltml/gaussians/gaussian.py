@@ -1,0 +1,101 @@
+"""One multivariate normal: its moments, products with its covariance, and draws from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+BLOCKS = 4
+"""Column blocks of a product with a triangular factor."""
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A normal distribution with covariance ``dense + rowsᵀ rows + diag(diagonal)``; any part may be missing.
+
+    Attributes:
+        count: samples it was fitted to.
+        mean: float64 ``(D,)``.
+        dense: float64 ``(D, D)``; where there are more samples than dimensions.
+        rows: float64 ``(k, D)`` with ``k ≤ D``; where there are not. A ``(D, D)`` matrix is then never formed.
+        diagonal: float64 ``(D,)`` variances; of a diagonal or a shrunk covariance.
+        shrinkage: how far the covariance was drawn towards a multiple of the identity, in [0, 1].
+    """
+
+    count: int
+    mean: Tensor
+    dense: Tensor | None = None
+    rows: Tensor | None = None
+    diagonal: Tensor | None = None
+    shrinkage: float = 0.0
+
+    def covariance(self) -> Tensor:
+        """Float64 ``(D, D)``."""
+        total = torch.zeros_like(self.mean).diag() if self.dense is None else self.dense.clone()
+        if self.rows is not None:
+            total += self.rows.T @ self.rows
+        if self.diagonal is not None:
+            total.diagonal().add_(self.diagonal)
+        return total
+
+    def covariance_times(self, vector: Tensor) -> Tensor:
+        """The covariance times float64 ``(D,)``, without forming what is not formed."""
+        product = torch.zeros_like(vector) if self.dense is None else self.dense @ vector
+        if self.rows is not None:
+            product += self.rows.T @ (self.rows @ vector)
+        if self.diagonal is not None:
+            product += self.diagonal * vector
+        return product
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether its covariance is held as a matrix."""
+        return self.dense is not None
+
+    @property
+    def noise_width(self) -> int:
+        """Standard normal numbers that one draw takes."""
+        factor, deviation = self._draw
+        return len(factor) + (0 if deviation is None else len(deviation))
+
+    def transform(self, noise: Tensor) -> Tensor:
+        """Draws ``(n, D)`` in float32 from standard normal numbers ``(n, noise_width)``: one product."""
+        factor, deviation = self._draw
+        width = len(factor)
+        draws = noise.new_empty(len(noise), len(self.mean))
+        # Block of columns by block: what lies below the diagonal of a triangular factor is mostly left out.
+        ends = (
+            [len(self.mean) * block // BLOCKS for block in range(1, BLOCKS + 1)] if self.is_dense else [draws.shape[1]]
+        )
+        for start, end in zip([0, *ends], ends, strict=False):
+            rows = min(width, end) if self.is_dense else width
+            torch.addmm(self._mean32[start:end], noise[:, :rows], factor[:rows, start:end], out=draws[:, start:end])
+        if deviation is not None:
+            draws += noise[:, width : width + len(deviation)] * deviation
+        return draws
+
+    @cached_property
+    def _mean32(self) -> Tensor:
+        return self.mean.float()
+
+    @cached_property
+    def _draw(self) -> tuple[Tensor, Tensor | None]:
+        """Float32 factor ``(k, D)``, upper triangular if dense, and standard deviations ``(D,)`` of what is added."""
+        if self.dense is not None:
+            return _upper_factor(self.covariance()).float(), None
+        factor = self._mean32.new_empty(0, len(self.mean)) if self.rows is None else self.rows.float()
+        return factor, None if self.diagonal is None else self.diagonal.sqrt().float()
+
+
+def _upper_factor(covariance: Tensor) -> Tensor:
+    """Upper triangular ``U`` with ``Uᵀ U`` the covariance; a singular one (a dead or doubled feature) is no error."""
+    upper: Tensor
+    upper, failed = torch.linalg.cholesky_ex(covariance, upper=True)
+    if not failed:
+        return upper
+    values, vectors = torch.linalg.eigh(covariance)
+    upper = torch.linalg.qr((vectors * values.clamp(min=0).sqrt()).T, mode="r").R
+    return upper

@@ -1,0 +1,45 @@
+"""Real features drawn with the sampling prior: what rebalancing gives without any Gaussian."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+class RealResampler:
+    """Per class and sample a label drawn with the given probability, then the feature of a real sample of that label.
+
+    The control of `GaussianResampler`: the same prior and the same independent draws per class, but no Gaussian.
+
+    Args:
+        features: ``(N, C, D)`` or ``(N, D)``; memory maps are read row by row.
+        targets: ``(N, C)`` of 0, 1, NaN.
+        probabilities: P(label 1) per class ``(C,)``; NaN for a class without a known sample.
+    """
+
+    def __init__(
+        self,
+        features: npt.NDArray[Any],
+        targets: npt.NDArray[Any],
+        probabilities: npt.NDArray[np.float64],
+    ) -> None:
+        self.features = features
+        self.probabilities = probabilities
+        self.groups = [[np.flatnonzero(column == label) for label in (0, 1)] for column in np.asarray(targets).T]
+
+    def sample(self, n: int, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Features float32 ``(n, C, D)`` and targets float32 ``(n, C)``; NaN and 0 for a class without samples."""
+        classes, width = len(self.groups), self.features.shape[-1]
+        uniform = torch.rand(n, classes, 2, generator=generator, dtype=torch.float64).numpy()
+        features = np.zeros((n, classes, width), dtype=np.float32)
+        targets = np.where(np.isnan(self.probabilities), np.nan, uniform[..., 0] < self.probabilities)
+        for c, pair in enumerate(self.groups):
+            column = self.features if self.features.ndim == 2 else self.features[:, c]
+            for label, members in enumerate(pair):
+                rows = np.flatnonzero(targets[:, c] == label)
+                features[rows, c] = column[members[(uniform[rows, c, 1] * len(members)).astype(np.int64)]]
+        return torch.from_numpy(features), torch.from_numpy(targets.astype(np.float32))

@@ -1,0 +1,151 @@
+"""Stage 2 on embeddings that people have already: no images, no backbone, and so no E step."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from ltml.errors import InputError, first_few
+from ltml.files import write_text
+from ltml.gaussians.resampler import GaussianResampler
+from ltml.models.classifier import PerClassLinear
+from ltml.recipe.schema import Recipe
+from ltml.stages.build import checkpoint_about
+from ltml.stages.checks import check_labels
+from ltml.stages.evaluate import score_run, scored_splits, write_predictions
+from ltml.stages.feature_files import FeatureFile, join_feature_files, read_feature_file
+from ltml.stages.inspect import BIAS, WEIGHT
+from ltml.stages.refit import (
+    LabelShift,
+    classify,
+    m_step,
+    make_m_optimizer,
+    make_resampler,
+    shift_biases,
+    validate,
+)
+from ltml.stages.run_directory import RunDirectory, begin_run, locate_run, record_environment, remove_stage
+from ltml.stages.stage2 import save_gaussians
+from ltml.training.checkpoint import save_weights
+from ltml.training.devices import choose_device
+from ltml.types import Dataset, FeatureSet, Predictions
+
+log = logging.getLogger(__name__)
+
+
+def run_on_features(recipe: Recipe, paths: Mapping[str, Path], out: Path, *, fresh: bool = False) -> RunDirectory:
+    """Fit a logistic regression to real features as stage 1, and stage 2's M step on top; predict and score both.
+
+    Args:
+        recipe: of which ``stage2``, ``metrics`` and ``seeds`` count; its data, backbone and head do not.
+        paths: an ``.npz`` by split: train, val, and test if there is one.
+        out: root of the run directories.
+        fresh: make everything again.
+
+    Raises:
+        InputError: a file, or a setting that needs images.
+    """
+    if recipe.stage2.method in ("none", "continue"):
+        raise InputError(
+            f"stage2.method={recipe.stage2.method} does nothing on stored features; allowed here: gaussian, "
+            "real_resample, bias_shift"
+        )
+    if recipe.stage2.rounds > 0:
+        log.info("stage 2 on stored features: round 0, the M step alone; an E step would need the images")
+        recipe = recipe.model_copy(update={"stage2": recipe.stage2.model_copy(update={"rounds": 0})})
+    files = {split: read_feature_file(path, split) for split, path in paths.items()}
+    dataset = join_feature_files(files)
+    check_labels(recipe, dataset)
+    run = locate_run(recipe, dataset, out, on_features=True)
+    if fresh:
+        remove_stage(run, 1)
+    if not run.checkpoint2.is_file():
+        begin_run(run, recipe, dataset)
+        record_environment(run.path)
+        _fit(recipe, dataset, files, run)
+    for stage in (1, 2):
+        score_run(recipe, dataset, run, stage=stage)
+    return run
+
+
+def _fit(recipe: Recipe, dataset: Dataset, files: Mapping[str, FeatureFile], run: RunDirectory) -> None:
+    train, val, settings = files["train"].store, files["val"].store, recipe.stage2
+    shift = LabelShift(settings, train.masked_targets())
+    classifier = fit_probe(train, l2=settings.m_step.l2).to(choose_device(recipe.train.device))
+    _save(recipe, dataset, files, run, classifier, stage=1)
+    log_lines = []
+    if settings.method == "bias_shift":
+        shift_biases(classifier, shift.log_odds)
+    else:
+        resampler = make_resampler(settings, train, dataset.label_names, warn=True)
+        optimizer = make_m_optimizer(recipe, classifier)
+        for number in range(1 if settings.solver == "expected" else settings.m_step.epochs):
+            record = m_step(recipe, classifier, optimizer, resampler, len(train.ids), (0, number))
+            log_lines.append({"round": 0, "step": "M", "number": number} | record)
+        if isinstance(resampler, GaussianResampler):
+            save_gaussians(run, settings, resampler, dataset.label_names)
+    select = recipe.train.select
+    log.info("stage 2: val %s %.4f", select, validate(classifier, val, select))
+    if settings.restore_prior:
+        shift_biases(classifier, -shift.log_odds)
+    write_text(run.path / "stage2" / "log.jsonl", "".join(json.dumps(line) + "\n" for line in log_lines))
+    _save(recipe, dataset, files, run, classifier, stage=2)
+
+
+def fit_probe(features: FeatureSet, *, l2: float) -> PerClassLinear:
+    """A logistic regression per class on its known samples: mean BCE plus ``l2/2 ‖w‖²``, as stage 1 would end.
+
+    A class with one known label gets no direction, and the log-odds of one half sample of the other label as bias.
+    """
+    targets, width = features.masked_targets(), features.features.shape[-1]
+    weight, bias, unfinished = torch.zeros(targets.shape[1], width), torch.zeros(targets.shape[1]), []
+    for c, column in enumerate(targets.T):
+        rows = np.flatnonzero(~np.isnan(column))
+        positives = int((column[rows] == 1).sum())
+        if positives in (0, len(rows)):
+            bias[c] = float(np.log((positives + 0.5) / (len(rows) - positives + 0.5)))
+            continue
+        inputs = features.features[rows] if features.features.ndim == 2 else features.features[rows, c]
+        model = LogisticRegression(C=1 / max(l2 * len(rows), 1e-12), max_iter=1000)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", ConvergenceWarning)
+            model.fit(inputs.astype(np.float64), column[rows])
+        unfinished += [c] if any(issubclass(item.category, ConvergenceWarning) for item in caught) else []
+        weight[c], bias[c] = torch.from_numpy(model.coef_[0]).float(), float(model.intercept_[0])
+    if unfinished:
+        log.warning("the logistic regression of stage 1 did not converge for class %s", first_few(unfinished))
+    return PerClassLinear(weight, bias)
+
+
+def _save(
+    recipe: Recipe,
+    dataset: Dataset,
+    files: Mapping[str, FeatureFile],
+    run: RunDirectory,
+    classifier: PerClassLinear,
+    *,
+    stage: int,
+) -> None:
+    """Predictions first: the checkpoint marks a stage as done."""
+    for split in scored_splits(dataset):
+        file = files[split]
+        answers = Predictions(
+            label_names=dataset.label_names,
+            ids=file.store.ids.tolist(),
+            groups=file.groups.tolist(),
+            probs=classify(classifier, file.store),
+            targets=dataset.masked_targets(split),
+        )
+        write_predictions(run.predictions(stage, split), answers)
+    weights: dict[str, Tensor] = {WEIGHT: classifier.weight.detach(), BIAS: classifier.bias.detach()}
+    path = run.checkpoint1 if stage == 1 else run.checkpoint2
+    save_weights(path, weights, checkpoint_about(recipe, dataset, stage))

@@ -1,0 +1,62 @@
+"""The Gaussians of a run, described."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ltml.errors import InputError
+from ltml.gaussians.describe import describe
+from ltml.gaussians.resampler import GaussianResampler
+from ltml.stages.run_directory import read_run
+from ltml.training.checkpoint import load_weights
+
+WEIGHT, BIAS = "head.classifier.weight", "head.classifier.bias"
+"""Where a checkpoint keeps the refitted classifier."""
+
+
+def describe_gaussians(run_dir: str | Path) -> dict[str, Any]:
+    """Per class of a run the two Gaussians that stage 2 drew from, and how well its classifier tells them apart.
+
+    Args:
+        run_dir: the run's folder.
+
+    Returns:
+        ``{"covariance", "prior", "width", "labels": [{"label", …}]}`` with the entries of
+        `ltml.gaussians.describe.describe`; what is undefined or infinite is None.
+
+    Raises:
+        InputError: not a run, or one without Gaussians.
+    """
+    run, recipe = read_run(Path(run_dir))
+    if not run.gaussians.is_file():
+        raise InputError(
+            f"{run_dir} has no Gaussians: run `ltml stage2` with stage2.method=gaussian (here: {recipe.stage2.method})"
+        )
+    try:
+        resampler = GaussianResampler.load(run.gaussians)
+    except ValueError as error:
+        raise InputError(f"cannot read the Gaussians: {error}; redo stage 2 with --fresh") from error
+    weights, about = load_weights(run.checkpoint2) if run.checkpoint2.is_file() else ({}, {})
+    names = about.get("label_names") or [str(c) for c in range(len(resampler.counts_))]
+    weight = weights.get(WEIGHT)
+    entries = describe(resampler, None if weight is None else weight.to(torch.float64))
+    labels = [{"label": name} | _finite(entry) for name, entry in zip(names, entries, strict=True)]
+    settings = recipe.stage2
+    return {
+        "covariance": settings.covariance,
+        "borrow": settings.borrow,
+        "prior": settings.prior,
+        "width": resampler.n_features_in_,
+        "labels": labels,
+    }
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for what JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,238 @@
+"""Fit the classifier of stage 2 on features: by virtual samples, in their limit, or by a shift of its biases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ltml.errors import InputError
+from ltml.gaussians.expected import fit_expected
+from ltml.gaussians.probabilities import label_probabilities, prior_shift
+from ltml.gaussians.real import RealResampler
+from ltml.gaussians.resampler import GaussianResampler
+from ltml.metrics.table import score
+from ltml.models.classifier import PerClassLinear
+from ltml.recipe.schema import LossSection, Recipe, Stage2Section
+from ltml.registry import LOSSES
+from ltml.seeds import derive_seed
+from ltml.training.loop import train_epoch
+from ltml.training.optim import make_optimizer
+from ltml.training.progress import track
+from ltml.types import FeatureSet
+
+Resampler = GaussianResampler | RealResampler
+
+
+class LabelShift:
+    """What stage 2 does to the prior of every class.
+
+    Args:
+        settings: of stage 2.
+        targets: of the training samples ``(N, C)``, NaN where unknown.
+
+    Attributes:
+        probabilities: P(label 1) among virtual samples, float64 ``(C,)``.
+        log_odds: how much higher than among training samples, float64 ``(C,)``; 0 where no class can be told.
+
+    Raises:
+        InputError: the prior does not suit the classes.
+    """
+
+    def __init__(self, settings: Stage2Section, targets: npt.NDArray[np.floating[Any]]) -> None:
+        positives, negatives = (targets == 1).sum(axis=0), (targets == 0).sum(axis=0)
+        try:
+            self.probabilities = label_probabilities(
+                positives, negatives, settings.prior, alpha=settings.alpha, eps=settings.epsilon
+            )
+        except ValueError as error:
+            raise InputError(f"stage2.prior: {error}") from error
+        self.log_odds = prior_shift(self.probabilities, positives, negatives)
+
+
+def check_classifier(settings: Stage2Section, classifier: nn.Module, head: str) -> None:
+    """Refuse what holds for linear classifiers only where the head has another.
+
+    Raises:
+        InputError: names the setting.
+    """
+    wanted = {
+        "stage2.solver=expected": settings.solver == "expected",
+        "stage2.method=bias_shift": settings.method == "bias_shift",
+        "stage2.restore_prior=true": settings.restore_prior,
+    }
+    asked = [name for name, chosen in wanted.items() if chosen]
+    if asked and not isinstance(classifier, PerClassLinear):
+        raise InputError(
+            f"{asked[0]} needs a classifier with one weight vector and bias per class; that of head '{head}' is a "
+            f"{type(classifier).__name__}. Use stage2.solver=sampled without restore_prior."
+        )
+
+
+def make_resampler(
+    settings: Stage2Section, features: FeatureSet, label_names: Sequence[str], *, warn: bool
+) -> Resampler:
+    """Label-0 and label-1 Gaussians of every class (eqs. 9-10), or the real features under the same prior.
+
+    Raises:
+        InputError: a setting or the features do not allow it.
+    """
+    targets = features.masked_targets()
+    if settings.method == "real_resample":
+        return RealResampler(features.features, targets, LabelShift(settings, targets).probabilities)
+    try:
+        resampler = GaussianResampler(
+            covariance=settings.covariance,
+            borrow=settings.borrow,
+            prior=settings.prior,
+            alpha=settings.alpha,
+            eps=settings.epsilon,
+        )
+        return resampler.fit(features.features, targets, label_names=label_names, warn=warn)
+    except ValueError as error:
+        raise InputError(f"stage2: {error}") from error
+
+
+def make_m_optimizer(recipe: Recipe, classifier: nn.Module) -> Optimizer:
+    """The optimiser of the M step."""
+    settings, train = recipe.stage2.m_step, recipe.train
+    return make_optimizer(
+        train.optimizer,
+        classifier.parameters(),
+        lr=settings.lr,
+        weight_decay=settings.weight_decay,
+        betas=train.betas,
+        momentum=train.momentum,
+    )
+
+
+def m_step(
+    recipe: Recipe, classifier: nn.Module, optimizer: Optimizer, resampler: Resampler, count: int, at: tuple[int, int]
+) -> dict[str, Any]:
+    """An epoch of the M step, or all of it at once in the limit; see `train_on_virtual` and `solve_expected`.
+
+    Returns:
+        What the log says of it, the loss among it.
+    """
+    if recipe.stage2.solver == "sampled":
+        return {"loss": train_on_virtual(recipe, classifier, optimizer, resampler, count, at)}
+    assert isinstance(classifier, PerClassLinear)
+    assert isinstance(resampler, GaussianResampler)
+    return solve_expected(recipe.stage2, classifier, resampler)
+
+
+def train_on_virtual(
+    recipe: Recipe, classifier: nn.Module, optimizer: Optimizer, resampler: Resampler, count: int, at: tuple[int, int]
+) -> float:
+    """An epoch of the M step: train the classifier on fresh virtual features (eqs. 12-14).
+
+    Args:
+        recipe: the recipe.
+        classifier: its parameters are the only ones that move.
+        optimizer: of the classifier.
+        resampler: what the virtual features come from.
+        count: training samples; as many virtual ones unless the recipe says otherwise.
+        at: round and epoch, which fix the sample together with ``seeds.sample``.
+
+    Returns:
+        Mean loss.
+    """
+    settings = recipe.stage2.m_step
+    total, size = settings.samples or count, settings.batch_size or recipe.train.batch_size
+    loss: nn.Module = LOSSES.get(settings.loss.type)(**settings.loss.options)
+    source = torch.Generator().manual_seed(derive_seed(recipe.seeds.sample, "virtual", *at))
+    device = next(classifier.parameters()).device
+
+    def draws() -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, total, size):
+            features, targets = resampler.sample(min(size, total - start), generator=source)
+            yield torch.as_tensor(features).to(device), torch.as_tensor(targets).to(device)
+
+    def loss_of(batch: tuple[Tensor, Tensor]) -> Tensor:
+        features, targets = batch
+        value: Tensor = loss(classifier(features), targets.nan_to_num(), ~targets.isnan())
+        return value
+
+    shown = track(draws(), -(-total // size), f"stage 2, round {at[0]}, M step")
+    return train_epoch(shown, loss_of, optimizer, clip_norm=recipe.train.clip_norm)
+
+
+def solve_expected(settings: Stage2Section, classifier: PerClassLinear, resampler: GaussianResampler) -> dict[str, Any]:
+    """The M step in the limit of infinitely many virtual samples; classes without both labels keep what they had.
+
+    Returns:
+        For the log: mean loss, classes fitted, how many of them converged, most iterations.
+
+    Raises:
+        InputError: no finite classifier minimises the expected loss, or the loss is not one of single entries.
+    """
+    try:
+        result = fit_expected(
+            resampler.gaussians_,
+            torch.from_numpy(resampler.probabilities_),
+            l2=settings.m_step.l2,
+            loss=elementwise(settings.m_step.loss),
+        )
+    except ValueError as error:
+        raise InputError(f"stage2.solver=expected: {error}") from error
+    fitted = result.fitted
+    with torch.no_grad():
+        device = classifier.weight.device
+        classifier.weight[fitted.to(device)] = result.weight[fitted].to(classifier.weight)
+        classifier.bias[fitted.to(device)] = result.bias[fitted].to(classifier.bias)
+    return {
+        "loss": float(result.loss[fitted].mean()),
+        "fitted": int(fitted.sum()),
+        "converged": int(result.converged[fitted].sum()),
+        "iterations": int(result.iterations[fitted].max()),
+    }
+
+
+def elementwise(section: LossSection) -> Any:
+    """The loss of single entries ``(logits, targets) -> losses``; None for bce, which the solver knows itself.
+
+    Raises:
+        InputError: the loss couples entries, or its gradient is not that of its value: there is nothing to minimise.
+    """
+    if section.options.get("detach_weight"):
+        raise InputError(
+            f"stage2.solver=expected minimises the loss itself; with {section.type}.detach_weight=true the gradient is "
+            "that of another one. Set it to false, or use stage2.solver=sampled."
+        )
+    if section.type == "bce":
+        return None
+    if "reduction" not in section.options:
+        raise InputError(
+            f"stage2.solver=expected needs a loss of single entries; '{section.type}' couples them. Use "
+            "stage2.solver=sampled."
+        )
+    return LOSSES.get(section.type)(**section.options | {"reduction": "none"})
+
+
+def shift_biases(classifier: nn.Module, log_odds: npt.NDArray[np.float64]) -> None:
+    """Add to every class's bias."""
+    assert isinstance(classifier, PerClassLinear)
+    with torch.no_grad():
+        classifier.bias.add_(torch.from_numpy(log_odds).to(classifier.bias))
+
+
+@torch.inference_mode()
+def classify(classifier: nn.Module, features: FeatureSet) -> npt.NDArray[np.float64]:
+    """Probabilities ``(N, C)`` of stored features."""
+    device = next(classifier.parameters()).device
+    chunks = np.array_split(np.arange(len(features.ids)), -(-len(features.ids) // 1024))
+    read = partial(torch.tensor, dtype=torch.float32, device=device)
+    logits = [classifier(read(np.asarray(features.features[rows]))) for rows in chunks]
+    probs: npt.NDArray[np.float64] = torch.cat(logits).double().sigmoid().cpu().numpy()
+    return probs
+
+
+def validate(classifier: nn.Module, features: FeatureSet, select: str) -> float:
+    """The macro measure that picks a checkpoint, on stored features."""
+    return score(classify(classifier, features), features.masked_targets()).macro[select]
