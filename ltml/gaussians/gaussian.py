@@ -61,11 +61,16 @@ class Gaussian:
         factor, deviation = self._draw
         return len(factor) + (0 if deviation is None else len(deviation))
 
-    def transform(self, noise: Tensor) -> Tensor:
-        """Draws ``(n, D)`` in float32 from standard normal numbers ``(n, noise_width)``: one product."""
+    def transform(self, noise: Tensor, out: Tensor | None = None) -> Tensor:
+        """Draws ``(n, D)`` in float32 from standard normal numbers ``(n, noise_width)``: one product.
+
+        Args:
+            noise: on the device of the mean.
+            out: where to write them; a new tensor by default.
+        """
         factor, deviation = self._draw
         width = len(factor)
-        draws = noise.new_empty(len(noise), len(self.mean))
+        draws = noise.new_empty(len(noise), len(self.mean)) if out is None else out
         # Block of columns by block: what lies below the diagonal of a triangular factor is mostly left out.
         ends = (
             [len(self.mean) * block // BLOCKS for block in range(1, BLOCKS + 1)] if self.is_dense else [draws.shape[1]]

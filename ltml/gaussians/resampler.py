@@ -197,8 +197,8 @@ class GaussianResampler:
         """Draw virtual samples.
 
         One sample after the other takes its numbers from the generator, so a seed's first ten samples are the same
-        whether ten or a million are drawn, and batches drawn from one generator are those of one large draw (features
-        up to the last bits of a matrix product).
+        whether ten or a million are drawn, and batches drawn from one CPU generator are those of one large draw
+        (features up to the last bits of a matrix product). A seed means a CPU generator on every device.
 
         Args:
             n: how many.
@@ -394,7 +394,7 @@ class GaussianResampler:
         classes, threshold = len(pairs), torch.special.ndtri(chances).float().to(device)
         widths = [max((g.noise_width for g in pair if g is not None), default=0) for pair in pairs]
         starts = np.cumsum([classes, *widths]).tolist()
-        features = torch.empty(n, classes, self.n_features_in_, dtype=dtype, device=device)
+        features = _empty((n, classes, self.n_features_in_), dtype, device)
         targets = torch.empty(n, classes, device=device)
         for part, noise in _noise(n, starts[-1], source, device):
             labels = torch.where(threshold.isnan(), torch.nan, (noise[:, :classes] <= threshold).float())
@@ -415,7 +415,7 @@ class GaussianResampler:
             numbers = np.repeat(*_numbered(samples, self.classes_.tolist()))
         present = [pair[1] for pair in self.gaussians_]
         device = next(g.mean.device for g in present if g is not None)
-        features = torch.empty(len(numbers), self.n_features_in_, dtype=dtype, device=device)
+        features = _empty((len(numbers), self.n_features_in_), dtype, device)
         for c, gaussian in enumerate(present):
             rows = torch.from_numpy(np.flatnonzero(numbers == c)).to(device)
             assert gaussian is not None  # every class of the set has a sample
@@ -438,15 +438,26 @@ def _generator(seed: int | None, generator: torch.Generator | None) -> torch.Gen
 
 
 def _noise(n: int, width: int, source: torch.Generator, device: torch.device) -> Iterable[tuple[slice, Tensor]]:
-    """Standard normal rows ``(k, width)`` for ``n`` samples in portions; each row is one draw of the generator."""
+    """Standard normal rows ``(k, width)`` for ``n`` samples in portions.
+
+    A CPU generator makes normal numbers sixteen at a time, so rows of a multiple of that come out the same whether
+    they are drawn in one call or in many.
+    """
+    width += -width % 16
     portion = max(1, min(n, NOISE_BYTES // (4 * max(width, 1))))
     if _SCRATCH.noise.device != source.device or len(_SCRATCH.noise) < portion * width:
-        _SCRATCH.noise = torch.empty(portion * width, device=source.device)
+        _SCRATCH.noise = _empty((portion * width,), torch.float32, source.device)
     for start in range(0, n, portion):
-        noise = _SCRATCH.noise[: min(portion, n - start) * width].view(min(portion, n - start), width)
-        for row in noise.unbind():
-            row.normal_(generator=source)
-        yield slice(start, start + len(noise)), noise.to(device)
+        count = min(portion, n - start)
+        noise = _SCRATCH.noise[: count * width].normal_(generator=source)
+        yield slice(start, start + count), noise.view(count, width).to(device)
+
+
+def _empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A new tensor; on a CPU from numpy, which asks for large pages: to get them is a fraction of the work."""
+    if device.type != "cpu" or dtype == torch.bfloat16:
+        return torch.empty(shape, dtype=dtype, device=device)
+    return torch.from_numpy(np.empty(shape, dtype=str(dtype).removeprefix("torch.")))
 
 
 def _draw_class(pair: tuple[Gaussian | None, Gaussian | None], labels: Tensor, noise: Tensor, features: Tensor) -> None:
@@ -454,7 +465,10 @@ def _draw_class(pair: tuple[Gaussian | None, Gaussian | None], labels: Tensor, n
     groups = [(labels == label).nonzero()[:, 0] for label in (0, 1)]
     most = int(len(groups[1]) > len(groups[0]))
     if len(groups[most]) > MOST * len(labels):  # to gather and scatter its rows would cost more than to draw some twice
-        features.copy_(_present(pair[most]).transform(noise))
+        direct = features.dtype == torch.float32
+        drawn = _present(pair[most]).transform(noise, features if direct else None)
+        if not direct:
+            features.copy_(drawn)
         groups[most] = groups[most][:0]
     elif len(groups[most]) == 0:
         features.zero_()

@@ -21,7 +21,7 @@ Array = npt.NDArray[Any]
 
 PART_BYTES = 8 << 20
 """Rows are worked off in chunks of which one class's part has at most so many bytes."""
-WAITING_BYTES = 64 << 20
+WAITING_BYTES = 128 << 20
 """Rows that wait for a full chunk take no more than this, or than half of what the sums take."""
 RUN = 32
 """Rows that are summed in their own precision before the sum is widened."""
