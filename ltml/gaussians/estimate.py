@@ -64,8 +64,8 @@ def estimate_one(group: Group, covariance: str | float) -> Gaussian:
     centred = group.sums.about(mean)
     if covariance == "diagonal":
         return Gaussian(count, mean, diagonal=centred.scatter.clamp(min=0) / (count - 1))
-    trace, square = float(centred.scatter.trace()) / count, float(centred.scatter.square().sum()) / count**2
-    shrinkage = _shrinkage(covariance, count, len(mean), trace, square, float(centred.fourth))
+    trace, norm = float(centred.scatter.trace()) / count, float(centred.scatter.norm()) / count
+    shrinkage = _shrinkage(covariance, count, len(mean), trace, norm**2, float(centred.fourth))
     scale = (1 - shrinkage) / _divisor(covariance, count)
     dense = centred.scatter.mul_(scale)
     dense.diagonal().add_(shrinkage * trace * count / _divisor(covariance, count) / len(mean))
@@ -82,8 +82,8 @@ def _from_rows(rows: Tensor, covariance: str | float) -> Gaussian:
     if covariance == "full":
         return Gaussian(count, mean, rows=centred / (count - 1) ** 0.5)
     gram = centred @ centred.T
-    trace, square = float(gram.trace()) / count, float(gram.square().sum()) / count**2
-    shrinkage = _shrinkage(covariance, count, width, trace, square, float(gram.diagonal().square().sum()))
+    trace, norm = float(gram.trace()) / count, float(gram.norm()) / count
+    shrinkage = _shrinkage(covariance, count, width, trace, norm**2, float(gram.diagonal().square().sum()))
     divisor = _divisor(covariance, count)
     ridge = shrinkage * trace * count / divisor / width
     return Gaussian(

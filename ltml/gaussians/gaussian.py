@@ -96,11 +96,20 @@ class Gaussian:
 
 
 def _upper_factor(covariance: Tensor) -> Tensor:
-    """Upper triangular ``U`` with ``Uᵀ U`` the covariance; a singular one (a dead or doubled feature) is no error."""
-    upper: Tensor
-    upper, failed = torch.linalg.cholesky_ex(covariance, upper=True)
-    if not failed:
-        return upper
+    """Upper triangular ``U`` with ``Uᵀ U`` the covariance; a singular one (a dead or doubled feature) is no error.
+
+    Each variance may be raised by a share that is below what float64, or failing that float32, features can tell: a
+    singular covariance of sums is indefinite by as much.
+    """
+    deviation = covariance.diagonal().sqrt()
+    scale = torch.where(deviation > 0, deviation, 1.0)
+    correlation = covariance / scale / scale[:, None]
+    for share in (0.0, len(scale) * torch.finfo(torch.float64).eps, 4 * torch.finfo(torch.float32).eps):
+        correlation.diagonal().fill_(1 + share)
+        factor: Tensor
+        factor, failed = torch.linalg.cholesky_ex(correlation, upper=True)
+        if not failed:
+            return factor.mul_(deviation)
     values, vectors = torch.linalg.eigh(covariance)
-    upper = torch.linalg.qr((vectors * values.clamp(min=0).sqrt()).T, mode="r").R
-    return upper
+    factor = torch.linalg.qr((vectors * values.clamp(min=0).sqrt()).T, mode="r").R
+    return factor

@@ -110,3 +110,28 @@ def test_own_images_from_the_command_line(run_small, image_table: Callable[..., 
     assert [row["label"] for row in content["stage2"]["per_class"]] == ["bright", "odd"]
     split = pd.read_csv(Path(content["run_dir"]) / "split.csv", dtype=str)
     assert split["split"].value_counts().tolist() == pytest.approx([42, 12, 6], abs=2)
+
+
+def test_gaussians_of_a_run(cli, tiny_run: Path) -> None:
+    content = json.loads(cli("gaussians", str(tiny_run), "--json").stdout)
+    assert content["covariance"] == "full"
+    assert len(content["labels"]) == 10
+    zero = content["labels"][0]
+    assert zero["label"] == "zero"
+    counts = json.loads((tiny_run / "labels.json").read_text())["zero"]
+    assert zero["present"]["n"] == counts["train_pos"]
+    assert zero["absent"]["n"] == counts["train_known"] - counts["train_pos"]
+    assert 0 < zero["auc"] < 1
+    shown = cli("gaussians", str(tiny_run)).stdout
+    assert "zero" in shown
+    assert all(len(line.rstrip()) <= 80 for line in shown.splitlines())
+
+
+def test_gaussians_where_there_are_none(cli, tiny_run: Path, tmp_path: Path) -> None:
+    result = cli("gaussians", str(tmp_path))
+    assert result.exit_code == 2
+    assert "is not a run" in result.stderr
+    shifted = cli("stage2", "digits_tiny", "stage2.method=bias_shift", "--out", str(tiny_run.parents[2]), "--json")
+    result = cli("gaussians", json.loads(shifted.stdout)["run_dir"])
+    assert result.exit_code == 2
+    assert "has no Gaussians" in result.stderr

@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional
 
-from ltml.gaussians import expected
+from ltml.gaussians import GaussianResampler, expected
 from ltml.gaussians.expected import ExpectedFit, Pair, expected_auc, expected_loss, fit_expected, lda_direction
 from ltml.gaussians.gaussian import Gaussian
 from ltml.losses.asl import asl_loss
@@ -384,3 +384,25 @@ def test_no_direction_has_a_higher_auc_than_the_discriminant() -> None:
     np.testing.assert_allclose(
         lda_direction(pair, 0.5), np.linalg.solve(total, (pair[1].mean - pair[0].mean).numpy()), rtol=1e-8
     )
+
+
+def test_the_sampled_answer_approaches_the_expected_one() -> None:
+    """Logistic regressions on more and more virtual samples: the excess loss falls in proportion to their number."""
+    features, targets = _features(900, 8, 3), (np.arange(900) % 10 == 0).astype(float)[:, None]
+    features = features + torch.from_numpy(targets) * 0.5
+    resampler = GaussianResampler(prior=[0.3]).fit(features, torch.from_numpy(targets))
+    pair: Any = resampler.gaussians_[0]
+    exact = fit_expected([pair], [0.3], l2=1e-3)
+    excess, cosine = [], []
+    for count in (1_000, 10_000, 100_000):
+        virtual, labels = resampler.sample(count, seed=0)
+        model = LogisticRegression(C=1 / (1e-3 * count), tol=1e-8, max_iter=1000)
+        model.fit(virtual[:, 0].double().numpy(), labels[:, 0].numpy())
+        weight = torch.from_numpy(model.coef_[0])
+        value, *_ = expected_loss(pair, 0.3, weight, torch.tensor(model.intercept_[0]), l2=1e-3)
+        excess.append(float(value - exact.loss[0]))
+        cosine.append(float(torch.cosine_similarity(weight, exact.weight[0], dim=0)))
+    assert excess[0] > 3 * excess[1] > 9 * excess[2] > 0
+    assert cosine[0] < cosine[1] < cosine[2]
+    assert excess[2] < 1e-4
+    assert cosine[2] > 0.999

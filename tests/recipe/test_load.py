@@ -33,13 +33,17 @@ def test_shipped_recipes_follow_the_order_of_the_layers() -> None:
     for name in method_names():
         preset = yaml.safe_load((root / "methods" / f"{name}.yaml").read_text())
         assert set(preset) == {"description", "head", "loss", "objectives", "stage2"}, name
-        assert set(preset["stage2"]) == {"method"}, name
+        assert set(preset["stage2"]) <= {"method", "solver", "covariance", "restore_prior", "e_step"}, name
+        assert set(preset["stage2"].get("e_step", {})) <= {"loss"}, name
     for name in recipe_names():
         recipe = yaml.safe_load((root / f"{name}.yaml").read_text())
         assert recipe["name"] == name
         assert not {"loss", "objectives"} & set(recipe)
         assert "type" not in recipe.get("head", {})
-        assert "method" not in recipe.get("stage2", {})
+        assert not {"method", "solver", "covariance", "borrow", "prior", "restore_prior"} & set(
+            recipe.get("stage2", {})
+        )
+        assert "loss" not in recipe.get("stage2", {}).get("e_step", {})
 
 
 def test_defaults_then_preset_then_recipe_then_overrides(tmp_path: Path) -> None:
