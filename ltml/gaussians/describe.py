@@ -8,9 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ltml.gaussians.expected import expected_auc
+from ltml.gaussians.expected import expected_auc, lda_direction
 from ltml.gaussians.gaussian import Gaussian
 from ltml.gaussians.resampler import GaussianResampler
+
+RIDGE = 1e-6
+"""Added to the variances for the linear discriminant, so that singular covariances have one."""
 
 
 def describe(resampler: GaussianResampler, weight: Tensor | None = None) -> list[dict[str, Any]]:
@@ -25,20 +28,19 @@ def describe(resampler: GaussianResampler, weight: Tensor | None = None) -> list
         (largest over smallest eigenvalue of the covariance, infinite if singular) and ``shrinkage``, or None where
         there is no sample; ``distance``, the Mahalanobis distance between the two means by the mean of the two
         covariances, infinite if they are apart where neither varies; ``auc``, P(a draw of label 1 has a higher logit
-        than one of label 0). What is undefined is NaN.
+        than one of label 0); ``auc_best``, the same in the direction of the linear discriminant, where it is highest.
+        What is undefined is NaN.
     """
     entries = []
-    for c, (absent, present) in enumerate(resampler.gaussians_):
-        both = absent is not None and present is not None
-        entries.append(
-            {
-                "probability": float(resampler.probabilities_[c]),
-                "absent": _spectrum(absent),
-                "present": _spectrum(present),
-                "distance": mahalanobis(absent, present) if both else math.nan,  # type: ignore[arg-type]
-                "auc": expected_auc((absent, present), weight[c]) if both and weight is not None else math.nan,  # type: ignore[arg-type]
-            }
-        )
+    for c, ((absent, present), chance) in enumerate(zip(resampler.gaussians_, resampler.probabilities_, strict=True)):
+        apart = {"distance": math.nan, "auc": math.nan, "auc_best": math.nan}
+        if absent is not None and present is not None:
+            apart["distance"] = mahalanobis(absent, present)
+            apart["auc_best"] = expected_auc((absent, present), lda_direction((absent, present), RIDGE))
+            if weight is not None:
+                apart["auc"] = expected_auc((absent, present), weight[c])
+        groups = {"absent": _spectrum(absent), "present": _spectrum(present)}
+        entries.append({"probability": float(chance), **groups, **apart})
     return entries
 
 

@@ -44,7 +44,7 @@ def estimate(statistics: Statistics, covariance: str | float, borrow: str | int 
         covariance: see `GaussianResampler`.
         borrow: see `GaussianResampler`.
     """
-    statistics.settle()
+    statistics = statistics.settled()
     columns = [
         [estimate_one(pair[label], covariance) if pair[label].count else None for pair in statistics.groups]
         for label in (0, 1)

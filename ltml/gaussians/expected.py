@@ -109,6 +109,7 @@ def expected_loss(
     return value, gradient[:-1], gradient[-1]
 
 
+@torch.inference_mode(False)
 @torch.no_grad()
 def fit_expected(
     gaussians: Sequence[tuple[Gaussian | None, Gaussian | None]],
@@ -516,7 +517,7 @@ def _descend(objective: _Objective, point: _Point, tolerance: float, max_iterati
     limit, bias_limit = (tolerance * size for size in objective.sizes())
     gradient = objective.evaluate(point)[1]
     iteration = 0
-    while gradient[:-1].norm() > limit or gradient[-1].abs() > bias_limit:
+    while not (gradient[:-1].norm() <= limit and gradient[-1].abs() <= bias_limit):
         if iteration == max_iterations:
             return point, iteration, False
         if not history:

@@ -31,14 +31,23 @@ class RealResampler:
         self.probabilities = probabilities
         self.groups = [[np.flatnonzero(column == label) for label in (0, 1)] for column in np.asarray(targets).T]
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether the features are shared by all classes, ``(N, D)``."""
+        return self.features.ndim == 2
+
     def sample(self, n: int, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Features float32 ``(n, C, D)`` and targets float32 ``(n, C)``; NaN and 0 for a class without samples."""
+        """Draw from a CPU generator.
+
+        Returns:
+            Features float32 ``(n, C, D)`` and targets float32 ``(n, C)``; for a class without samples 0 and NaN.
+        """
         classes, width = len(self.groups), self.features.shape[-1]
         uniform = torch.rand(n, classes, 2, generator=generator, dtype=torch.float64).numpy()
         features = np.zeros((n, classes, width), dtype=np.float32)
         targets = np.where(np.isnan(self.probabilities), np.nan, uniform[..., 0] < self.probabilities)
         for c, pair in enumerate(self.groups):
-            column = self.features if self.features.ndim == 2 else self.features[:, c]
+            column = self.features if self.is_shared else self.features[:, c]
             for label, members in enumerate(pair):
                 rows = np.flatnonzero(targets[:, c] == label)
                 features[rows, c] = column[members[(uniform[rows, c, 1] * len(members)).astype(np.int64)]]

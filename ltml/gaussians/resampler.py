@@ -19,7 +19,7 @@ from torch import Tensor
 from ltml.gaussians.estimate import check_borrow, check_covariance, estimate
 from ltml.gaussians.gaussian import Gaussian
 from ltml.gaussians.probabilities import label_probabilities
-from ltml.gaussians.statistics import Statistics, load_groups, save_groups
+from ltml.gaussians.statistics import Statistics, check_known_finite, load_groups, save_groups
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,10 @@ class GaussianResampler:
     statistics_: Statistics
     classes_: Array | None
     _as_numpy: bool
+    _estimator: tuple[str | float, str | int | None]
     _gaussians: list[tuple[Gaussian | None, Gaussian | None]] | None
+    _label_names: Sequence[str] | None
+    _warned: bool
 
     def __init__(
         self,
@@ -124,6 +127,7 @@ class GaussianResampler:
         changed = [f"{name}={v!r}" for name, v in self.get_params().items() if repr(v) != repr(defaults[name])]
         return f"{type(self).__name__}({', '.join(changed)})"
 
+    @torch.inference_mode(False)
     def fit(
         self: Self,
         features: Array | Tensor | Batches,
@@ -144,29 +148,38 @@ class GaussianResampler:
 
         Raises:
             ValueError: a parameter is not allowed, shapes do not fit, a label has another value, a used feature is not
-                finite, or there is not one sample.
+                finite, or there is not one batch.
         """
         self._reset()
-        if targets is not None:
-            self._add(features, targets, last=True)
-        else:
-            for batch in features:
-                self._add(*batch)
-        if not hasattr(self, "statistics_"):
-            raise ValueError("Expected at least one batch (features, targets) but got none.")
+        try:
+            if targets is not None:
+                self._add(features, targets, last=True)
+            elif isinstance(features, Tensor | np.ndarray):
+                raise ValueError("Expected targets beside features but got features alone.")
+            else:
+                for batch in features:
+                    self._add(*batch)
+                if not hasattr(self, "statistics_"):
+                    raise ValueError("Expected at least one batch (features, targets) but got none.")
+        except BaseException:
+            self._reset()  # half a fit is none
+            raise
+        self._fitted().settle()
+        self._label_names = label_names
         if warn:
-            self._warn_of_small_groups(label_names)
+            self._warn_of_small_groups()
+        self._warned = True
         return self
 
+    @torch.inference_mode(False)
     def partial_fit(self: Self, features: Array | Tensor, targets: Array | Tensor) -> Self:
         """Add samples to those fitted so far; for arguments and errors see `fit`. Multi-label targets only."""
         if not hasattr(self, "statistics_"):
             self._reset()
-        if np.ndim(targets) == 1:
-            raise ValueError("Expected targets (N, C) but got (N,): single-label sets are fitted with fit.")
         self._add(features, targets)
         return self
 
+    @torch.inference_mode(False)
     def merge(self: Self, other: GaussianResampler) -> Self:
         """Add the samples of another fitted resampler, as if they had come after one's own.
 
@@ -182,9 +195,10 @@ class GaussianResampler:
                 f"classes and {theirs.width} features."
             )
         mine.merge(theirs)
-        self._gaussians = None
+        self._gaussians, self._warned = None, False
         return self
 
+    @torch.inference_mode(False)
     def sample(
         self,
         n: int | None = None,
@@ -205,7 +219,7 @@ class GaussianResampler:
             seed: of a fresh generator; None with no generator draws one from the system.
             generator: a torch generator to go on from instead.
             samples: of a single-label set, instead of `n`: ``(label, count)`` pairs or a mapping.
-            dtype: of the features, e.g. ``torch.bfloat16`` (not for numpy).
+            dtype: of the features, e.g. ``torch.bfloat16`` (not for numpy); they are drawn in float32.
 
         Returns:
             Virtual features ``(n, C, D)`` and their targets float32 ``(n, C)``, in the kind of array that was fitted
@@ -215,9 +229,12 @@ class GaussianResampler:
         Raises:
             ValueError: not fitted; arguments that exclude each other; an unknown label or one without samples.
         """
-        self._fitted()
+        if not self._fitted().counts().any():
+            raise ValueError("Expected at least one known sample to draw from but got none.")
         if (n is None) == (samples is None):
             raise ValueError("Expected either n or samples but got both or neither.")
+        if n is not None and n < 0:
+            raise ValueError(f"Expected n of 0 or more but got {n}.")
         if samples is not None and self.classes_ is None:
             raise ValueError("Expected n: samples=(label, count) is for single-label sets.")
         if self._as_numpy and dtype not in (torch.float16, torch.float32, torch.float64):
@@ -262,16 +279,21 @@ class GaussianResampler:
         counts = self.counts_[:, 1]
         lacking = {label: int(counts.max() - count) for label, count in zip(self.classes_, counts, strict=True)}
         virtual, labels = self.sample(seed=seed, samples=lacking if samples is None else samples)
-        join: Any = np.concatenate if self._as_numpy else torch.cat
-        return join([features, virtual]), join([targets, labels])
+        if self._as_numpy:
+            return np.concatenate([np.asarray(features), virtual]), np.concatenate([np.asarray(targets), labels])
+        given = torch.as_tensor(targets, device=virtual.device)
+        return torch.cat([torch.as_tensor(features), virtual]), torch.cat([given, labels])
 
     @property
     def gaussians_(self) -> list[tuple[Gaussian | None, Gaussian | None]]:
         """Per class the Gaussians of label 0 and of label 1."""
         statistics = self._fitted()
-        if self._gaussians is None:
-            self._gaussians = estimate(statistics, self.covariance, self.borrow)
-        return self._gaussians
+        if not self._warned:
+            self._warn_of_small_groups()
+            self._warned = True
+        gaussians = self._gaussians or estimate(statistics, *self._estimator)
+        self._gaussians = gaussians
+        return gaussians
 
     @property
     def counts_(self) -> npt.NDArray[np.int64]:
@@ -293,6 +315,11 @@ class GaussianResampler:
         return np.array([[np.nan if g is None else g.shrinkage for g in pair] for pair in self.gaussians_])
 
     @property
+    def is_shared(self) -> bool:
+        """Whether the features fitted were shared by all classes, ``(N, D)``."""
+        return self._fitted().shared
+
+    @property
     def n_features_in_(self) -> int:
         """``D``."""
         return self._fitted().width
@@ -302,7 +329,7 @@ class GaussianResampler:
         from safetensors.torch import save_file
 
         tensors, about = save_groups(self._fitted())
-        settings = self.get_params() | {"prior": self.prior if isinstance(self.prior, str) else list(self.prior)}
+        settings = {name: _plain(value) for name, value in self.get_params().items()}
         classes = None if self.classes_ is None else self.classes_.tolist()
         about |= {"settings": settings, "numpy": self._as_numpy, "classes": classes}
         save_file(tensors, path, metadata={"gaussian_resampler": json.dumps(about)})
@@ -322,11 +349,12 @@ class GaussianResampler:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
         except SafetensorError as error:
             raise ValueError(f"{path} is not a safetensors file: {error}") from error
-        if about is None:
-            raise ValueError(f"{path} was not written by GaussianResampler.save.")
+        if about is None or not {"settings", "statistics", "classes", "numpy"} <= about.keys():
+            raise ValueError(f"{path} was not written by GaussianResampler.save, or by that of another version.")
         resampler = cls(**about["settings"])
         resampler._reset()
         resampler.statistics_ = load_groups(tensors, about)
+        resampler._warned = True
         resampler.classes_ = None if about["classes"] is None else np.array(about["classes"])
         resampler._as_numpy = about["numpy"]
         return resampler
@@ -338,25 +366,38 @@ class GaussianResampler:
             del self.statistics_
         self.classes_ = None
         self._as_numpy = True
+        self._estimator = self.covariance, self.borrow  # a parameter set afterwards counts from the next fit
         self._gaussians = None
+        self._label_names = None
+        self._warned = False
 
     def _fitted(self) -> Statistics:
         if not hasattr(self, "statistics_"):
-            raise ValueError(f"Expected a fitted {type(self).__name__}: call fit or partial_fit first.")
+            raise NotFittedError(f"Expected a fitted {type(self).__name__}: call fit or partial_fit first.")
         return self.statistics_
 
-    def _add(self, features: Any, targets: Array | Tensor, *, last: bool = False) -> None:
+    def _add(self, features: Any, targets: Any, *, last: bool = False) -> None:
         if not isinstance(features, Tensor):
             features = np.asanyarray(features)
-        labels = self._single_labels(targets) if np.ndim(targets) == 1 else _check_targets(targets)
+        if np.ndim(targets) == 1:
+            if not last:
+                raise ValueError("Expected targets (N, C) but got (N,): single-label sets are fitted whole, by fit.")
+            labels = self._single_labels(targets, features)
+        elif self.classes_ is not None:
+            raise ValueError("Expected nothing after a single-label set but got targets (N, C): call fit.")
+        else:
+            labels = _read_targets(targets)
         _check_shapes(features, labels, single=self.classes_ is not None)
+        if not last:
+            check_known_finite(features, labels)  # before anything is added
         if not hasattr(self, "statistics_"):
             self.statistics_ = Statistics(
                 classes=labels.shape[1],
                 width=int(features.shape[-1]),
                 shared=features.ndim == 2,
-                diagonal=self.covariance == "diagonal",
-                fourth=self.covariance == "ledoit_wolf",
+                diagonal=bool(self.covariance == "diagonal"),
+                fourth=bool(self.covariance == "ledoit_wolf"),
+                device=features.device if isinstance(features, Tensor) else None,
             )
         known = self.statistics_
         if (known.classes, known.width, known.shared) != (labels.shape[1], features.shape[-1], features.ndim == 2):
@@ -365,20 +406,24 @@ class GaussianResampler:
                 f"features {tuple(features.shape)} and targets {tuple(labels.shape)}."
             )
         self._as_numpy = not isinstance(features, Tensor)
-        self._gaussians = None
+        self._gaussians, self._warned = None, False
         known.add(features, labels, last=last)
 
-    def _single_labels(self, targets: Array | Tensor) -> Array:
+    def _single_labels(self, targets: Any, features: Array | Tensor) -> Array:
         """Class numbers as targets (N, C) that know of each sample only the class it has."""
         given = targets.cpu().numpy() if isinstance(targets, Tensor) else np.asarray(targets)
+        if given.dtype.kind == "f" and not np.isfinite(given).all():
+            raise ValueError("Expected the class of every sample but got NaN or infinity.")
+        if given.dtype.kind not in "iufb" and isinstance(features, Tensor):
+            raise ValueError(f"Expected numbers as classes beside tensors but got {given.dtype}.")
         self.classes_, numbers = np.unique(given, return_inverse=True)
-        labels = np.full((len(given), len(self.classes_)), np.nan)
+        labels = np.full((len(given), len(self.classes_)), -1, dtype=np.int8)
         labels[np.arange(len(given)), numbers] = 1
         return labels
 
-    def _warn_of_small_groups(self, label_names: Sequence[str] | None) -> None:
+    def _warn_of_small_groups(self) -> None:
         own = range(len(self.counts_)) if self.classes_ is None else self.classes_.tolist()
-        names: Sequence[Any] = label_names or own
+        names: Sequence[Any] = self._label_names or own
         for c, label in zip(*np.nonzero(self.counts_ <= 1), strict=True):
             count = self.counts_[c, label]
             if self.classes_ is not None and label == 0:
@@ -390,12 +435,12 @@ class GaussianResampler:
 
     def _sample_multi(self, n: int, source: torch.Generator, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         pairs, chances = self.gaussians_, torch.from_numpy(self.probabilities_)
-        device = next(g.mean.device for pair in pairs for g in pair if g is not None)
+        device = self._fitted().device
         classes, threshold = len(pairs), torch.special.ndtri(chances).float().to(device)
         widths = [max((g.noise_width for g in pair if g is not None), default=0) for pair in pairs]
         starts = np.cumsum([classes, *widths]).tolist()
         features = _empty((n, classes, self.n_features_in_), dtype, device)
-        targets = torch.empty(n, classes, device=device)
+        targets = torch.empty(n, classes, dtype=torch.float32, device=device)
         for part, noise in _noise(n, starts[-1], source, device):
             labels = torch.where(threshold.isnan(), torch.nan, (noise[:, :classes] <= threshold).float())
             targets[part] = labels
@@ -407,26 +452,37 @@ class GaussianResampler:
         self, n: int | None, samples: Samples | None, source: torch.Generator, dtype: torch.dtype
     ) -> tuple[Any, Any]:
         assert self.classes_ is not None
-        if samples is None:
-            assert n is not None
-            drawn = torch.rand(n, generator=source, device=source.device, dtype=torch.float64).cpu().numpy()
-            numbers = np.searchsorted(np.cumsum(self.probabilities_)[:-1], drawn, side="right")
-        else:
-            numbers = np.repeat(*_numbered(samples, self.classes_.tolist()))
-        present = [pair[1] for pair in self.gaussians_]
-        device = next(g.mean.device for g in present if g is not None)
-        features = _empty((len(numbers), self.n_features_in_), dtype, device)
-        for c, gaussian in enumerate(present):
-            rows = torch.from_numpy(np.flatnonzero(numbers == c)).to(device)
-            assert gaussian is not None  # every class of the set has a sample
-            for part, noise in _noise(len(rows), gaussian.noise_width, source, device):
-                features[rows[part]] = gaussian.transform(noise).to(dtype)
-        labels = self.classes_[numbers]
+        present, device = [_present(pair[1]) for pair in self.gaussians_], self._fitted().device
+        given = None if samples is None else _numbered(samples, self.classes_.tolist())
+        total = len(given) if given is not None else n or 0
+        ends = torch.from_numpy(np.cumsum(self.probabilities_)[:-1])
+        features = _empty((total, self.n_features_in_), dtype, device)
+        numbers = torch.empty(total, dtype=torch.int64) if given is None else given
+        for part, noise in _noise(total, 1 + max(g.noise_width for g in present), source, device):
+            if given is None:
+                uniform = torch.special.ndtr(noise[:, 0].double().cpu())
+                numbers[part] = torch.searchsorted(ends, uniform, right=True)
+            for c, gaussian in enumerate(present):
+                rows = (numbers[part] == c).nonzero()[:, 0].to(device)
+                features[part][rows] = gaussian.transform(noise[rows, 1:]).to(dtype)
+        labels = self.classes_[numbers.numpy()]
         return (features.numpy(), labels) if self._as_numpy else (features, torch.from_numpy(labels).to(device))
+
+
+class NotFittedError(ValueError, AttributeError):
+    """Something was asked of a resampler that needs a fit; both kinds of error, as in scikit-learn."""
 
 
 def _parameters(kind: type[GaussianResampler]) -> dict[str, inspect.Parameter]:
     return dict(inspect.signature(kind).parameters)
+
+
+def _plain(value: Any) -> Any:
+    """A parameter as JSON has it."""
+    if isinstance(value, str | None):
+        return value
+    plain = np.asarray(value.cpu() if isinstance(value, Tensor) else value)
+    return plain.tolist()
 
 
 def _generator(seed: int | None, generator: torch.Generator | None) -> torch.Generator:
@@ -434,7 +490,7 @@ def _generator(seed: int | None, generator: torch.Generator | None) -> torch.Gen
         raise ValueError("Expected seed or generator but got both.")
     if generator is not None:
         return generator
-    return torch.Generator().manual_seed(int.from_bytes(os.urandom(7), "big") if seed is None else seed)
+    return torch.Generator().manual_seed(int.from_bytes(os.urandom(7), "big") if seed is None else int(seed))
 
 
 def _noise(n: int, width: int, source: torch.Generator, device: torch.device) -> Iterable[tuple[slice, Tensor]]:
@@ -482,30 +538,39 @@ def _present(gaussian: Gaussian | None) -> Gaussian:
     return gaussian
 
 
-def _numbered(samples: Samples, classes: list[Any]) -> tuple[list[int], list[int]]:
-    """Class numbers and counts of ``(label, count)`` pairs."""
+def _numbered(samples: Samples, classes: list[Any]) -> Tensor:
+    """The class number of every sample that ``(label, count)`` pairs ask for."""
     pairs = list(samples.items() if isinstance(samples, Mapping) else samples)
     for label, count in pairs:
         if label not in classes:
             raise ValueError(f"Expected labels among {classes} in samples but got {label!r}.")
         if count < 0:
             raise ValueError(f"Expected counts of 0 or more in samples but got {count} for {label!r}.")
-    return [classes.index(label) for label, _ in pairs], [count for _, count in pairs]
+    numbers = [np.full(int(count), classes.index(label), dtype=np.int64) for label, count in pairs]
+    return torch.from_numpy(np.concatenate([np.empty(0, dtype=np.int64), *numbers]))
 
 
-def _check_targets(targets: Array | Tensor) -> Array:
-    """Float64 targets on the CPU."""
-    labels = targets.detach().double().cpu().numpy() if isinstance(targets, Tensor) else np.asarray(targets, np.float64)
-    if not bool(np.all(np.isnan(labels) | (labels == 0) | (labels == 1))):
-        raise ValueError("Expected targets of 0, 1 or NaN (unknown) but got other values.")
-    return labels
+def _read_targets(targets: Any) -> Array:
+    """Int8 codes on the CPU: 0, 1, and -1 for unknown; a slice at a time, so that labels take little memory."""
+    given = targets.detach().cpu() if isinstance(targets, Tensor) else np.asarray(targets)
+    if given.ndim != 2:
+        raise ValueError(f"Expected targets (N, C) or (N,) but got {tuple(given.shape)}.")
+    codes = np.empty(tuple(given.shape), dtype=np.int8)
+    for start in range(0, len(given), 1 << 16):
+        part = given[start : start + (1 << 16)]
+        wide = part.double().numpy() if isinstance(part, Tensor) else part.astype(np.float64)
+        unknown = np.isnan(wide)
+        if not bool(np.all(unknown | (wide == 0) | (wide == 1))):
+            raise ValueError("Expected targets of 0, 1 or NaN (unknown) but got other values.")
+        codes[start : start + len(wide)] = np.where(unknown, -1, np.nan_to_num(wide))
+    return codes
 
 
 def _check_shapes(features: Array | Tensor, labels: Array, *, single: bool) -> None:
     shape = tuple(features.shape)
     if single and len(shape) != 2:
         raise ValueError(f"Expected features (N, D) with targets (N,) but got {shape}.")
-    if labels.ndim != 2 or len(shape) not in (2, 3) or shape[0] != len(labels):
+    if len(shape) not in (2, 3) or shape[0] != len(labels):
         raise ValueError(f"Expected features (N, C, D) or (N, D) and targets (N, C) but got {shape}, {labels.shape}.")
     if len(shape) == 3 and shape[1] != labels.shape[1]:
         raise ValueError(f"Expected features of {labels.shape[1]} classes but got {shape[1]}.")

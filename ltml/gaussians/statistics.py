@@ -8,6 +8,7 @@ far from zero would lose what their covariance consists of before any accumulato
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,9 @@ Array = npt.NDArray[Any]
 PART_BYTES = 8 << 20
 """Rows are worked off in chunks of which one class's part has at most so many bytes."""
 WAITING_BYTES = 128 << 20
-"""Rows that wait for a full chunk take no more than this, or than half of what the sums take."""
+"""Rows that wait for a full chunk take no more than this in float32, or than half of what the sums take."""
+DRIFT = 0.1
+"""Rows whose mean is off the shift by more than this share of their spread (squared) get a shift of their own."""
 RUN = 32
 """Rows that are summed in their own precision before the sum is widened."""
 PENDING_BYTES = 24 << 20
@@ -70,6 +73,10 @@ class Sums:
         fourth = self.fourth + 4 * (turned @ move + self.third @ move + square * along)
         fourth = fourth + 2 * square * trace + self.count * square**2
         return Sums(self.count, shift, self.total + self.count * move, scatter, third, fourth)
+
+    def to(self, device: torch.device) -> Sums:
+        """The same on another device."""
+        return Sums(self.count, *(value.to(device) for _, value in _tensors(self)))
 
     def add(self, other: Sums) -> None:
         """Add the sums of other rows."""
@@ -128,15 +135,14 @@ class Group:
         if self.sums and self.rows:
             self._absorb(self.rows)
 
-    def merge(self, other: Group) -> None:
+    def merge(self, other: Group, device: torch.device) -> None:
         """Add another group's rows and sums; it is left as it is."""
-        if other.sums:
-            if self.sums:
-                self.sums.add(other.sums)
-            else:
-                self.sums = other.sums.about(other.sums.shift)
-        for rows in other.rows:
-            self.add(rows)
+        if other.sums and self.sums:
+            self.sums.add(other.sums.to(device))
+        elif other.sums:
+            self.sums = other.sums.about(other.sums.shift).to(device)
+        for rows in list(other.rows):
+            self.add(rows.to(device, copy=True))
 
     def all_rows(self) -> Tensor:
         """The rows ``(n, D)`` of a group that has no sums."""
@@ -145,16 +151,31 @@ class Group:
     def _absorb(self, parts: list[Tensor]) -> None:
         rows = parts[0] if len(parts) == 1 else torch.cat(parts)
         self.rows = []
+        first = self.sums is None
         if self.sums is None:
-            shift = (_column_sums(rows) / len(rows)).to(rows.dtype).double()
-            zeros = torch.zeros_like(shift)
-            scatter = zeros.clone() if self.diagonal else zeros.new_zeros(len(zeros), len(zeros))
-            self.sums = Sums(0, shift, zeros, scatter, zeros.clone(), zeros.new_zeros(()))
-        sums = self.sums
-        centred = rows.sub_(sums.shift.to(rows.dtype))
+            mean = _column_sums(rows) / len(rows)
+            _check_finite(mean)
+            shift = mean.float().double()  # so that every precision can hold it
+            self.sums = self._zeros(shift)
+        centred = rows.sub_(self.sums.shift.to(rows.dtype))
         total = _column_sums(centred)
         _check_finite(total)
-        sums.count += len(rows)
+        away, sample = total / len(centred), centred[:RUN].double()
+        if not first and away @ away > DRIFT * sample.square().sum() / len(sample):
+            moved = away.to(centred.dtype)
+            own = self._zeros(self.sums.shift + moved.double())
+            self._add_centred(own, centred.sub_(moved), total - len(centred) * moved.double())
+            self.sums.add(own)
+        else:
+            self._add_centred(self.sums, centred, total)
+
+    def _zeros(self, shift: Tensor) -> Sums:
+        zeros = torch.zeros_like(shift)
+        scatter = zeros.clone() if self.diagonal else zeros.new_zeros(len(zeros), len(zeros))
+        return Sums(0, shift, zeros, scatter, zeros.clone(), zeros.new_zeros(()))
+
+    def _add_centred(self, sums: Sums, centred: Tensor, total: Tensor) -> None:
+        sums.count += len(centred)
         sums.total += total
         if self.diagonal:
             sums.scatter += centred.double().square().sum(dim=0)
@@ -175,9 +196,19 @@ class Statistics:
         shared: features are ``(N, D)``.
         diagonal: only variances are wanted.
         fourth: the moments for Ledoit-Wolf are wanted as well.
+        device: where they are kept; the CPU by default.
     """
 
-    def __init__(self, *, classes: int, width: int, shared: bool, diagonal: bool, fourth: bool) -> None:
+    def __init__(
+        self,
+        *,
+        classes: int,
+        width: int,
+        shared: bool,
+        diagonal: bool,
+        fourth: bool,
+        device: torch.device | None = None,
+    ) -> None:
         self.classes, self.width, self.shared = classes, width, shared
         self.diagonal, self.fourth = diagonal, fourth
         columns = 1 if shared else classes
@@ -186,19 +217,24 @@ class Statistics:
         self.chunk = max(64, 1 << max(rows, 1).bit_length() - 1)
         keep = min(width, PENDING_BYTES // (8 * classes * width))
         self.groups = [[Group(diagonal, fourth, keep, None, []) for _ in (0, 1)] for _ in range(classes)]
-        self._waiting: list[tuple[Array | Tensor, Array]] = []
+        self.device = torch.device("cpu") if device is None else device
+        self._held: tuple[Array | Tensor, Array] | None = None
+        self._waiting = 0
 
     def counts(self) -> npt.NDArray[np.int64]:
         """Rows per class and label ``(C, 2)``."""
-        self.settle()
-        return np.array([[group.count for group in pair] for pair in self.groups], dtype=np.int64)
+        counts = np.array([[group.count for group in pair] for pair in self.groups], dtype=np.int64)
+        if self._held is not None:
+            labels = self._held[1][: self._waiting]
+            counts += np.stack([(labels == label).sum(axis=0) for label in (0, 1)], axis=1)
+        return counts
 
     def add(self, features: Array | Tensor, labels: Array, *, last: bool = False) -> None:
         """Add rows.
 
         Args:
             features: ``(n, C, D)`` or ``(n, D)``.
-            labels: float64 ``(n, C)`` of 0, 1, NaN.
+            labels: int8 ``(n, C)``: 0, 1, -1 where unknown.
             last: no rows follow, so none need be copied to wait for more.
 
         Raises:
@@ -206,45 +242,67 @@ class Statistics:
         """
         start = 0
         while start < len(labels):
-            waiting = sum(len(known) for _, known in self._waiting)
-            part = slice(start, min(start + self.chunk - waiting, len(labels)))
+            part = slice(start, min(start + self.chunk - self._waiting, len(labels)))
             start = part.stop
-            full = waiting + part.stop - part.start == self.chunk
-            if not waiting and (full or last):
+            if not self._waiting and (last or part.stop - part.start == self.chunk):
                 self._add_chunk(features[part], labels[part])
-                continue
-            self._waiting.append((_copy(features[part]), labels[part].copy()))
-            if full:
-                self._add_waiting()
+            else:
+                self._hold(features[part], labels[part])
 
     def settle(self) -> None:
         """Work off what waits for more rows."""
-        self._add_waiting()
+        self._release()
         for pair in self.groups:
             for group in pair:
                 group.settle()
 
+    def settled(self) -> Statistics:
+        """These statistics with nothing waiting; a copy if something is, so that to look changes nothing."""
+        if not self._waiting and not any(group.sums and group.rows for pair in self.groups for group in pair):
+            return self
+        copied = copy.deepcopy(self)
+        copied.settle()
+        return copied
+
     def merge(self, other: Statistics) -> None:
         """Add another's rows, as if they had come after one's own."""
+        theirs = other.settled()
+        if theirs is self:
+            theirs = copy.deepcopy(self)
         self.settle()
-        other.settle()
-        for mine, theirs in zip(self.groups, other.groups, strict=True):
-            for group, added in zip(mine, theirs, strict=True):
-                group.merge(added)
+        for pair, added in zip(self.groups, theirs.groups, strict=True):
+            for group, more in zip(pair, added, strict=True):
+                group.merge(more, self.device)
                 group.settle()
 
-    def _add_waiting(self) -> None:
-        if not self._waiting:
+    def _hold(self, features: Array | Tensor, labels: Array) -> None:
+        """Copy rows to where they wait for a full chunk."""
+        if self._held is not None and not _alike(self._held[0], features):
+            self._release()
+        if self._held is None:
+            shape = (self.chunk, *features.shape[1:])
+            empty = features.new_empty(shape) if isinstance(features, Tensor) else np.empty(shape, features.dtype)
+            self._held = empty, np.empty((self.chunk, self.classes), dtype=np.int8)
+        place = slice(self._waiting, self._waiting + len(labels))
+        space: Any = self._held[0]
+        space[place] = features.detach() if isinstance(features, Tensor) else features
+        self._held[1][place] = labels
+        self._waiting = place.stop
+        if self._waiting == self.chunk:
+            self._release()
+
+    def _release(self) -> None:
+        """Work off the rows that wait."""
+        if self._held is None:
             return
-        features, labels = zip(*self._waiting, strict=True)
-        self._waiting = []
-        joined = torch.cat(features) if isinstance(features[0], Tensor) else np.concatenate(features)
-        self._add_chunk(joined, np.concatenate(labels))
+        (features, labels), count = self._held, self._waiting
+        self._held, self._waiting = None, 0
+        self._add_chunk(features[:count], labels[:count])
 
     def _add_chunk(self, features: Array | Tensor, labels: Array) -> None:
         for c, label, rows in _groups_of(labels):
             try:
-                self.groups[c][label].add(_take(features if self.shared else features[:, c], rows))
+                self.groups[c][label].add(_take(features if self.shared else features[:, c], rows).to(self.device))
             except ValueError as error:
                 raise ValueError(f"{error} in class {c}") from None
 
@@ -268,8 +326,24 @@ def _take(column: Array | Tensor, rows: Array) -> Tensor:
     return taken if taken.dtype == torch.float64 else taken.float()
 
 
-def _copy(features: Array | Tensor) -> Array | Tensor:
-    return features.detach().clone() if isinstance(features, Tensor) else np.array(features)
+def _alike(first: Array | Tensor, second: Array | Tensor) -> bool:
+    """Whether two batches can wait in one place."""
+    kinds = [(x.dtype, x.device) if isinstance(x, Tensor) else (x.dtype, None) for x in (first, second)]
+    return kinds[0] == kinds[1]
+
+
+def check_known_finite(features: Array | Tensor, labels: Array) -> None:
+    """Refuse NaN and infinity in features of known entries.
+
+    Raises:
+        ValueError: names the class.
+    """
+    for c in range(labels.shape[1]):
+        column = features if features.ndim == 2 else features[:, c]
+        try:
+            _check_finite(_take(column, np.flatnonzero(labels[:, c] >= 0)))
+        except ValueError as error:
+            raise ValueError(f"{error} in class {c}") from None
 
 
 def _column_sums(rows: Tensor) -> Tensor:
@@ -309,7 +383,7 @@ def _tensors(sums: Sums) -> list[tuple[str, Tensor]]:
 
 def save_groups(statistics: Statistics) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors by name, and the shape of the statistics, ready for a file."""
-    statistics.settle()
+    statistics = statistics.settled()
     tensors: dict[str, Tensor] = {}
     for c, pair in enumerate(statistics.groups):
         for label, group in enumerate(pair):

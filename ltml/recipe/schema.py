@@ -196,7 +196,7 @@ class Stage2Section(Section):
     method: Literal["none", "gaussian", "bias_shift", "real_resample", "continue"] = Field(
         "none",
         description="none: stage 1 alone. Controls: bias_shift moves the biases to the prior and trains nothing; "
-        "real_resample draws real features; continue trains on with bce for as many steps",
+        "real_resample draws real features; continue trains on with bce, one pass over the images per M and E epoch",
     )
     solver: Literal["sampled", "expected"] = Field(
         "sampled", description="sampled: the paper's; expected: the limit of infinitely many virtual samples, exactly"

@@ -46,13 +46,14 @@ def gaussians_table(described: Mapping[str, Any]) -> str:
     title = f"covariance {described['covariance']}{borrow}, prior {described['prior']}, {described['width']} features"
     table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("class", min_width=8)
-    for name in ("label", "n", "rank", "cond.", "shrink", "P", "distance", "AUC"):
+    for name in ("label", "n", "rank", "cond.", "shrink", "P", "dist.", "AUC", "best"):
         table.add_column(name, justify="left" if name == "label" else "right", no_wrap=True)
     for entry in described["labels"]:
         chance, both = entry["probability"], entry["absent"] is not None and entry["present"] is not None
         distance = "∞" if both and entry["distance"] is None else _number(entry["distance"])
-        rest = {"absent": ["", _number(chance and 1 - chance), "", ""]}
-        rest["present"] = [entry["label"], _number(chance), distance, _number(entry["auc"])]
+        aucs = [_number(entry[name]) for name in ("auc", "auc_best")]
+        rest = {"absent": ["", _number(None if chance is None else 1 - chance), "", "", ""]}
+        rest["present"] = [entry["label"], _number(chance), distance, *aucs]
         for label, (name, *ends) in rest.items():
             table.add_row(Text(name), label, *_shape(entry[label]), *ends)
     return _render(table)

@@ -10,6 +10,7 @@ from ltml.errors import InputError, first_few
 from ltml.metrics.groups import make_groups
 from ltml.models.backbones import check_backbone_name
 from ltml.recipe.schema import Recipe
+from ltml.stages.refit import elementwise
 from ltml.types import Dataset
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,11 @@ def check_recipe(recipe: Recipe) -> None:
     check_backbone_name(recipe.backbone.name)
     build_view(recipe.data.views.train, "data.views.train")
     build_view(recipe.data.views.eval, "data.views.eval")
-    if recipe.loss.options.get("reduction") == "none":
-        raise InputError(f"loss.{recipe.loss.type}.reduction=none cannot be trained; allowed in a recipe: mean, sum")
+    for key, loss in (("loss", recipe.loss), ("stage2.m_step.loss", recipe.stage2.m_step.loss)):
+        if loss.options.get("reduction") == "none":
+            raise InputError(f"{key}.{loss.type}.reduction=none cannot be trained; allowed in a recipe: mean, sum")
+    if recipe.stage2.solver == "expected":
+        elementwise(recipe.stage2.m_step.loss)
 
 
 def check_out(out: Path) -> None:
@@ -50,6 +54,11 @@ def check_labels(recipe: Recipe, dataset: Dataset) -> None:
     """
     make_groups(dataset.label_names, dataset.class_counts().tolist(), recipe.metrics.groups.model_dump())
     prior, classes = recipe.stage2.prior, len(dataset.label_names)
+    if recipe.stage2.solver == "expected" and not isinstance(prior, str) and {0.0, 1.0} & set(prior):
+        raise InputError(
+            "stage2.solver=expected needs a prior between 0 and 1 for every class: with only one label drawn the bias "
+            f"would run to infinity. stage2.prior is {list(prior)}"
+        )
     if not isinstance(prior, str) and len(prior) != classes:
         raise InputError(f"stage2.prior has {len(prior)} numbers; the data have {classes} classes, one number for each")
     _check_two_sided(recipe, dataset)

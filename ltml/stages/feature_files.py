@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ from ltml.errors import InputError, first_few
 from ltml.files import hash_file
 from ltml.types import Dataset, FeatureSet, UInt8Array
 
+DAMAGED = (zipfile.BadZipFile, zlib.error, tokenize.TokenError, UnicodeDecodeError, NotImplementedError)
+"""What numpy and zipfile raise on a damaged archive, besides the usual."""
 NEEDED = ("features", "targets", "label_names")
 OPTIONAL = ("ids", "groups")
 
@@ -62,7 +66,7 @@ def read_feature_file(path: Path, split: str) -> FeatureFile:
 
     if missing := [name for name in NEEDED if name not in arrays]:
         refuse(f"it lacks {', '.join(missing)}; it needs {', '.join(NEEDED)}, and may have {', '.join(OPTIONAL)}")
-    features, names = arrays["features"], tuple(str(name) for name in np.atleast_1d(arrays["label_names"]))
+    features, names = arrays["features"], tuple(_names(arrays["label_names"], refuse).tolist())
     if features.ndim not in (2, 3) or features.dtype.kind != "f":
         refuse(f"features must be floating point (N, C, D) or (N, D), not {features.dtype} {features.shape}")
     count, classes = len(features), len(names)
@@ -74,14 +78,18 @@ def read_feature_file(path: Path, split: str) -> FeatureFile:
     known = ~np.isnan(targets)
     if not bool(np.isin(targets[known], (0, 1)).all()):
         refuse(f"targets must be 0, 1 or NaN, not {first_few(sorted(set(targets[known]) - {0.0, 1.0}))}")
-    if not bool(np.isfinite(features[known.any(axis=1)]).all()):
-        refuse("features hold NaN or infinity")
-    ids = _names(arrays.get("ids"), [f"{split}-{row}" for row in range(count)])
-    groups = _names(arrays.get("groups"), ids)
+    needed = features if split != "train" else features[known if features.ndim == 3 else known.any(axis=1)]
+    with np.errstate(over="ignore"):
+        finite = bool(np.isfinite(needed.astype(np.float32)).all())
+    if not finite:
+        refuse("features hold NaN, infinity, or numbers too large for float32")
+    ids = _names(arrays.get("ids", np.array([f"{split}-{row}" for row in range(count)])), refuse)
+    groups = _names(arrays.get("groups", ids), refuse)
     if len(ids) != count or len(groups) != count:
         refuse(f"it has {count} rows but {len(ids)} ids and {len(groups)} groups")
     values = np.nan_to_num(targets).astype(np.uint8)
-    return FeatureFile(path, names, FeatureSet(features, values, known, ids), groups)
+    native = features.astype(features.dtype.newbyteorder("="), copy=False)
+    return FeatureFile(path, names, FeatureSet(native, values, known, ids), groups)
 
 
 def join_feature_files(files: Mapping[str, FeatureFile]) -> Dataset:
@@ -124,7 +132,7 @@ def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with np.load(path) as archive:
             return {name: archive[name] for name in (*NEEDED, *OPTIONAL) if name in archive}
-    except (OSError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, AttributeError, TypeError, *DAMAGED) as error:
         hint = ": text must be stored as numpy text, not as objects" if "pickle" in str(error) else ""
         raise InputError(f"cannot read the feature file {path} ({error}){hint}; it must be an .npz") from error
 
@@ -136,6 +144,11 @@ def _numbers(targets: npt.NDArray[Any], refuse: Any) -> npt.NDArray[np.float64]:
     return numbers
 
 
-def _names(values: Any, otherwise: Any) -> npt.NDArray[np.object_]:
-    names: npt.NDArray[np.object_] = np.asarray(otherwise if values is None else values).astype(str).astype(object)
+def _names(values: npt.NDArray[Any], refuse: Any) -> npt.NDArray[np.object_]:
+    """Text ``(N,)``."""
+    if values.ndim != 1:
+        refuse(f"label_names, ids and groups must have one dimension, not the shape {values.shape}")
+    if values.dtype.kind == "S":
+        values = np.char.decode(values, "utf-8")
+    names: npt.NDArray[np.object_] = values.astype(str).astype(object)
     return names

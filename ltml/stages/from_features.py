@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from ltml.errors import InputError, first_few
-from ltml.files import write_text
+from ltml.files import remove_partial_files, write_text
 from ltml.gaussians.resampler import GaussianResampler
 from ltml.models.classifier import PerClassLinear
 from ltml.recipe.schema import Recipe
@@ -46,7 +46,8 @@ def run_on_features(recipe: Recipe, paths: Mapping[str, Path], out: Path, *, fre
     """Fit a logistic regression to real features as stage 1, and stage 2's M step on top; predict and score both.
 
     Args:
-        recipe: of which ``stage2``, ``metrics`` and ``seeds`` count; its data, backbone and head do not.
+        recipe: of which ``stage2``, ``metrics``, ``seeds`` and the optimiser in ``train`` count; its data, backbone
+            and head do not.
         paths: an ``.npz`` by split: train, val, and test if there is one.
         out: root of the run directories.
         fresh: make everything again.
@@ -54,6 +55,11 @@ def run_on_features(recipe: Recipe, paths: Mapping[str, Path], out: Path, *, fre
     Raises:
         InputError: a file, or a setting that needs images.
     """
+    if not {"train", "val"} <= paths.keys() <= {"train", "val", "test"}:
+        raise InputError(
+            f"stored features are needed for train and val, and may be given for test, not for {first_few(paths)}"
+        )
+    choose_device(recipe.train.device)
     if recipe.stage2.method in ("none", "continue"):
         raise InputError(
             f"stage2.method={recipe.stage2.method} does nothing on stored features; allowed here: gaussian, "
@@ -66,6 +72,7 @@ def run_on_features(recipe: Recipe, paths: Mapping[str, Path], out: Path, *, fre
     dataset = join_feature_files(files)
     check_labels(recipe, dataset)
     run = locate_run(recipe, dataset, out, on_features=True)
+    remove_partial_files(run.path)
     if fresh:
         remove_stage(run, 1)
     if not run.checkpoint2.is_file():
@@ -115,7 +122,7 @@ def fit_probe(features: FeatureSet, *, l2: float) -> PerClassLinear:
             bias[c] = float(np.log((positives + 0.5) / (len(rows) - positives + 0.5)))
             continue
         inputs = features.features[rows] if features.features.ndim == 2 else features.features[rows, c]
-        model = LogisticRegression(C=1 / max(l2 * len(rows), 1e-12), max_iter=1000)
+        model = LogisticRegression(C=1 / max(l2 * len(rows), 1e-12), tol=1e-8, max_iter=2000)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
             model.fit(inputs.astype(np.float64), column[rows])

@@ -25,7 +25,7 @@ def describe_gaussians(run_dir: str | Path) -> dict[str, Any]:
         run_dir: the run's folder.
 
     Returns:
-        ``{"covariance", "prior", "width", "labels": [{"label", …}]}`` with the entries of
+        ``{"covariance", "borrow", "prior", "width", "labels": [{"label", …}]}`` with the entries of
         `ltml.gaussians.describe.describe`; what is undefined or infinite is None.
 
     Raises:

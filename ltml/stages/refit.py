@@ -22,7 +22,7 @@ from ltml.models.classifier import PerClassLinear
 from ltml.recipe.schema import LossSection, Recipe, Stage2Section
 from ltml.registry import LOSSES
 from ltml.seeds import derive_seed
-from ltml.training.loop import train_epoch
+from ltml.training.loop import seed_epoch, train_epoch
 from ltml.training.optim import make_optimizer
 from ltml.training.progress import track
 from ltml.types import FeatureSet
@@ -148,6 +148,8 @@ def train_on_virtual(
     loss: nn.Module = LOSSES.get(settings.loss.type)(**settings.loss.options)
     source = torch.Generator().manual_seed(derive_seed(recipe.seeds.sample, "virtual", *at))
     device = next(classifier.parameters()).device
+    seed_epoch(recipe.seeds.sample, "m-step", *at)
+    classifier.train()
 
     def draws() -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, total, size):
@@ -156,11 +158,25 @@ def train_on_virtual(
 
     def loss_of(batch: tuple[Tensor, Tensor]) -> Tensor:
         features, targets = batch
-        value: Tensor = loss(classifier(features), targets.nan_to_num(), ~targets.isnan())
+        logits = _classify_virtual(classifier, features, shared=resampler.is_shared)
+        value: Tensor = loss(logits, targets.nan_to_num(), ~targets.isnan())
         return value
 
     shown = track(draws(), -(-total // size), f"stage 2, round {at[0]}, M step")
     return train_epoch(shown, loss_of, optimizer, clip_norm=recipe.train.clip_norm)
+
+
+def _classify_virtual(classifier: nn.Module, features: Tensor, *, shared: bool) -> Tensor:
+    """Logits ``(n, C)`` of virtual features ``(n, C, D)``.
+
+    A classifier of shared features that is not linear answers for all classes from one feature; of each class's own
+    virtual feature only the answer for that class counts.
+    """
+    if not shared or isinstance(classifier, PerClassLinear):
+        logits: Tensor = classifier(features)
+        return logits
+    answers: Tensor = classifier(features.flatten(0, 1)).unflatten(0, features.shape[:2])
+    return answers.diagonal(dim1=1, dim2=2)
 
 
 def solve_expected(settings: Stage2Section, classifier: PerClassLinear, resampler: GaussianResampler) -> dict[str, Any]:
@@ -224,7 +240,8 @@ def shift_biases(classifier: nn.Module, log_odds: npt.NDArray[np.float64]) -> No
 
 @torch.inference_mode()
 def classify(classifier: nn.Module, features: FeatureSet) -> npt.NDArray[np.float64]:
-    """Probabilities ``(N, C)`` of stored features."""
+    """Probabilities ``(N, C)`` of stored features, in eval mode."""
+    classifier.eval()
     device = next(classifier.parameters()).device
     chunks = np.array_split(np.arange(len(features.ids)), -(-len(features.ids) // 1024))
     read = partial(torch.tensor, dtype=torch.float32, device=device)

@@ -287,7 +287,7 @@ def save_gaussians(
             label_names, resampler.counts_, resampler.probabilities_, strict=True
         )
     ]
-    about = {"covariance": settings.covariance, "prior": settings.prior, "labels": labels}
+    about = {"covariance": settings.covariance, "borrow": settings.borrow, "prior": settings.prior, "labels": labels}
     write_json(run.gaussians.with_suffix(".json"), about)
 
 

@@ -35,6 +35,7 @@ def test_rank_condition_distance_and_auc() -> None:
     difference = rows[1].mean(axis=0) - rows[0].mean(axis=0)
     expected = np.sqrt(difference @ np.linalg.inv((covariances[0] + covariances[1]) / 2) @ difference)
     assert entry["distance"] == pytest.approx(expected)
+    assert entry["auc"] < entry["auc_best"] <= 1
     virtual, labels = (
         GaussianResampler(prior=[0.5])
         .fit(np.concatenate(list(rows.values())), np.repeat([[0.0], [1.0]], [300, 4], axis=0))

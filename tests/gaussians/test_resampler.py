@@ -232,7 +232,7 @@ def test_misuse_is_explained() -> None:
         resampler.sample(3)
     with pytest.raises(ValueError, match="at least one batch"):
         resampler.fit(iter([]))
-    with pytest.raises(ValueError, match="single-label sets are fitted with fit"):
+    with pytest.raises(ValueError, match="single-label sets are fitted whole"):
         resampler.partial_fit(features[:, 0], np.zeros(400))
     resampler.fit(features, targets)
     with pytest.raises(ValueError, match="like those before"):
@@ -241,6 +241,44 @@ def test_misuse_is_explained() -> None:
         resampler.sample()
     with pytest.raises(ValueError, match="for single-label sets"):
         resampler.sample(samples=[(1, 2)])
+    with pytest.raises(ValueError, match="n of 0 or more"):
+        resampler.sample(-1)
+    with pytest.raises(ValueError, match="features alone"):
+        resampler.fit(features)
+    with pytest.raises(ValueError, match="at least one known sample"):
+        GaussianResampler().fit(features, np.full(targets.shape, np.nan), warn=False).sample(3)
+    assert not hasattr(GaussianResampler(), "n_features_in_")
+
+
+def test_a_parameter_set_after_a_fit_counts_from_the_next() -> None:
+    features, targets = _data()
+    resampler = GaussianResampler().fit(features, targets)
+    before = resampler.sample(5, seed=0)[0]
+    resampler.set_params(covariance="ledoit_wolf", borrow=1)
+    resampler._gaussians = None
+    np.testing.assert_array_equal(resampler.sample(5, seed=0)[0], before)
+    assert np.all(resampler.fit(features, targets).shrinkage_ > 0)
+
+
+def test_small_groups_are_told_however_the_samples_came(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    features, targets = _data(20)
+    targets[:, 2] = 0
+    with caplog.at_level(logging.WARNING, logger="ltml.gaussians.resampler"):
+        resampler = GaussianResampler().partial_fit(features, targets)
+        assert not caplog.text
+        resampler.sample(2, seed=0)
+        assert caplog.text.count("class 2 has 0 known sample(s) with label 1") == 1
+        resampler.sample(2, seed=0)
+        assert caplog.text.count("class 2") == 1
+
+
+@pytest.mark.parametrize("prior", [np.array([0.1, 0.2, 0.3], dtype=np.float32), torch.tensor([0.1, 0.2, 0.3])])
+def test_priors_of_any_kind_are_saved(prior: object, tmp_path: Path) -> None:
+    features, targets = _data()
+    resampler = GaussianResampler(prior=prior, covariance=np.float32(0.25), borrow=np.int64(1))  # type: ignore[arg-type]
+    resampler.fit(features, targets).save(tmp_path / "g.safetensors")
+    loaded = GaussianResampler.load(tmp_path / "g.safetensors")
+    np.testing.assert_array_equal(loaded.sample(5, seed=0)[0], resampler.sample(5, seed=0)[0])
 
 
 def test_imports_with_numpy_and_torch_alone() -> None:

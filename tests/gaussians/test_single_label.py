@@ -69,11 +69,37 @@ def test_saved_and_loaded(tmp_path) -> None:
         np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.parametrize("sizes", [[12], [1] * 12, [5, 7]])
+def test_batches_of_any_size_are_those_of_one_large_draw(sizes: list[int]) -> None:
+    features, labels = _data()
+    resampler = GaussianResampler().fit(features, labels)
+    whole, names = resampler.sample(12, seed=3)
+    source = torch.Generator().manual_seed(3)
+    parts = [resampler.sample(size, generator=source) for size in sizes]
+    np.testing.assert_array_equal(np.concatenate([part[1] for part in parts]), names)
+    np.testing.assert_allclose(np.concatenate([part[0] for part in parts]), whole, atol=1e-5)
+
+
+def test_classes_beside_tensors_may_be_an_array() -> None:
+    features, labels = _data()
+    numbers = np.searchsorted(["cat", "dog", "eel"], labels)
+    _, drawn = GaussianResampler().fit_resample(torch.from_numpy(features), numbers, seed=0)
+    assert len(set(torch.bincount(drawn).tolist())) == 1
+
+
 def test_misuse_is_explained() -> None:
     features, labels = _data()
     with pytest.raises(ValueError, match=r"features \(N, D\)"):
         GaussianResampler().fit(features[:, None], labels)
+    with pytest.raises(ValueError, match="class of every sample"):
+        GaussianResampler().fit(features, np.where(labels == "eel", np.nan, 1.0))
+    with pytest.raises(ValueError, match="numbers as classes beside tensors"):
+        GaussianResampler().fit(torch.from_numpy(features), labels)
+    with pytest.raises(ValueError, match="fitted whole"):
+        GaussianResampler().fit(iter([(features[:50], labels[:50]), (features[50:], labels[50:])]))
     resampler = GaussianResampler().fit(features, labels)
+    with pytest.raises(ValueError, match="nothing after a single-label set"):
+        resampler.partial_fit(features, np.ones((300, 3)))
     with pytest.raises(ValueError, match="Expected labels among"):
         resampler.sample(samples=[("cow", 3)])
     with pytest.raises(ValueError, match="counts of 0 or more"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from sklearn.linear_model import LogisticRegression
 from typer.testing import Result
 
 import ltml
+from ltml.errors import InputError
+from ltml.stages.feature_files import read_feature_file
 from ltml.stages.features import load_features
 from ltml.stages.run_directory import read_run
 from ltml.types import Predictions
@@ -146,10 +149,12 @@ def _text(folder: Path) -> Path:
         (_bad(label_names=np.array(["a", "b"])), "do not fit together"),
         (_bad(label_names=np.array(["a", "b", "b"])), "a name twice"),
         (_bad(label_names=np.array(["a", "b", "c"])), "do not fit together: labels common"),
-        (_bad(features=np.full((300, 3, 8), np.nan)), "NaN or infinity"),
+        (_bad(features=np.full((300, 3, 8), np.nan)), "features hold NaN"),
         (_bad(features=np.zeros((300, 3, 8), dtype=int)), "floating point"),
         (_bad(features=np.zeros((300, 3, 7))), "do not fit together"),
         (_bad(ids=np.arange(5)), "300 rows but 5 ids"),
+        (_bad(ids=np.arange(300)[:, None]), "must have one dimension"),
+        (_bad(features=np.full((300, 3, 8), 1e300)), "too large for float32"),
         (_bad(ids=np.full(300, "train-1")), "ids appear more than once: train-1"),
         (_bad(groups=np.full(300, "train-1")), "in more than one split: train-1"),
         (_bad(ids=np.array([None] * 300)), "text must be stored as numpy text"),
@@ -174,4 +179,28 @@ def test_what_needs_images_is_refused(cli: Cli, files: Files, tmp_path: Path) ->
         assert "does nothing on stored features" in result.stderr
     result = cli("stage2", "digits", "--features", str(files["train"]))
     assert result.exit_code == 2
-    assert "need both --features TRAIN.npz and --val VAL.npz" in result.stderr
+    assert "needed for train and val, and may be given for test, not for train" in result.stderr
+    with pytest.raises(InputError, match="needed for train and val"):
+        ltml.stage2(ltml.load_recipe("digits"), tmp_path, features={})
+
+
+def test_what_is_unknown_in_train_may_be_nan_and_text_may_be_bytes(tmp_path: Path) -> None:
+    paths = {}
+    for seed, split in enumerate(("train", "val")):
+        paths[split] = _write(tmp_path / f"{split}.npz", 300, seed, label_names=np.array(NAMES, dtype="S"))
+    with np.load(paths["train"]) as archive:
+        arrays = dict(archive)
+    arrays["features"] = np.where(np.isnan(arrays["targets"])[..., None], np.nan, arrays["features"]).astype(">f4")
+    np.savez_compressed(paths["train"], **arrays)
+    result = ltml.stage2(ltml.load_recipe("digits"), tmp_path, features=paths)
+    assert [row["label"] for row in result.splits["val"]["stage2"]["per_class"]] == NAMES
+
+
+def test_damaged_archives_are_refused(files: Files, tmp_path: Path) -> None:
+    with np.load(files["val"]) as archive:
+        np.savez_compressed(files["val"], **dict(archive))
+    whole = files["val"].read_bytes()
+    for place in range(40, len(whole) - 40, len(whole) // 40):
+        files["val"].write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with suppress(InputError):  # or, where the byte does not matter, it is read
+            read_feature_file(files["val"], "val")

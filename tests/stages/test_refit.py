@@ -17,6 +17,7 @@ from ltml.gaussians.real import RealResampler
 from ltml.recipe.load import load_recipe
 from ltml.registry import HEADS
 from ltml.stages.features import load_features
+from ltml.stages.refit import _classify_virtual
 from ltml.stages.run_directory import RunDirectory, read_run
 from ltml.stages.stage2 import alternation
 from ltml.training.checkpoint import load_weights
@@ -178,6 +179,32 @@ def test_what_holds_for_linear_classifiers_only_is_refused_for_others(
     for option in ("stage2.solver=expected", "stage2.restore_prior=true", "stage2.method=bias_shift"):
         with pytest.raises(InputError, match=f"{option} needs a classifier with one weight vector.*'mlp'"):
             ltml.stage2(load_recipe("digits_tiny", [*small, option]), tmp_path)
+    for method in ("gaussian", "real_resample"):
+        result = ltml.stage2(load_recipe("digits_tiny", [*small, f"stage2.method={method}"]), tmp_path)
+        assert result.stage2 is not None
+
+
+def test_of_a_class_s_own_virtual_feature_only_its_own_answer_counts() -> None:
+    classifier = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    virtual = torch.randn(5, 3, 4)
+    found = _classify_virtual(classifier, virtual, shared=True)
+    for n in range(5):
+        for c in range(3):
+            torch.testing.assert_close(found[n, c], classifier(virtual[n, c])[c])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["stage2.m_step.loss.type=gce", "stage2.m_step.loss.gce.reduction=none"], "stage2.m_step.loss.gce.reduction"),
+        (["stage2.solver=expected", "stage2.m_step.loss.type=asl", "stage2.m_step.loss.asl.detach_weight=true"], "asl"),
+        (["stage2.solver=expected", "stage2.prior=[0,.1,.1,.1,.1,.1,.1,.1,.1,.1]"], "needs a prior between 0 and 1"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_stage_1(tmp_path: Path, overrides: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        ltml.run(load_recipe("digits_tiny", overrides), tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_loss_without_an_objective_of_single_entries_has_no_limit() -> None:
