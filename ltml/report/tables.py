@@ -44,7 +44,7 @@ def gaussians_table(described: Mapping[str, Any]) -> str:
     """Two rows per class, label absent and present, of what `ltml.describe_gaussians` gave."""
     borrow = "" if described["borrow"] is None else f", borrow {described['borrow']}"
     title = f"covariance {described['covariance']}{borrow}, prior {described['prior']}, {described['width']} features"
-    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, collapse_padding=True)
     table.add_column("class", min_width=8)
     for name in ("label", "n", "rank", "cond.", "shrink", "P", "dist.", "AUC", "best"):
         table.add_column(name, justify="left" if name == "label" else "right", no_wrap=True)
