@@ -25,11 +25,11 @@ def print_entries(entries: Mapping[str, str]) -> None:
 
 
 def print_result(result: RunResult) -> None:
-    """What changed between the stages on every test split, and where the run lies."""
+    """What changed between the stages on every test split, or on val where there is none, and where the run lies."""
     from ltml.report.tables import comparison_table
 
     tests = [split for split in sorted(result.splits) if split.startswith("test")]
-    for split in tests:
+    for split in tests or sorted(result.splits):
         typer.echo(comparison_table(result.splits[split]))
     typer.echo(f"run: {result.run_dir}")
 

@@ -22,7 +22,11 @@ def check_covariance(covariance: str | float) -> None:
     """Raise ValueError for a covariance that there is not."""
     if isinstance(covariance, str) and covariance in COVARIANCES:
         return
-    if isinstance(covariance, str | bool) or not 0 <= covariance <= 1:
+    if (
+        not isinstance(covariance, float | int | np.floating)
+        or isinstance(covariance, bool)
+        or not 0 <= covariance <= 1
+    ):
         raise ValueError(
             f"Expected covariance as one of {', '.join(COVARIANCES)} or a number in [0, 1] but got {covariance!r}."
         )

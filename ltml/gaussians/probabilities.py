@@ -47,8 +47,12 @@ def label_probabilities(
         Float64 ``(C,)``.
 
     Raises:
-        ValueError: an unknown prior, or a sequence of another length or outside [0, 1].
+        ValueError: an unknown prior, a sequence of another length or outside [0, 1], alpha below 0 or eps not above.
     """
+    if not (
+        isinstance(alpha, float | int) and 0 <= alpha < np.inf and isinstance(eps, float | int) and 0 < eps < np.inf
+    ):
+        raise ValueError(f"Expected alpha of 0 or more and eps above 0 but got alpha={alpha!r} and eps={eps!r}.")
     pos, neg = np.asarray(positives, dtype=np.float64), np.asarray(negatives, dtype=np.float64)
     both = (pos > 0) & (neg > 0)
     result = np.where(pos + neg == 0, np.nan, (pos > 0).astype(np.float64))
@@ -90,9 +94,9 @@ def _two_sided(
     beta: float,
 ) -> Floats:
     if not isinstance(prior, str):
-        given: Floats = np.asarray(prior, dtype=np.float64)
+        given: Floats = np.asarray(np.nan if prior is None else prior, dtype=np.float64)
         if given.shape != pos.shape or not bool(np.all((given >= 0) & (given <= 1))):
-            raise ValueError(f"Expected {len(pos)} probabilities in [0, 1], one per class, but got {list(prior)}.")
+            raise ValueError(f"Expected {len(pos)} probabilities in [0, 1], one per class, but got {prior!r}.")
         chosen: Floats = given[both]
         return chosen
     frequency = pos[both] / (pos[both] + neg[both])

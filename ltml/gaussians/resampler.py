@@ -157,15 +157,17 @@ class GaussianResampler:
             elif isinstance(features, Tensor | np.ndarray):
                 raise ValueError("Expected targets beside features but got features alone.")
             else:
-                for batch in features:
-                    self._add(*batch)
+                for batch_features, batch_targets in features:
+                    self._add(batch_features, batch_targets)
                 if not hasattr(self, "statistics_"):
                     raise ValueError("Expected at least one batch (features, targets) but got none.")
         except BaseException:
             self._reset()  # half a fit is none
             raise
         self._fitted().settle()
-        self._label_names = label_names
+        if label_names is not None and len(label_names) != self.statistics_.classes:
+            raise ValueError(f"Expected {self.statistics_.classes} label_names but got {len(label_names)}.")
+        self._label_names = None if label_names is None else list(label_names)
         if warn:
             self._warn_of_small_groups()
         self._warned = True
@@ -233,8 +235,8 @@ class GaussianResampler:
             raise ValueError("Expected at least one known sample to draw from but got none.")
         if (n is None) == (samples is None):
             raise ValueError("Expected either n or samples but got both or neither.")
-        if n is not None and n < 0:
-            raise ValueError(f"Expected n of 0 or more but got {n}.")
+        if n is not None and (isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0):
+            raise ValueError(f"Expected n as a whole number of 0 or more but got {n!r}.")
         if samples is not None and self.classes_ is None:
             raise ValueError("Expected n: samples=(label, count) is for single-label sets.")
         if self._as_numpy and dtype not in (torch.float16, torch.float32, torch.float64):
@@ -329,9 +331,11 @@ class GaussianResampler:
         from safetensors.torch import save_file
 
         tensors, about = save_groups(self._fitted())
-        settings = {name: _plain(value) for name, value in self.get_params().items()}
+        fitted = dict(zip(("covariance", "borrow"), self._estimator, strict=True))
+        settings = {name: _plain(value) for name, value in (self.get_params() | fitted).items()}
         classes = None if self.classes_ is None else self.classes_.tolist()
-        about |= {"settings": settings, "numpy": self._as_numpy, "classes": classes}
+        counts = self.counts_.tolist()
+        about |= {"settings": settings, "numpy": self._as_numpy, "classes": classes, "counts": counts}
         save_file(tensors, path, metadata={"gaussian_resampler": json.dumps(about)})
 
     @classmethod
@@ -347,16 +351,21 @@ class GaussianResampler:
             with safe_open(path, framework="pt") as file:
                 about = json.loads((file.metadata() or {}).get("gaussian_resampler", "null"))
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-        except SafetensorError as error:
-            raise ValueError(f"{path} is not a safetensors file: {error}") from error
-        if about is None or not {"settings", "statistics", "classes", "numpy"} <= about.keys():
-            raise ValueError(f"{path} was not written by GaussianResampler.save, or by that of another version.")
-        resampler = cls(**about["settings"])
-        resampler._reset()
-        resampler.statistics_ = load_groups(tensors, about)
+        except (SafetensorError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} is not a safetensors file of GaussianResampler.save: {error}") from error
+        if about is None:
+            raise ValueError(f"{path} was not written by GaussianResampler.save.")
+        try:
+            resampler = cls(**about["settings"])
+            resampler._reset()
+            resampler.statistics_ = load_groups(tensors, about)
+            resampler.classes_ = None if about["classes"] is None else np.array(about["classes"])
+            resampler._as_numpy, counts = about["numpy"], about["counts"]
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} was written by GaussianResampler.save of another version.") from error
+        if resampler.counts_.tolist() != counts:
+            raise ValueError(f"{path} is damaged: it lacks samples that it should hold.")
         resampler._warned = True
-        resampler.classes_ = None if about["classes"] is None else np.array(about["classes"])
-        resampler._as_numpy = about["numpy"]
         return resampler
 
     def _reset(self) -> None:
@@ -377,8 +386,9 @@ class GaussianResampler:
         return self.statistics_
 
     def _add(self, features: Any, targets: Any, *, last: bool = False) -> None:
-        if not isinstance(features, Tensor):
-            features = np.asanyarray(features)
+        if (self.covariance, self.borrow) != self._estimator:
+            raise ValueError("Expected covariance and borrow as they were for the samples before: call fit.")
+        features, targets = _unmasked(features), _unmasked(targets)
         if np.ndim(targets) == 1:
             if not last:
                 raise ValueError("Expected targets (N, C) but got (N,): single-label sets are fitted whole, by fit.")
@@ -550,6 +560,15 @@ def _numbered(samples: Samples, classes: list[Any]) -> Tensor:
     return torch.from_numpy(np.concatenate([np.empty(0, dtype=np.int64), *numbers]))
 
 
+def _unmasked(values: Any) -> Any:
+    """Tensors as they are, anything else as an array; what a masked array masks is NaN."""
+    if isinstance(values, Tensor):
+        return values
+    if isinstance(values, np.ma.MaskedArray):
+        return np.where(np.ma.getmaskarray(values), np.nan, values.data)
+    return np.asanyarray(values)
+
+
 def _read_targets(targets: Any) -> Array:
     """Int8 codes on the CPU: 0, 1, and -1 for unknown; a slice at a time, so that labels take little memory."""
     given = targets.detach().cpu() if isinstance(targets, Tensor) else np.asarray(targets)
@@ -570,7 +589,7 @@ def _check_shapes(features: Array | Tensor, labels: Array, *, single: bool) -> N
     shape = tuple(features.shape)
     if single and len(shape) != 2:
         raise ValueError(f"Expected features (N, D) with targets (N,) but got {shape}.")
-    if len(shape) not in (2, 3) or shape[0] != len(labels):
+    if len(shape) not in (2, 3) or shape[0] != len(labels) or shape[-1] == 0 or labels.shape[1] == 0:
         raise ValueError(f"Expected features (N, C, D) or (N, D) and targets (N, C) but got {shape}, {labels.shape}.")
     if len(shape) == 3 and shape[1] != labels.shape[1]:
         raise ValueError(f"Expected features of {labels.shape[1]} classes but got {shape[1]}.")

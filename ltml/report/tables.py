@@ -56,7 +56,12 @@ def gaussians_table(described: Mapping[str, Any]) -> str:
         rest["present"] = [entry["label"], _number(chance), distance, *aucs]
         for label, (name, *ends) in rest.items():
             table.add_row(Text(name), label, *_shape(entry[label]), *ends)
-    return _render(table)
+    legend = (
+        "cond.: largest over smallest eigenvalue. P: of the label among virtual samples.\n"
+        "dist.: Mahalanobis distance of the means. AUC: of the refitted classifier\n"
+        "between the two Gaussians; best: of the best linear one."
+    )
+    return f"{_render(table)}\n{legend}"
 
 
 def _shape(group: Mapping[str, Any] | None) -> list[str]:

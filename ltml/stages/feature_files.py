@@ -67,8 +67,10 @@ def read_feature_file(path: Path, split: str) -> FeatureFile:
     if missing := [name for name in NEEDED if name not in arrays]:
         refuse(f"it lacks {', '.join(missing)}; it needs {', '.join(NEEDED)}, and may have {', '.join(OPTIONAL)}")
     features, names = arrays["features"], tuple(_names(arrays["label_names"], refuse).tolist())
-    if features.ndim not in (2, 3) or features.dtype.kind != "f":
-        refuse(f"features must be floating point (N, C, D) or (N, D), not {features.dtype} {features.shape}")
+    if features.ndim not in (2, 3) or features.dtype.kind not in "fiu" or features.shape[-1] == 0:
+        refuse(f"features must be numbers (N, C, D) or (N, D), not {features.dtype} of shape {features.shape}")
+    if odd := [name for name in names if name != " ".join(name.split()) or not name]:
+        refuse(f"label_names must be plain text without line breaks or blanks around it, not {odd[0]!r}")
     count, classes = len(features), len(names)
     targets = _numbers(arrays["targets"], refuse)
     if targets.shape != (count, classes) or (features.ndim == 3 and features.shape[1] != classes):
@@ -88,7 +90,7 @@ def read_feature_file(path: Path, split: str) -> FeatureFile:
     if len(ids) != count or len(groups) != count:
         refuse(f"it has {count} rows but {len(ids)} ids and {len(groups)} groups")
     values = np.nan_to_num(targets).astype(np.uint8)
-    native = features.astype(features.dtype.newbyteorder("="), copy=False)
+    native = features.astype(features.dtype.newbyteorder("=") if features.dtype.kind == "f" else np.float32, copy=False)
     return FeatureFile(path, names, FeatureSet(native, values, known, ids), groups)
 
 
@@ -116,9 +118,13 @@ def join_feature_files(files: Mapping[str, FeatureFile]) -> Dataset:
     crossing = table.groupby("group")["split"].nunique()
     if (crossing > 1).any():
         raise InputError(f"groups are in more than one split: {first_few(crossing[crossing > 1].index)}")
-    digests = ",".join(hash_file(file.path) for file in files.values())
+    digests = [hash_file(file.path) for file in files.values()]
+    if len(set(digests)) < len(digests):
+        raise InputError(
+            f"the same features are given for more than one of {', '.join(files)}; every split needs its own"
+        )
     return Dataset(
-        name=f"features:{digests}",
+        name=f"features:{','.join(digests)}",
         label_names=first.label_names,
         table=table.drop(columns="split"),
         targets=np.concatenate([file.store.targets for file in files.values()]),
@@ -129,12 +135,16 @@ def join_feature_files(files: Mapping[str, FeatureFile]) -> Dataset:
 
 
 def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise InputError(f"the feature file {path} is not an .npz (numpy.savez writes them)")
     try:
         with np.load(path) as archive:
             return {name: archive[name] for name in (*NEEDED, *OPTIONAL) if name in archive}
     except (OSError, ValueError, EOFError, AttributeError, TypeError, *DAMAGED) as error:
         hint = ": text must be stored as numpy text, not as objects" if "pickle" in str(error) else ""
-        raise InputError(f"cannot read the feature file {path} ({error}){hint}; it must be an .npz") from error
+        raise InputError(
+            f"cannot read the feature file {path} ({error}){hint}; it must be an .npz (numpy.savez writes them)"
+        ) from error
 
 
 def _numbers(targets: npt.NDArray[Any], refuse: Any) -> npt.NDArray[np.float64]:

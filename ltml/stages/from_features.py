@@ -46,8 +46,8 @@ def run_on_features(recipe: Recipe, paths: Mapping[str, Path], out: Path, *, fre
     """Fit a logistic regression to real features as stage 1, and stage 2's M step on top; predict and score both.
 
     Args:
-        recipe: of which ``stage2``, ``metrics``, ``seeds`` and the optimiser in ``train`` count; its data, backbone
-            and head do not.
+        recipe: of which ``stage2``, ``metrics``, ``seeds`` and the optimiser and batch size in ``train`` count; its
+            data, backbone and head do not.
         paths: an ``.npz`` by split: train, val, and test if there is one.
         out: root of the run directories.
         fresh: make everything again.
@@ -122,7 +122,8 @@ def fit_probe(features: FeatureSet, *, l2: float) -> PerClassLinear:
             bias[c] = float(np.log((positives + 0.5) / (len(rows) - positives + 0.5)))
             continue
         inputs = features.features[rows] if features.features.ndim == 2 else features.features[rows, c]
-        model = LogisticRegression(C=1 / max(l2 * len(rows), 1e-12), tol=1e-8, max_iter=2000)
+        # Newton steps: their end does not depend on how features are scaled.
+        model = LogisticRegression(C=1 / max(l2 * len(rows), 1e-12), solver="newton-cholesky", tol=1e-8)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ConvergenceWarning)
             model.fit(inputs.astype(np.float64), column[rows])

@@ -74,7 +74,8 @@ def run_stage2(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
     """
     if recipe.stage2.method == "none":
         raise InputError(
-            f"the method '{recipe.method}' has no stage 2; set stage2.method=gaussian or choose a method that has one"
+            f"stage2.method=none (method '{recipe.method}'): there is no stage 2 to run; set stage2.method=gaussian or "
+            "choose a method that has one"
         )
     if not (run.checkpoint1.is_file() and has_features(run.features)):
         raise InputError(f"there is no finished stage 1 in {run.shared}: run `ltml stage1` with the same recipe first")

@@ -241,7 +241,7 @@ def test_misuse_is_explained() -> None:
         resampler.sample()
     with pytest.raises(ValueError, match="for single-label sets"):
         resampler.sample(samples=[(1, 2)])
-    with pytest.raises(ValueError, match="n of 0 or more"):
+    with pytest.raises(ValueError, match="whole number of 0 or more"):
         resampler.sample(-1)
     with pytest.raises(ValueError, match="features alone"):
         resampler.fit(features)
@@ -312,3 +312,41 @@ assert all(name == "ltml" or name.startswith("ltml.gaussians") for name in ours)
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout.strip() == "(5, 3, 8)"
+
+
+def test_what_is_masked_is_unknown() -> None:
+    features, targets = _data()
+    hidden = np.random.default_rng(1).random(targets.shape) < 0.5
+    masked = GaussianResampler().fit(features, np.ma.masked_array(np.nan_to_num(targets), hidden))
+    plain = GaussianResampler().fit(features, np.where(hidden, np.nan, np.nan_to_num(targets)))
+    np.testing.assert_array_equal(masked.counts_, plain.counts_)
+
+
+def test_a_file_says_what_was_fitted(tmp_path: Path) -> None:
+    features, targets = _data()
+    resampler = GaussianResampler().fit(features, targets).set_params(covariance="ledoit_wolf")
+    resampler.save(tmp_path / "g.safetensors")
+    assert GaussianResampler.load(tmp_path / "g.safetensors").covariance == "full"
+    with pytest.raises(ValueError, match="as they were for the samples before"):
+        resampler.partial_fit(features, targets)
+
+
+def test_a_file_that_lacks_samples_is_refused(tmp_path: Path) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    features, targets = _data()
+    GaussianResampler().fit(features, targets).save(tmp_path / "g.safetensors")
+    with safe_open(tmp_path / "g.safetensors", framework="pt") as file:
+        save_file({"x": torch.zeros(1)}, tmp_path / "empty.safetensors", metadata=file.metadata())
+    with pytest.raises(ValueError, match="is damaged"):
+        GaussianResampler.load(tmp_path / "empty.safetensors")
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"alpha": -1}, {"alpha": float("nan")}, {"eps": 0}, {"alpha": None}, {"prior": 0.3}, {"prior": None}]
+)
+def test_wrong_priors_are_refused(parameters: dict) -> None:
+    features, targets = _data()
+    with pytest.raises(ValueError, match="Expected"):
+        GaussianResampler(**parameters).fit(features, targets).sample(3)

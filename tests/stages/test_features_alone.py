@@ -150,7 +150,9 @@ def _text(folder: Path) -> Path:
         (_bad(label_names=np.array(["a", "b", "b"])), "a name twice"),
         (_bad(label_names=np.array(["a", "b", "c"])), "do not fit together: labels common"),
         (_bad(features=np.full((300, 3, 8), np.nan)), "features hold NaN"),
-        (_bad(features=np.zeros((300, 3, 8), dtype=int)), "floating point"),
+        (_bad(features=np.full((300, 3, 8), "x")), "must be numbers"),
+        (_bad(features=np.zeros((300, 3, 0))), "must be numbers"),
+        (_bad(label_names=np.array(["a", "b", "c\n"])), "without line breaks"),
         (_bad(features=np.zeros((300, 3, 7))), "do not fit together"),
         (_bad(ids=np.arange(5)), "300 rows but 5 ids"),
         (_bad(ids=np.arange(300)[:, None]), "must have one dimension"),
@@ -158,7 +160,7 @@ def _text(folder: Path) -> Path:
         (_bad(ids=np.full(300, "train-1")), "ids appear more than once: train-1"),
         (_bad(groups=np.full(300, "train-1")), "in more than one split: train-1"),
         (_bad(ids=np.array([None] * 300)), "text must be stored as numpy text"),
-        (_text, "must be an .npz"),
+        (_text, "is not an .npz"),
         (lambda folder: folder / "absent.npz", "absent.npz"),
     ],
 )
@@ -194,6 +196,32 @@ def test_what_is_unknown_in_train_may_be_nan_and_text_may_be_bytes(tmp_path: Pat
     np.savez_compressed(paths["train"], **arrays)
     result = ltml.stage2(ltml.load_recipe("digits"), tmp_path, features=paths)
     assert [row["label"] for row in result.splits["val"]["stage2"]["per_class"]] == NAMES
+
+
+def test_one_file_for_two_splits_is_refused(files: Files, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the same features are given for more than one"):
+        ltml.stage2(ltml.load_recipe("digits"), tmp_path, features={"train": files["train"], "val": files["train"]})
+
+
+def test_without_test_features_the_scores_of_val_are_shown(cli: Cli, files: Files, tmp_path: Path) -> None:
+    result = cli(
+        "stage2", "digits", "--features", str(files["train"]), "--val", str(files["val"]), "--out", str(tmp_path)
+    )
+    assert "val: stage 1 → stage 2" in result.stdout
+
+
+def test_stage_1_does_not_depend_on_how_features_are_scaled(files: Files, tmp_path: Path) -> None:
+    """With little penalty the regression on features a thousand times as large answers the same."""
+    probs = []
+    for scale in (1.0, 1000.0):
+        paths = {split: tmp_path / f"{split}{scale}.npz" for split in ("train", "val")}
+        for split, path in paths.items():
+            with np.load(files[split]) as archive:
+                np.savez(path, **dict(archive) | {"features": archive["features"] * scale})
+        override = f"stage2.m_step.l2={1e-6 * scale**2}"
+        result = ltml.stage2(ltml.load_recipe("digits", [override]), tmp_path / str(scale), features=paths)
+        probs.append(Predictions.read(result.run_dir / "stage1" / "predictions_val.csv").probs)
+    np.testing.assert_allclose(probs[1], probs[0], atol=1e-4)
 
 
 def test_damaged_archives_are_refused(files: Files, tmp_path: Path) -> None:
