@@ -5,9 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-import os
-import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -16,8 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ltml.gaussians.draw import draw_many_labels, draw_one_label, make_generator
 from ltml.gaussians.estimate import check_borrow, check_covariance, estimate
 from ltml.gaussians.gaussian import Gaussian
+from ltml.gaussians.inputs import Samples, check_shapes, class_numbers, read_classes, read_targets, unmasked
 from ltml.gaussians.probabilities import label_probabilities
 from ltml.gaussians.statistics import Statistics, check_known_finite, load_groups, save_groups
 
@@ -25,23 +25,7 @@ log = logging.getLogger(__name__)
 
 Array = npt.NDArray[Any]
 Batches = Iterable[tuple[Array | Tensor, Array | Tensor]]
-Samples = Mapping[Any, int] | Sequence[tuple[Any, int]]
 Self = TypeVar("Self", bound="GaussianResampler")
-
-NOISE_BYTES = 16 << 20
-"""Standard normal numbers are drawn for so many bytes of virtual samples at a time."""
-
-
-class _Scratch(threading.local):
-    """Memory for noise that is used again: to have it new from the system costs as much as a third of the draw."""
-
-    noise = torch.empty(0)
-
-
-_SCRATCH = _Scratch()
-
-MOST = 0.75
-"""Share of a portion from which on one label is drawn for all of it."""
 
 
 class GaussianResampler:
@@ -241,12 +225,19 @@ class GaussianResampler:
             raise ValueError("Expected n: samples=(label, count) is for single-label sets.")
         if self._as_numpy and dtype not in (torch.float16, torch.float32, torch.float64):
             raise ValueError(f"Expected a dtype that numpy has but got {dtype}; fit tensors to get tensors.")
-        source = _generator(seed, generator)
-        if self.classes_ is not None:
-            return self._sample_single(n, samples, source, dtype)
-        assert n is not None
-        features, targets = self._sample_multi(n, source, dtype)
-        return (features.numpy(), targets.numpy()) if self._as_numpy else (features, targets)
+        source, statistics = make_generator(seed, generator), self._fitted()
+        chances, device = self.probabilities_, statistics.device
+        if self.classes_ is None:
+            assert n is not None
+            width = self.n_features_in_
+            features, targets = draw_many_labels(self.gaussians_, chances, n, source, dtype, device, width)
+            return (features.numpy(), targets.numpy()) if self._as_numpy else (features, targets)
+        given = None if samples is None else class_numbers(samples, self.classes_.tolist())
+        total = len(given) if given is not None else n or 0
+        present = [pair[1] for pair in self.gaussians_ if pair[1] is not None]  # every class of the set has samples
+        features, numbers = draw_one_label(present, chances, total, given, source, dtype, device)
+        labels = self.classes_[numbers.numpy()]
+        return (features.numpy(), labels) if self._as_numpy else (features, torch.from_numpy(labels).to(device))
 
     def fit_resample(
         self,
@@ -388,16 +379,16 @@ class GaussianResampler:
     def _add(self, features: Any, targets: Any, *, last: bool = False) -> None:
         if (self.covariance, self.borrow) != self._estimator:
             raise ValueError("Expected covariance and borrow as they were for the samples before: call fit.")
-        features, targets = _unmasked(features), _unmasked(targets)
+        features, targets = unmasked(features), unmasked(targets)
         if np.ndim(targets) == 1:
             if not last:
                 raise ValueError("Expected targets (N, C) but got (N,): single-label sets are fitted whole, by fit.")
-            labels = self._single_labels(targets, features)
+            self.classes_, labels = read_classes(targets, beside_tensor=isinstance(features, Tensor))
         elif self.classes_ is not None:
             raise ValueError("Expected nothing after a single-label set but got targets (N, C): call fit.")
         else:
-            labels = _read_targets(targets)
-        _check_shapes(features, labels, single=self.classes_ is not None)
+            labels = read_targets(targets)
+        check_shapes(features, labels, single=self.classes_ is not None)
         if not last:
             check_known_finite(features, labels)  # before anything is added
         if not hasattr(self, "statistics_"):
@@ -419,18 +410,6 @@ class GaussianResampler:
         self._gaussians, self._warned = None, False
         known.add(features, labels, last=last)
 
-    def _single_labels(self, targets: Any, features: Array | Tensor) -> Array:
-        """Class numbers as targets (N, C) that know of each sample only the class it has."""
-        given = targets.cpu().numpy() if isinstance(targets, Tensor) else np.asarray(targets)
-        if given.dtype.kind == "f" and not np.isfinite(given).all():
-            raise ValueError("Expected the class of every sample but got NaN or infinity.")
-        if given.dtype.kind not in "iufb" and isinstance(features, Tensor):
-            raise ValueError(f"Expected numbers as classes beside tensors but got {given.dtype}.")
-        self.classes_, numbers = np.unique(given, return_inverse=True)
-        labels = np.full((len(given), len(self.classes_)), -1, dtype=np.int8)
-        labels[np.arange(len(given)), numbers] = 1
-        return labels
-
     def _warn_of_small_groups(self) -> None:
         own = range(len(self.counts_)) if self.classes_ is None else self.classes_.tolist()
         names: Sequence[Any] = self._label_names or own
@@ -442,41 +421,6 @@ class GaussianResampler:
             lent = "its virtual features vary as the classes do from which it borrows"
             effect = (lent if self.borrow is not None else alone) if count else "it is never drawn"
             log.warning("class %s has %d known sample(s) with label %d: %s", names[c], count, label, effect)
-
-    def _sample_multi(self, n: int, source: torch.Generator, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        pairs, chances = self.gaussians_, torch.from_numpy(self.probabilities_)
-        device = self._fitted().device
-        classes, threshold = len(pairs), torch.special.ndtri(chances).float().to(device)
-        widths = [max((g.noise_width for g in pair if g is not None), default=0) for pair in pairs]
-        starts = np.cumsum([classes, *widths]).tolist()
-        features = _empty((n, classes, self.n_features_in_), dtype, device)
-        targets = torch.empty(n, classes, dtype=torch.float32, device=device)
-        for part, noise in _noise(n, starts[-1], source, device):
-            labels = torch.where(threshold.isnan(), torch.nan, (noise[:, :classes] <= threshold).float())
-            targets[part] = labels
-            for c, pair in enumerate(pairs):
-                _draw_class(pair, labels[:, c], noise[:, starts[c] : starts[c + 1]], features[part, c])
-        return features, targets
-
-    def _sample_single(
-        self, n: int | None, samples: Samples | None, source: torch.Generator, dtype: torch.dtype
-    ) -> tuple[Any, Any]:
-        assert self.classes_ is not None
-        present, device = [_present(pair[1]) for pair in self.gaussians_], self._fitted().device
-        given = None if samples is None else _numbered(samples, self.classes_.tolist())
-        total = len(given) if given is not None else n or 0
-        ends = torch.from_numpy(np.cumsum(self.probabilities_)[:-1])
-        features = _empty((total, self.n_features_in_), dtype, device)
-        numbers = torch.empty(total, dtype=torch.int64) if given is None else given
-        for part, noise in _noise(total, 1 + max(g.noise_width for g in present), source, device):
-            if given is None:
-                uniform = torch.special.ndtr(noise[:, 0].double().cpu())
-                numbers[part] = torch.searchsorted(ends, uniform, right=True)
-            for c, gaussian in enumerate(present):
-                rows = (numbers[part] == c).nonzero()[:, 0].to(device)
-                features[part][rows] = gaussian.transform(noise[rows, 1:]).to(dtype)
-        labels = self.classes_[numbers.numpy()]
-        return (features.numpy(), labels) if self._as_numpy else (features, torch.from_numpy(labels).to(device))
 
 
 class NotFittedError(ValueError, AttributeError):
@@ -493,103 +437,3 @@ def _plain(value: Any) -> Any:
         return value
     plain = np.asarray(value.cpu() if isinstance(value, Tensor) else value)
     return plain.tolist()
-
-
-def _generator(seed: int | None, generator: torch.Generator | None) -> torch.Generator:
-    if seed is not None and generator is not None:
-        raise ValueError("Expected seed or generator but got both.")
-    if generator is not None:
-        return generator
-    return torch.Generator().manual_seed(int.from_bytes(os.urandom(7), "big") if seed is None else int(seed))
-
-
-def _noise(n: int, width: int, source: torch.Generator, device: torch.device) -> Iterable[tuple[slice, Tensor]]:
-    """Standard normal rows ``(k, width)`` for ``n`` samples in portions.
-
-    A CPU generator makes normal numbers sixteen at a time, so rows of a multiple of that come out the same whether
-    they are drawn in one call or in many.
-    """
-    width += -width % 16
-    portion = max(1, min(n, NOISE_BYTES // (4 * max(width, 1))))
-    if _SCRATCH.noise.device != source.device or len(_SCRATCH.noise) < portion * width:
-        _SCRATCH.noise = _empty((portion * width,), torch.float32, source.device)
-    for start in range(0, n, portion):
-        count = min(portion, n - start)
-        noise = _SCRATCH.noise[: count * width].normal_(generator=source)
-        yield slice(start, start + count), noise.view(count, width).to(device)
-
-
-def _empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A new tensor; on a CPU from numpy, which asks for large pages: to get them is a fraction of the work."""
-    if device.type != "cpu" or dtype == torch.bfloat16:
-        return torch.empty(shape, dtype=dtype, device=device)
-    return torch.from_numpy(np.empty(shape, dtype=str(dtype).removeprefix("torch.")))
-
-
-def _draw_class(pair: tuple[Gaussian | None, Gaussian | None], labels: Tensor, noise: Tensor, features: Tensor) -> None:
-    """Fill the features ``(k, D)`` of one class by the labels ``(k,)`` of its samples."""
-    groups = [(labels == label).nonzero()[:, 0] for label in (0, 1)]
-    most = int(len(groups[1]) > len(groups[0]))
-    if len(groups[most]) > MOST * len(labels):  # to gather and scatter its rows would cost more than to draw some twice
-        direct = features.dtype == torch.float32
-        drawn = _present(pair[most]).transform(noise, features if direct else None)
-        if not direct:
-            features.copy_(drawn)
-        groups[most] = groups[most][:0]
-    elif len(groups[most]) == 0:
-        features.zero_()
-    for rows, gaussian in zip(groups, pair, strict=True):
-        if len(rows):
-            features[rows] = _present(gaussian).transform(noise[rows]).to(features.dtype)
-
-
-def _present(gaussian: Gaussian | None) -> Gaussian:
-    assert gaussian is not None  # a label without samples has the probability 0
-    return gaussian
-
-
-def _numbered(samples: Samples, classes: list[Any]) -> Tensor:
-    """The class number of every sample that ``(label, count)`` pairs ask for."""
-    pairs = list(samples.items() if isinstance(samples, Mapping) else samples)
-    for label, count in pairs:
-        if label not in classes:
-            raise ValueError(f"Expected labels among {classes} in samples but got {label!r}.")
-        if count < 0:
-            raise ValueError(f"Expected counts of 0 or more in samples but got {count} for {label!r}.")
-    numbers = [np.full(int(count), classes.index(label), dtype=np.int64) for label, count in pairs]
-    return torch.from_numpy(np.concatenate([np.empty(0, dtype=np.int64), *numbers]))
-
-
-def _unmasked(values: Any) -> Any:
-    """Tensors as they are, anything else as an array; what a masked array masks is NaN."""
-    if isinstance(values, Tensor):
-        return values
-    if isinstance(values, np.ma.MaskedArray):
-        return np.where(np.ma.getmaskarray(values), np.nan, values.data)
-    return np.asanyarray(values)
-
-
-def _read_targets(targets: Any) -> Array:
-    """Int8 codes on the CPU: 0, 1, and -1 for unknown; a slice at a time, so that labels take little memory."""
-    given = targets.detach().cpu() if isinstance(targets, Tensor) else np.asarray(targets)
-    if given.ndim != 2:
-        raise ValueError(f"Expected targets (N, C) or (N,) but got {tuple(given.shape)}.")
-    codes = np.empty(tuple(given.shape), dtype=np.int8)
-    for start in range(0, len(given), 1 << 16):
-        part = given[start : start + (1 << 16)]
-        wide = part.double().numpy() if isinstance(part, Tensor) else part.astype(np.float64)
-        unknown = np.isnan(wide)
-        if not bool(np.all(unknown | (wide == 0) | (wide == 1))):
-            raise ValueError("Expected targets of 0, 1 or NaN (unknown) but got other values.")
-        codes[start : start + len(wide)] = np.where(unknown, -1, np.nan_to_num(wide))
-    return codes
-
-
-def _check_shapes(features: Array | Tensor, labels: Array, *, single: bool) -> None:
-    shape = tuple(features.shape)
-    if single and len(shape) != 2:
-        raise ValueError(f"Expected features (N, D) with targets (N,) but got {shape}.")
-    if len(shape) not in (2, 3) or shape[0] != len(labels) or shape[-1] == 0 or labels.shape[1] == 0:
-        raise ValueError(f"Expected features (N, C, D) or (N, D) and targets (N, C) but got {shape}, {labels.shape}.")
-    if len(shape) == 3 and shape[1] != labels.shape[1]:
-        raise ValueError(f"Expected features of {labels.shape[1]} classes but got {shape[1]}.")

@@ -176,7 +176,7 @@ def test_draws_are_made_in_portions_that_do_not_show(monkeypatch: pytest.MonkeyP
     features, targets = _data()
     resampler = GaussianResampler().fit(features, targets)
     whole = resampler.sample(30, seed=4)
-    monkeypatch.setattr("ltml.gaussians.resampler.NOISE_BYTES", 200)
+    monkeypatch.setattr("ltml.gaussians.draw.NOISE_BYTES", 200)
     portions = resampler.sample(30, seed=4)
     np.testing.assert_allclose(portions[0], whole[0], atol=1e-5)
     np.testing.assert_array_equal(portions[1], whole[1])

@@ -1,0 +1,79 @@
+"""What users give, checked and brought into one form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Array = npt.NDArray[Any]
+Samples = Mapping[Any, int] | Sequence[tuple[Any, int]]
+
+
+def unmasked(values: Any) -> Any:
+    """Tensors as they are, anything else as an array; what a masked array masks is NaN."""
+    if isinstance(values, Tensor):
+        return values
+    if isinstance(values, np.ma.MaskedArray):
+        return np.where(np.ma.getmaskarray(values), np.nan, values.data)
+    return np.asanyarray(values)
+
+
+def read_targets(targets: Any) -> Array:
+    """Int8 codes on the CPU: 0, 1, and -1 for unknown; a slice at a time, so that labels take little memory."""
+    given = targets.detach().cpu() if isinstance(targets, Tensor) else np.asarray(targets)
+    if given.ndim != 2:
+        raise ValueError(f"Expected targets (N, C) or (N,) but got {tuple(given.shape)}.")
+    codes = np.empty(tuple(given.shape), dtype=np.int8)
+    for start in range(0, len(given), 1 << 16):
+        part = given[start : start + (1 << 16)]
+        wide = part.double().numpy() if isinstance(part, Tensor) else part.astype(np.float64)
+        unknown = np.isnan(wide)
+        if not bool(np.all(unknown | (wide == 0) | (wide == 1))):
+            raise ValueError("Expected targets of 0, 1 or NaN (unknown) but got other values.")
+        codes[start : start + len(wide)] = np.where(unknown, -1, np.nan_to_num(wide))
+    return codes
+
+
+def read_classes(targets: Any, *, beside_tensor: bool) -> tuple[Array, Array]:
+    """The classes of a single-label set, and targets ``(N, C)`` that know of each sample only the class it has.
+
+    Raises:
+        ValueError: NaN, or text beside tensors.
+    """
+    given = targets.cpu().numpy() if isinstance(targets, Tensor) else np.asarray(targets)
+    if given.dtype.kind == "f" and not np.isfinite(given).all():
+        raise ValueError("Expected the class of every sample but got NaN or infinity.")
+    if given.dtype.kind not in "iufb" and beside_tensor:
+        raise ValueError(f"Expected numbers as classes beside tensors but got {given.dtype}.")
+    classes, numbers = np.unique(given, return_inverse=True)
+    labels = np.full((len(given), len(classes)), -1, dtype=np.int8)
+    labels[np.arange(len(given)), numbers] = 1
+    return classes, labels
+
+
+def class_numbers(samples: Samples, classes: list[Any]) -> Tensor:
+    """The class number of every sample that ``(label, count)`` pairs ask for."""
+    pairs = list(samples.items() if isinstance(samples, Mapping) else samples)
+    for label, count in pairs:
+        if label not in classes:
+            raise ValueError(f"Expected labels among {classes} in samples but got {label!r}.")
+        if count < 0:
+            raise ValueError(f"Expected counts of 0 or more in samples but got {count} for {label!r}.")
+    numbers = [np.full(int(count), classes.index(label), dtype=np.int64) for label, count in pairs]
+    return torch.from_numpy(np.concatenate([np.empty(0, dtype=np.int64), *numbers]))
+
+
+def check_shapes(features: Array | Tensor, labels: Array, *, single: bool) -> None:
+    """Raise ValueError where features and targets do not fit together."""
+    shape = tuple(features.shape)
+    if single and len(shape) != 2:
+        raise ValueError(f"Expected features (N, D) with targets (N,) but got {shape}.")
+    if len(shape) not in (2, 3) or shape[0] != len(labels) or shape[-1] == 0 or labels.shape[1] == 0:
+        raise ValueError(f"Expected features (N, C, D) or (N, D) and targets (N, C) but got {shape}, {labels.shape}.")
+    if len(shape) == 3 and shape[1] != labels.shape[1]:
+        raise ValueError(f"Expected features of {labels.shape[1]} classes but got {shape[1]}.")
