@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import NoReturn
 
 from ltml.errors import InputError
-from ltml.registry import DATASETS
-from ltml.types import Dataset
 
 
 @dataclass(frozen=True)
@@ -28,19 +26,6 @@ class DataContext:
     channels: int
     ratio: tuple[int, int, int]
     seed: int
-
-
-def load_dataset(name: str, context: DataContext, **options: object) -> Dataset:
-    """Load a registered dataset and check that each split can be used.
-
-    Raises:
-        InputError: an unknown dataset, or data that break a rule of their loader.
-    """
-    dataset: Dataset = DATASETS.get(name)(context, **options)
-    empty = [split for split in ("train", "val", "test") if len(dataset.splits.get(split, ())) == 0]
-    if empty:
-        raise InputError(f"dataset '{dataset.name}' has no images for {', '.join(empty)}; every split needs some")
-    return dataset
 
 
 def absent_loader(name: str) -> NoReturn:

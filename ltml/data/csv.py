@@ -12,11 +12,10 @@ from pydantic import Field
 
 from ltml.csv_table import read_csv_table
 from ltml.data.context import DataContext
-from ltml.data.images import FileImages
-from ltml.data.splits import check_groups_apart, split_by_column, split_by_group
+from ltml.data.splits import split_by_column
+from ltml.data.table import LabelTable, need_root
 from ltml.errors import InputError, first_few, suggest
 from ltml.registry import DATASETS, FilePath
-from ltml.types import Dataset
 
 RESERVED = ("image", "id", "group", "split", "source")
 VALUES = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "": -1}
@@ -30,7 +29,7 @@ def load(
         FilePath | None, Field(description="CSV: image, optional id, group, split, source; other columns are labels")
     ] = None,
     labels: Annotated[tuple[str, ...] | None, Field(description="label columns; null: all others")] = None,
-) -> Dataset:
+) -> LabelTable:
     """Your own images: a CSV with an image column and one column per label (1, 0 or empty).
 
     Paths are relative to the folder of the CSV unless ``data.root`` is given. Without a ``split`` column the split is
@@ -45,25 +44,15 @@ def load(
     if "image" not in table:
         raise InputError(f"{file} has no column 'image'; its columns are {first_few(table.columns, most=12)}")
     names = _label_columns(table, labels, file)
-    codes = np.stack([_label_values(table[name], file) for name in names], axis=1)
-    meta = _meta_columns(table, file)
-    root = file.parent if context.root is None else context.root
-    paths = [root / name for name in table["image"]]
-    _check_images(paths, root, file)
-    splits = (
-        split_by_column(table["split"], str(file))
-        if "split" in table
-        else split_by_group(meta["group"].tolist(), context.ratio, context.seed)
-    )
-    check_groups_apart(meta["group"], splits, str(file))
-    return Dataset(
+    root = file.parent if context.root is None else need_root(context, "csv")
+    return LabelTable(
         name=file.stem,
         label_names=tuple(names),
-        table=meta,
-        targets=(codes == 1).astype(np.uint8),
-        known=codes >= 0,
-        splits=splits,
-        images=FileImages(paths, context.size, context.channels),
+        codes=np.stack([_label_values(table[name], file) for name in names], axis=1),
+        rows=_meta_columns(table, file),
+        paths=[root / name for name in table["image"]],
+        where=str(file),
+        splits=split_by_column(table["split"], str(file)) if "split" in table else None,
     )
 
 
@@ -82,7 +71,7 @@ def _label_columns(table: pd.DataFrame, labels: tuple[str, ...] | None, file: Pa
     return names
 
 
-def _label_values(column: pd.Series, file: Path) -> npt.NDArray[np.int64]:
+def _label_values(column: pd.Series, file: Path) -> npt.NDArray[np.int8]:
     codes = column.map(VALUES)
     if codes.isna().any():
         row = int(np.flatnonzero(codes.isna())[0])
@@ -90,7 +79,7 @@ def _label_values(column: pd.Series, file: Path) -> npt.NDArray[np.int64]:
             f"{file}, line {column.index[row]}, column '{column.name}': label value '{column.iloc[row]}'; "
             "allowed: 1, 0 or empty (unknown). If the column is not a label, list the labels with data.labels=[…]."
         )
-    return np.asarray(codes, dtype=np.int64)
+    return np.asarray(codes, dtype=np.int8)
 
 
 def _meta_columns(table: pd.DataFrame, file: Path) -> pd.DataFrame:
@@ -108,14 +97,3 @@ def _meta_columns(table: pd.DataFrame, file: Path) -> pd.DataFrame:
     group = table.get("group", ids)
     source = table.get("source", file.stem)
     return pd.DataFrame({"id": ids, "group": group, "source": source, "image": table["image"]})
-
-
-def _check_images(paths: list[Path], root: Path, file: Path) -> None:
-    if not root.is_dir():
-        raise InputError(f"data.root {root} is not a folder; give the folder that the image paths start from")
-    missing = [path for path in paths if not path.is_file() or path.stat().st_size == 0]
-    if missing:
-        raise InputError(
-            f"{len(missing)} of {len(paths)} images listed in {file} are missing or empty files: "
-            f"{first_few(missing, most=3)}. Paths are relative to the CSV's folder unless data.root is given."
-        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -45,6 +45,34 @@ def split_by_group(groups: Sequence[str], ratio: tuple[int, int, int], seed: int
     return {name: np.flatnonzero(np.isin(codes, part)) for name, part in zip(SPLITS, members, strict=True)}
 
 
+def take_validation(
+    splits: Mapping[str, IntArray], groups: Sequence[str], ratio: tuple[int, int, int], seed: int
+) -> dict[str, IntArray]:
+    """Take ``val`` out of ``train`` by whole groups where the data have no validation of their own.
+
+    Args:
+        splits: row numbers by split.
+        groups: group of each row, ``(N,)``.
+        ratio: train : val : test, of which the first two count.
+        seed: split seed.
+
+    Raises:
+        InputError: ``train`` has fewer than two groups.
+    """
+    if "val" in splits:
+        return dict(splits)
+    rows = splits["train"]
+    codes, names = pd.factorize(np.asarray(groups, dtype=object)[rows], sort=True)
+    if len(names) < 2:
+        raise InputError(f"cannot take a validation set out of {len(names)} training group(s) (patients)")
+    order = np.random.default_rng(seed).permutation(len(names))
+    images_before = np.cumsum(np.bincount(codes)[order])
+    end = int(np.argmin(np.abs(images_before - ratio[1] / (ratio[0] + ratio[1]) * len(rows)))) + 1
+    in_val = np.isin(codes, order[: min(end, len(names) - 1)])
+    rest = {name: numbers for name, numbers in splits.items() if name != "train"}
+    return {"train": rows[~in_val], "val": rows[in_val], **rest}
+
+
 def split_by_column(column: pd.Series, where: str) -> dict[str, IntArray]:
     """Row numbers by the split that the data give.
 
@@ -60,7 +88,7 @@ def split_by_column(column: pd.Series, where: str) -> dict[str, IntArray]:
     return {name: np.flatnonzero(column == name) for name in SPLITS}
 
 
-def check_groups_apart(groups: pd.Series, splits: dict[str, IntArray], where: str) -> None:
+def check_groups_apart(groups: pd.Series, splits: Mapping[str, IntArray], where: str) -> None:
     """Refuse a group that is in two splits.
 
     Raises:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ltml.data.batches import BatchLoader
-from ltml.data.context import DataContext, load_dataset
+from ltml.data.context import DataContext
+from ltml.data.table import load_dataset
 from ltml.data.views import build_view
 from ltml.errors import InputError
 from ltml.models.backbones import Backbone, normalization

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltml.data.batches import BatchLoader, EpochSampler, seeded
-from ltml.data.context import DataContext, load_dataset
+from ltml.data.context import DataContext
+from ltml.data.table import load_dataset
 from ltml.data.views import build_view
 from ltml.errors import InputError
 from ltml.types import Dataset

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ltml.data.context import DataContext, load_dataset
+from ltml.data.context import DataContext
+from ltml.data.table import load_dataset
 from ltml.errors import InputError
 from ltml.types import Dataset
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ltml.data.context import DataContext, load_dataset
+from ltml.data.context import DataContext
 from ltml.data.digits import CANVAS, NAMES, compose, split_scans
+from ltml.data.table import load_dataset
 from ltml.types import Dataset
 
 
