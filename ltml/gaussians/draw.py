@@ -11,9 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ltml.gaussians.gaussian import Gaussian
-
-Pair = tuple[Gaussian | None, Gaussian | None]
+from ltml.gaussians.gaussian import Gaussian, Pair
 
 NOISE_BYTES = 16 << 20
 """Standard normal numbers are drawn for so many bytes of virtual samples at a time."""

@@ -9,13 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ltml.gaussians.gaussian import Gaussian
+from ltml.gaussians.gaussian import Gaussian, Pair
 from ltml.gaussians.shrinkage import ledoit_wolf, oas
 from ltml.gaussians.statistics import Group, Statistics
 
 COVARIANCES = ("full", "diagonal", "ledoit_wolf", "oas")
-
-Pair = tuple[Gaussian | None, Gaussian | None]
 
 
 def check_covariance(covariance: str | float) -> None:

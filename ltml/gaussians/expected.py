@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 ElementwiseLoss = Callable[[Tensor, Tensor], Tensor]
 """Logits and targets of one shape to the loss of each entry, of that shape and in float64."""
 
-Pair = tuple[Gaussian, Gaussian]
+TwoSided = tuple[Gaussian, Gaussian]
 
 REACH = 8.0
 """Standard deviations that the quadrature covers on either side; 1e-15 of the mass lies beyond."""
@@ -72,7 +72,7 @@ class ExpectedFit(NamedTuple):
 
 @torch.no_grad()
 def expected_loss(
-    pair: Pair,
+    pair: TwoSided,
     probability: float,
     weight: Tensor,
     bias: Tensor,
@@ -166,7 +166,7 @@ def fit_expected(
     return fit
 
 
-def expected_auc(pair: Pair, weight: Tensor) -> float:
+def expected_auc(pair: TwoSided, weight: Tensor) -> float:
     """Area under the ROC curve of ``w·x`` between the two Gaussians, ``Φ(w·(μ₁ − μ₀) / √(wᵀ(Σ₀ + Σ₁)w))``.
 
     Args:
@@ -181,7 +181,7 @@ def expected_auc(pair: Pair, weight: Tensor) -> float:
     return 0.5 * math.erfc(-difference / math.sqrt(2 * variance))
 
 
-def lda_direction(pair: Pair, ridge: float) -> Tensor:
+def lda_direction(pair: TwoSided, ridge: float) -> Tensor:
     """Direction of the linear discriminant, ``((Σ₀ + Σ₁)/2 + ridge·I)⁻¹ (μ₁ − μ₀)``, float64 ``(D,)``.
 
     Without a ridge it has the highest `expected_auc` of all weights.
@@ -221,7 +221,7 @@ class _Objective:
         matrices: both covariances, where Hessians are to be formed.
     """
 
-    pair: Pair
+    pair: TwoSided
     means: Tensor
     shares: Tensor
     l2: float
@@ -229,7 +229,7 @@ class _Objective:
     matrices: tuple[Tensor, Tensor] | None = None
 
     @classmethod
-    def of(cls, pair: Pair, chance: float, l2: float, loss: ElementwiseLoss | None = None) -> _Objective:
+    def of(cls, pair: TwoSided, chance: float, l2: float, loss: ElementwiseLoss | None = None) -> _Objective:
         means = torch.stack([gaussian.mean for gaussian in pair])
         return cls(pair, means, means.new_tensor([1 - chance, chance]), l2, loss)
 
@@ -338,7 +338,7 @@ def _check_penalty(l2: float) -> None:
         raise ValueError(f"Expected l2 ≥ 0 but got {l2}.")
 
 
-def _check_class(c: int, pair: Pair, chance: float, l2: float) -> None:
+def _check_class(c: int, pair: TwoSided, chance: float, l2: float) -> None:
     if not 0 < chance < 1:
         raise ValueError(
             f"Expected a probability between 0 and 1 for class {c}, which has both Gaussians, but got {chance}: "
@@ -351,7 +351,7 @@ def _check_class(c: int, pair: Pair, chance: float, l2: float) -> None:
         )
 
 
-def _leaves_range(pair: Pair) -> bool:
+def _leaves_range(pair: TwoSided) -> bool:
     """Whether the difference of the means has a part that neither covariance gives any variance."""
     free = torch.ones_like(pair[0].mean, dtype=torch.bool)
     for gaussian in pair:
@@ -363,7 +363,7 @@ def _leaves_range(pair: Pair) -> bool:
     return bool(outside.norm() > 1e-8 * difference.norm())
 
 
-def _range(pair: Pair, free: Tensor) -> Tensor:
+def _range(pair: TwoSided, free: Tensor) -> Tensor:
     """Orthonormal rows that span what dense parts and rows reach within some of the features."""
     if any(gaussian.dense is not None for gaussian in pair):
         values, columns = torch.linalg.eigh((pair[0].covariance() + pair[1].covariance())[free][:, free])
@@ -394,7 +394,7 @@ def _warn(fit: ExpectedFit, tolerance: float) -> None:
 
 
 def _fit_class(
-    pair: Pair,
+    pair: TwoSided,
     chance: float,
     l2: float,
     loss: ElementwiseLoss | None,
@@ -429,7 +429,7 @@ def _centred(objective: _Objective) -> tuple[_Objective, Tensor]:
     return replace(objective, means=objective.means - centre, matrices=matrices), centre
 
 
-def _span(pair: Pair, weight: Tensor | None) -> Tensor | None:
+def _span(pair: TwoSided, weight: Tensor | None) -> Tensor | None:
     """Orthonormal rows ``(K, D)`` whose span no descent leaves, where that is less than the whole space.
 
     The gradient is made of the weight, the difference of the means and the covariances' rows; a multiple of the

@@ -95,6 +95,10 @@ class Gaussian:
         return factor, None if self.diagonal is None else self.diagonal.sqrt().float()
 
 
+Pair = tuple[Gaussian | None, Gaussian | None]
+"""Of one class, label 0 and label 1; None where there was no sample."""
+
+
 def _upper_factor(covariance: Tensor) -> Tensor:
     """Upper triangular ``U`` with ``Uᵀ U`` the covariance; a singular one (a dead or doubled feature) is no error.
 

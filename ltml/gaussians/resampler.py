@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ltml.gaussians.draw import draw_many_labels, draw_one_label, make_generator
 from ltml.gaussians.estimate import check_borrow, check_covariance, estimate
-from ltml.gaussians.gaussian import Gaussian
+from ltml.gaussians.gaussian import Pair
 from ltml.gaussians.inputs import Samples, check_shapes, class_numbers, read_classes, read_targets, unmasked
 from ltml.gaussians.probabilities import label_probabilities
 from ltml.gaussians.statistics import Statistics, check_known_finite, load_groups, save_groups
@@ -70,7 +70,7 @@ class GaussianResampler:
     classes_: Array | None
     _as_numpy: bool
     _estimator: tuple[str | float, str | int | None]
-    _gaussians: list[tuple[Gaussian | None, Gaussian | None]] | None
+    _gaussians: list[Pair] | None
     _label_names: Sequence[str] | None
     _warned: bool
 
@@ -278,7 +278,7 @@ class GaussianResampler:
         return torch.cat([torch.as_tensor(features), virtual]), torch.cat([given, labels])
 
     @property
-    def gaussians_(self) -> list[tuple[Gaussian | None, Gaussian | None]]:
+    def gaussians_(self) -> list[Pair]:
         """Per class the Gaussians of label 0 and of label 1."""
         statistics = self._fitted()
         if not self._warned:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ltml.gaussians import GaussianResampler, expected
-from ltml.gaussians.expected import ExpectedFit, Pair, expected_auc, expected_loss, fit_expected, lda_direction
+from ltml.gaussians.expected import ExpectedFit, TwoSided, expected_auc, expected_loss, fit_expected, lda_direction
 from ltml.gaussians.gaussian import Gaussian
 from ltml.losses.asl import asl_loss
 from ltml.losses.gce import gce_loss
@@ -68,7 +68,7 @@ def _point(rows: Tensor) -> Gaussian:
 
 
 WIDTH = 12
-PAIRS: dict[str, Pair] = {
+PAIRS: dict[str, TwoSided] = {
     "dense": (_dense(_features(300, WIDTH, 0)), _dense(_features(60, WIDTH, 1, shift=2))),
     "dense and low rank": (_dense(_features(300, WIDTH, 0)), _low_rank(_features(5, WIDTH, 1, shift=2))),
     "low rank": (_low_rank(_features(6, WIDTH, 0)), _low_rank(_features(3, WIDTH, 1, shift=2))),
@@ -82,11 +82,11 @@ PAIRS: dict[str, Pair] = {
 
 
 @pytest.fixture(params=list(PAIRS))
-def pair(request: pytest.FixtureRequest) -> Pair:
+def pair(request: pytest.FixtureRequest) -> TwoSided:
     return PAIRS[request.param]
 
 
-def _reference(pair: Pair, chance: float, weight: Tensor, bias: Tensor, l2: float, loss: Loss) -> Tensor:
+def _reference(pair: TwoSided, chance: float, weight: Tensor, bias: Tensor, l2: float, loss: Loss) -> Tensor:
     """The objective by the definition: expectations over ``m + s z`` on a fine grid; autograd goes through it."""
     z = torch.linspace(-9, 9, 6001, dtype=torch.float64)
     mass = torch.exp(-(z**2) / 2)
@@ -99,7 +99,7 @@ def _reference(pair: Pair, chance: float, weight: Tensor, bias: Tensor, l2: floa
 
 
 def _reference_gradient(
-    pair: Pair, chance: float, weight: Tensor, bias: Tensor, l2: float, loss: Loss
+    pair: TwoSided, chance: float, weight: Tensor, bias: Tensor, l2: float, loss: Loss
 ) -> tuple[Tensor, Tensor]:
     leaves = weight.clone().requires_grad_(), bias.clone().requires_grad_()
     by_weight, by_bias = torch.autograd.grad(_reference(pair, chance, *leaves, l2, loss), leaves)
@@ -112,7 +112,7 @@ def _weights(scale: float = 1.0, seed: int = 5) -> tuple[Tensor, Tensor]:
     return weight, torch.tensor(0.3, dtype=torch.float64)
 
 
-def _fit_one(pair: Pair, chance: float, **options: Any) -> ExpectedFit:
+def _fit_one(pair: TwoSided, chance: float, **options: Any) -> ExpectedFit:
     return fit_expected([pair], [chance], **options)
 
 
@@ -138,7 +138,7 @@ def test_quadrature_of_softplus_is_exact_to_ten_digits(spread: float, mean: floa
 @pytest.mark.parametrize(("loss", "same"), LOSSES)
 @pytest.mark.parametrize("scale", [0.01, 1.0, 6.0])
 def test_value_and_gradient_equal_autograd_through_the_definition(
-    pair: Pair, loss: Loss | None, same: Loss, scale: float
+    pair: TwoSided, loss: Loss | None, same: Loss, scale: float
 ) -> None:
     weight, bias = _weights(scale)
     close = 1e-8 if same is _asl and scale > 1 else 1e-9  # its clip is not analytic
@@ -163,7 +163,7 @@ def test_gradient_equals_central_differences(loss: Loss | None, same: Loss) -> N
         torch.testing.assert_close(slope, torch.cat([by_weight, by_bias[None]])[i], rtol=0, atol=1e-9)
 
 
-def test_hessian_is_the_derivative_of_the_gradient(pair: Pair) -> None:
+def test_hessian_is_the_derivative_of_the_gradient(pair: TwoSided) -> None:
     """What Newton's step solves with, times the gradient's central difference, is the difference's direction."""
     (weight, bias), step, l2 = _weights(0.7), 1e-5, 0.1
     objective = expected._Objective.of(pair, 0.2, l2)
@@ -182,7 +182,7 @@ def test_hessian_is_the_derivative_of_the_gradient(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("chance", [0.01, 0.5])
-def test_newton_finds_the_minimum_that_scipy_finds(pair: Pair, chance: float) -> None:
+def test_newton_finds_the_minimum_that_scipy_finds(pair: TwoSided, chance: float) -> None:
     def objective(x: np.ndarray) -> tuple[float, np.ndarray]:
         weight, bias = torch.from_numpy(x[:-1]), torch.tensor(x[-1])
         value = _reference(pair, chance, weight, bias, 1e-2, _bce).item()
@@ -196,7 +196,7 @@ def test_newton_finds_the_minimum_that_scipy_finds(pair: Pair, chance: float) ->
 
 
 @pytest.mark.parametrize("chance", [0.003, 0.3])
-def test_every_kind_of_covariance_converges_to_a_minimum(pair: Pair, chance: float) -> None:
+def test_every_kind_of_covariance_converges_to_a_minimum(pair: TwoSided, chance: float) -> None:
     fit = _fit_one(pair, chance)
     assert bool(fit.converged)
     assert bool(fit.fitted)
@@ -212,7 +212,7 @@ def test_every_kind_of_covariance_converges_to_a_minimum(pair: Pair, chance: flo
 
 
 @pytest.mark.parametrize(("loss", "same"), LOSSES[1:])
-def test_other_losses_reach_a_minimum_from_either_start(pair: Pair, loss: Loss, same: Loss) -> None:
+def test_other_losses_reach_a_minimum_from_either_start(pair: TwoSided, loss: Loss, same: Loss) -> None:
     binary = _fit_one(pair, 0.3, l2=1e-2)
     weight, bias = _weights(0.5)
     for start in (None, (weight[None], bias[None])):
