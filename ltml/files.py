@@ -10,8 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 PARTIAL = ".partial"
 """Mark of a file that is being written, after the number of the process that writes it."""
+
+
+def cache_folder() -> Path:
+    """Where what can be made again is kept: ``$LTML_CACHE``, or the user's cache folder."""
+    return Path(os.environ.get("LTML_CACHE") or platformdirs.user_cache_dir("ltml"))
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:

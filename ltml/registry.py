@@ -102,7 +102,7 @@ def options_model(component: Callable[..., Any]) -> type[BaseModel]:
 LOSSES: Registry[Any] = Registry("loss", "ltml.losses")
 HEADS: Registry[Any] = Registry("head", "ltml.models.heads")
 OBJECTIVES: Registry[Any] = Registry("objective", "ltml.objectives")
-DATASETS: Registry[Any] = Registry("dataset", "ltml.data")
+DATASETS: Registry[Any] = Registry("dataset", "ltml.data.datasets")
 
 
 def create(registry: Registry[Any], name: str, options: dict[str, Any]) -> Any:

@@ -39,6 +39,25 @@ class UnreadableImageError(InputError):
 
 
 @dataclass(frozen=True)
+class Units:
+    """What predictions are made for where that is not the single row, e.g. the patient for a dataset of eyes.
+
+    Attributes:
+        ids: text ``(U,)``, unique.
+        codes: int8 ``(U, C)``, labels of the unit: 1, 0, or -1 where unknown.
+        of_row: the unit of each row, ``(N,)``; all rows of a unit belong to one group.
+    """
+
+    ids: npt.NDArray[np.object_]
+    codes: npt.NDArray[np.int8]
+    of_row: IntArray
+
+    def choose(self, rows: IntArray) -> Units:
+        """The same units, for some rows only."""
+        return Units(self.ids, self.codes, self.of_row[rows])
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A table of images with partial labels and a split.
 
@@ -51,6 +70,9 @@ class Dataset:
         known: bool ``(N, C)``.
         splits: row numbers by split name; ``train``, ``val`` and ``test`` at least.
         images: reader of the pixels of a row.
+        units: what predictions are made for; None for the row itself.
+        images_per_row: images whose channels follow each other in the pixels of a row.
+        left_out: how many rows each named rule left out.
     """
 
     name: str
@@ -60,6 +82,9 @@ class Dataset:
     known: BoolArray
     splits: Mapping[str, IntArray]
     images: ImageReader
+    units: Units | None = None
+    images_per_row: int = 1
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def class_counts(self, split: str = "train") -> IntArray:
         """Known positives per class in a split, int64 ``(C,)``."""
@@ -88,6 +113,9 @@ class Dataset:
             digest.update("\x00".join(self.table[column].astype(str)).encode())
         digest.update(np.packbits(self.targets.astype(bool)).tobytes())
         digest.update(np.packbits(self.known).tobytes())
+        if self.units is not None:
+            digest.update("\x00".join(self.units.ids).encode() + self.units.codes.tobytes())
+            digest.update(np.ascontiguousarray(self.units.of_row, dtype=np.int64).tobytes())
         for split, rows in self.splits.items():
             digest.update(split.encode() + np.ascontiguousarray(rows, dtype=np.int64).tobytes())
         return digest.hexdigest()

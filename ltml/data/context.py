@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
 
+from ltml.data.faults import Faults
+from ltml.data.images import MAX_PIXELS
 from ltml.errors import InputError
 
 
@@ -14,11 +16,18 @@ class DataContext:
     """The recipe's ``data`` fields that all datasets share.
 
     Attributes:
-        root: folder of the images, where the dataset has one.
+        root: folder of the dataset's files, where it has one.
         size: side in px that images are resized to before the views.
         channels: 1 grey, 3 RGB.
-        ratio: train : val : test for data without a split of their own.
+        ratio: train : val : test where the data give no split; of the first two where they give no val.
         seed: split seed.
+        given_split: use the split that the data give, if they do.
+        split_file: CSV of ``id`` and ``split`` that counts instead of any other split.
+        stratify: spread the positives of every label over the splits.
+        max_pixels: images with more are refused.
+        skip_unreadable: leave out images that are missing or cannot be decoded, instead of stopping.
+        roots: folder of each source of a union.
+        faults: where to report what is wrong with the data.
     """
 
     root: Path | None
@@ -26,11 +35,22 @@ class DataContext:
     channels: int
     ratio: tuple[int, int, int]
     seed: int
+    given_split: bool = True
+    split_file: Path | None = None
+    stratify: bool = False
+    max_pixels: int = MAX_PIXELS
+    skip_unreadable: bool = False
+    roots: Mapping[str, Path] = field(default_factory=dict)
+    faults: Faults = field(default_factory=Faults)
 
+    def need_root(self, dataset: str) -> Path:
+        """The folder of a dataset.
 
-def absent_loader(name: str) -> NoReturn:
-    """Say that a dataset's options are known but its files cannot be read yet."""
-    raise InputError(
-        f"the loader of dataset '{name}' is not part of this version: its recipe can be checked and copied, not run. "
-        "Write your labels as a CSV and use the recipe 'csv' (`ltml recipes show csv`), or run 'digits'."
-    )
+        Raises:
+            InputError: none was given, or it is no folder.
+        """
+        if self.root is None:
+            raise InputError(f"the dataset '{dataset}' needs the folder of its files: add data.root=FOLDER")
+        if not self.root.is_dir():
+            raise InputError(f"data.root {self.root} is not a folder; give the folder of the dataset's files")
+        return self.root

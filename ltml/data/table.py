@@ -1,8 +1,9 @@
-"""What a dataset's label files say, before images are decoded: the common form of every loader of image files."""
+"""What a dataset's label files say, before images are decoded: the common form of every loader."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,41 +12,100 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ltml.data.cache import open_cached
 from ltml.data.context import DataContext
-from ltml.data.images import FileImages
-from ltml.data.splits import check_groups_apart, split_by_group, take_validation
+from ltml.data.faults import Fault, Faults
+from ltml.data.images import ArrayImages, FileImages, StackedImages
+from ltml.data.inspection import inspect_images
+from ltml.data.splits import SPLITS, check_groups_apart, split_by_file, split_by_group, take_validation
 from ltml.errors import InputError, first_few
 from ltml.registry import DATASETS
-from ltml.types import Dataset, IntArray
+from ltml.types import Dataset, ImageReader, IntArray, UInt8Array, Units
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class LabelVersion:
+    """A published version of a dataset's labels.
+
+    Attributes:
+        name: what people call it.
+        images: rows, or None where that is not published.
+        patients: distinct groups, or None.
+        positives: positives of some labels.
+        splits: the splits of the data that the counts are of; empty for all rows of the label file.
+    """
+
+    name: str
+    images: int | None = None
+    patients: int | None = None
+    positives: Mapping[str, int] = field(default_factory=dict)
+    splits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class LabelTable:
-    """Rows of a dataset in files.
+    """Rows of a dataset.
 
     Attributes:
         name: of the dataset.
         label_names: the ``C`` labels.
         codes: int8 ``(N, C)``: 1, 0, or -1 where unknown.
-        rows: ``id`` (unique), ``group`` (patient), ``source``, ``image`` (path as listed), and ``view``, ``age``,
-            ``sex`` where the dataset has them.
-        paths: the image file of each row.
+        rows: ``id`` (unique), ``group`` (patient), ``source``, ``image`` (path as listed) where images are files,
+            ``line`` in the label file, and ``view``, ``age``, ``sex`` where the dataset has them.
         where: what messages call the label file.
+        paths: the image files, `images_per_row` for each row; empty where `pixels` are given.
+        pixels: uint8 ``(N, H, W[, channels])`` of data that come as arrays.
+        root: no image may lie outside of this folder.
+        images_per_row: images that make one row together, e.g. both eyes.
         splits: row numbers by split as the data give them; None for a split by group. Without ``val`` it is taken out
             of ``train`` by group.
+        units: what predictions are made for, where that is not the single row.
         left_out: how many rows each named rule left out.
+        versions: published counts to compare with.
+        all_positives: positives by label over all rows of the label file, for that comparison; None for those of
+            `codes`.
+        image_size: width and height of the published images, px.
+        image_modes: Pillow modes of the published images.
     """
 
     name: str
     label_names: tuple[str, ...]
     codes: npt.NDArray[np.int8]
     rows: pd.DataFrame
-    paths: Sequence[Path]
     where: str
+    paths: Sequence[Path] = ()
+    pixels: UInt8Array | None = None
+    root: Path | None = None
+    images_per_row: int = 1
     splits: Mapping[str, IntArray] | None = None
+    units: Units | None = None
     left_out: Mapping[str, int] = field(default_factory=dict)
+    versions: Sequence[LabelVersion] = ()
+    all_positives: Mapping[str, int] | None = None
+    image_size: tuple[int, int] | None = None
+    image_modes: Sequence[str] = ()
+
+    def choose(self, rows: IntArray, rule: str | None = None) -> LabelTable:
+        """The same with some rows only, in the order given; a rule says why the others are left out."""
+        place = np.full(len(self.rows), -1)
+        place[rows] = np.arange(len(rows))
+        kept = None
+        if self.splits is not None:
+            kept = {split: np.sort(place[numbers][place[numbers] >= 0]) for split, numbers in self.splits.items()}
+        numbers = np.arange(len(self.paths)).reshape(-1, self.images_per_row)
+        files: list[int] = numbers[rows].ravel().tolist() if len(numbers) else []
+        changed = {
+            "codes": self.codes[rows],
+            "rows": self.rows.iloc[rows].reset_index(drop=True),
+            "paths": [self.paths[i] for i in files],
+            "pixels": None if self.pixels is None else self.pixels[rows],
+            "splits": kept,
+            "units": None if self.units is None else self.units.choose(rows),
+            "left_out": {**self.left_out, **({rule: len(self.rows) - len(rows)} if rule else {})},
+        }
+        return LabelTable(**{**self.__dict__, **changed})
 
 
 def load_dataset(name: str, context: DataContext, **options: object) -> Dataset:
@@ -56,7 +116,7 @@ def load_dataset(name: str, context: DataContext, **options: object) -> Dataset:
     """
     loaded = DATASETS.get(name)(context, **options)
     dataset: Dataset = to_dataset(loaded, context) if isinstance(loaded, LabelTable) else loaded
-    empty = [split for split in ("train", "val", "test") if len(dataset.splits.get(split, ())) == 0]
+    empty = [split for split in SPLITS if len(dataset.splits.get(split, ())) == 0]
     if empty:
         raise InputError(f"dataset '{dataset.name}' has no images for {', '.join(empty)}; every split needs some")
     return dataset
@@ -66,17 +126,19 @@ def to_dataset(table: LabelTable, context: DataContext) -> Dataset:
     """Split the rows and make the images readable.
 
     Raises:
-        InputError: images are missing, or a group is in two splits.
+        InputError: images are missing or lie outside of the root, an id is not unique, or a group is in two splits.
     """
+    check_inside(table, context.faults)
+    table = _with_readable_images(table, context)
+    check_ids(table, context.faults)
+    splits = make_splits(table, context)
+    listed = np.sort(np.concatenate(list(splits.values())))
+    if len(listed) < len(table.rows):
+        table = table.choose(listed, "in no list of the split")
+        splits = {name: np.searchsorted(listed, rows) for name, rows in splits.items()}
     for rule, count in table.left_out.items():
         log.info("%s: %d row(s) left out: %s", table.where, count, rule)
-    check_images(table.paths, table.where)
-    groups = table.rows["group"]
-    if table.splits is None:
-        splits = split_by_group(groups.tolist(), context.ratio, context.seed)
-    else:
-        splits = take_validation(table.splits, groups.tolist(), context.ratio, context.seed)
-    check_groups_apart(groups, splits, table.where)
+    check_groups_apart(table.rows["group"], splits, table.where, context.faults)
     return Dataset(
         name=table.name,
         label_names=table.label_names,
@@ -84,32 +146,94 @@ def to_dataset(table: LabelTable, context: DataContext) -> Dataset:
         targets=(table.codes == 1).astype(np.uint8),
         known=table.codes >= 0,
         splits=splits,
-        images=FileImages(table.paths, context.size, context.channels),
+        images=_reader(table, context),
+        units=table.units,
+        images_per_row=table.images_per_row,
+        left_out=table.left_out,
     )
 
 
-def check_images(paths: Sequence[Path], where: str) -> None:
-    """Refuse images that are missing or empty.
+def make_splits(table: LabelTable, context: DataContext) -> dict[str, IntArray]:
+    """Row numbers by split: those of ``data.split.file``, of the data, or by group."""
+    if context.split_file is not None:
+        return split_by_file(context.split_file, table.rows["id"])
+    groups, codes = table.rows["group"].tolist(), table.codes if context.stratify else None
+    if table.splits is None or not context.given_split:
+        return split_by_group(groups, context.ratio, context.seed, codes)
+    return take_validation(table.splits, groups, context.ratio, context.seed, codes)
+
+
+def check_ids(table: LabelTable, faults: Faults) -> None:
+    """Report ids that are listed more than once.
 
     Raises:
-        InputError: says how many, and names some.
+        InputError: names them.
     """
-    missing = [path for path in paths if not path.is_file() or path.stat().st_size == 0]
-    if missing:
-        raise InputError(
-            f"{len(missing)} of {len(paths)} images listed in {where} are missing or empty files: "
-            f"{first_few(missing, most=3)}. Paths are relative to the label file's folder unless data.root is given."
+    index = table.rows.get("line", table.rows.index)
+    report_doubled(pd.Series(table.rows["id"].to_numpy(), index=index), table.where, faults)
+
+
+def report_doubled(names: pd.Series, where: str, faults: Faults) -> None:
+    """Report names that were met before; the index is the line of each.
+
+    Raises:
+        InputError: names them.
+    """
+    doubled = names[names.duplicated()]
+    faults.report(
+        [
+            Fault("listed twice", f"{where}, line {line}, '{name}'", "it is on an earlier line already")
+            for line, name in doubled.items()
+        ],
+        advice="Every row needs an id of its own (where there is no id, the image's name is one).",
+    )
+
+
+def check_inside(table: LabelTable, faults: Faults) -> None:
+    """Report image paths that lead out of the root.
+
+    Raises:
+        InputError: names them.
+    """
+    if table.root is None:
+        return
+    inside = os.path.join(os.path.abspath(table.root), "")
+    outside = [path for path in table.paths if not os.path.abspath(path).startswith(inside)]
+    faults.report(
+        [Fault("path outside the root", str(path), f"the image lies outside of {table.root}") for path in outside],
+        advice="Set data.root to the folder that holds all images.",
+    )
+
+
+def find_missing(paths: Sequence[Path]) -> list[Path]:
+    """Those image files that are not there, or empty."""
+    return [path for path in paths if not path.is_file() or path.stat().st_size == 0]
+
+
+def _with_readable_images(table: LabelTable, context: DataContext) -> LabelTable:
+    missing = find_missing(table.paths)
+    if not context.skip_unreadable:
+        context.faults.report(
+            [Fault("missing image", str(path), _missing_or_empty(path)) for path in missing],
+            advice=f"{len(missing)} of {len(table.paths)} images listed in {table.where} are missing or empty files. "
+            "Paths are relative to data.root, or to the label file's folder where the dataset says so.",
         )
+        return table
+    bad = set(missing) | set(inspect_images(table.paths, max_pixels=context.max_pixels).unreadable)
+    if not bad:
+        return table
+    log.warning("data.unreadable=skip: %d image(s) skipped: %s", len(bad), first_few(sorted(bad)))
+    broken = np.array([path in bad for path in table.paths]).reshape(-1, table.images_per_row).any(axis=1)
+    return table.choose(np.flatnonzero(~broken), "missing or unreadable image (data.unreadable=skip)")
 
 
-def need_root(context: DataContext, dataset: str) -> Path:
-    """The folder of the dataset.
+def _missing_or_empty(path: Path) -> str:
+    return "the file is empty" if path.is_file() else "there is no such file"
 
-    Raises:
-        InputError: none was given, or it is no folder.
-    """
-    if context.root is None:
-        raise InputError(f"the dataset '{dataset}' needs the folder of its files: add data.root=FOLDER")
-    if not context.root.is_dir():
-        raise InputError(f"data.root {context.root} is not a folder; give the folder of the dataset's files")
-    return context.root
+
+def _reader(table: LabelTable, context: DataContext) -> ImageReader:
+    if table.pixels is not None:
+        return ArrayImages(table.pixels, context.size, context.channels)
+    files = FileImages(table.paths, context.size, context.channels, context.max_pixels)
+    images = open_cached(files)
+    return StackedImages(images, table.images_per_row) if table.images_per_row > 1 else images

@@ -7,7 +7,6 @@ it reloads without the encoder.
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 import torch
 from torch import Tensor
 
 from ltml.errors import InputError, LtmlError, first_few, first_line, suggest
-from ltml.files import hash_json, write_atomically
+from ltml.files import cache_folder, hash_json, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -83,11 +81,6 @@ def embed_prompts(config: TextConfig, label_names: Sequence[str]) -> Tensor | No
     embeddings = encode(config, prompts).astype(np.float32)
     write_atomically(path, lambda temporary: np.save(temporary, embeddings))
     return torch.from_numpy(embeddings)
-
-
-def cache_folder() -> Path:
-    """Where embeddings are kept: ``$LTML_CACHE``, or the user's cache folder."""
-    return Path(os.environ.get("LTML_CACHE") or platformdirs.user_cache_dir("ltml"))
 
 
 def _cache_path(config: TextConfig, prompts: Sequence[str]) -> Path:

@@ -68,7 +68,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def identity(recipe: Recipe) -> dict[str, Any]:
     """Flat fields that say what a run is: all but the machine's and the prose."""
     flat = flatten(recipe.to_dict())
-    return {key: value for key, value in flat.items() if key not in MACHINE_FIELDS | {"description"}}
+    left_out = (*MACHINE_FIELDS, "description")
+    return {key: value for key, value in flat.items() if not f"{key}.".startswith(tuple(f"{n}." for n in left_out))}
 
 
 def _variant(recipe: Recipe, raw: DictConfig, changes: Mapping[str, Any], where: str) -> str:

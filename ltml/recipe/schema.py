@@ -20,7 +20,7 @@ Rate = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
-MACHINE_FIELDS = frozenset({"data.root", "data.workers", "train.device"})
+MACHINE_FIELDS = ("data.root", "data.roots", "data.workers", "train.device")
 """Fields that say where and on what a run happens, not what comes out: left out of hashes and comparisons."""
 
 
@@ -73,9 +73,14 @@ class ViewsSection(Section):
 
 
 class SplitSection(Section):
-    """How images are split where the data do not say."""
+    """How images are split; no group (patient) is ever in two splits."""
 
+    use: Literal["given", "ratio"] = Field(
+        "given", description="given: the split of the data where they have one (val by ratio if it lacks); ratio: never"
+    )
     ratio: tuple[Positive, Positive, Positive] = Field((7, 1, 2), description="train : val : test, by group")
+    stratify: bool = Field(False, description="spread the positives of every label over the splits, rare ones first")
+    file: FilePath | None = Field(None, description="CSV of id and split instead, such as the split.csv of a run")
 
 
 class DataSection(Section):
@@ -86,11 +91,26 @@ class DataSection(Section):
     root: FilePath | None = Field(
         None, description="folder of the images (machine field: not part of a run's identity)"
     )
+    roots: dict[str, FilePath] = Field(
+        {}, description="union: folder by source, where it is not data.root/<source> (machine field)"
+    )
     image_size: Positive = Field(description="side of the square network input, px")
     resize: Positive | None = Field(None, description="side images are resized to before the views; null: image_size")
     channels: Literal[1, 3] = Field(3, description="1: grey, 3: RGB")
     views: ViewsSection = Field(ViewsSection(), description="image transforms")
-    split: SplitSection = Field(SplitSection(), description="split where the data give none")
+    split: SplitSection = Field(SplitSection(), description="train, val and test")
+    draw: Literal["natural", "equal", "proportional"] = Field(
+        "natural",
+        description="training images of several sources: as they come, as many of each in every step, or in every step "
+        "in proportion to the source's size",
+    )
+    max_pixels: Annotated[int, Field(gt=0, le=178_000_000)] = Field(
+        89_000_000, description="images with more pixels are refused"
+    )
+    unreadable: Literal["error", "skip"] = Field(
+        "error",
+        description="missing or damaged images; skip looks at all of them first and lists what it leaves out",
+    )
     workers: NonNegative | None = Field(None, description="loader processes; null: chosen from the machine")
 
     @property

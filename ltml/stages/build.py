@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ltml.data.batches import BatchLoader
 from ltml.data.context import DataContext
+from ltml.data.faults import Faults
 from ltml.data.table import load_dataset
 from ltml.data.views import build_view
 from ltml.errors import InputError
@@ -25,17 +26,28 @@ WORDS = "head.words"
 """Where a checkpoint keeps the word embeddings."""
 
 
-def build_dataset(recipe: Recipe) -> Dataset:
-    """Table, labels, splits and image reader of the recipe's data."""
+def build_context(recipe: Recipe, faults: Faults | None = None) -> DataContext:
+    """What the recipe tells every loader; faults are raised unless they are to be collected."""
     data = recipe.data
-    context = DataContext(
+    return DataContext(
         root=data.root,
         size=data.resize or data.image_size,
         channels=data.channels,
         ratio=data.split.ratio,
         seed=recipe.seeds.split,
+        given_split=data.split.use == "given",
+        split_file=data.split.file,
+        stratify=data.split.stratify,
+        max_pixels=data.max_pixels,
+        skip_unreadable=data.unreadable == "skip",
+        roots=data.roots,
+        faults=faults or Faults(),
     )
-    return load_dataset(data.type, context, **data.options)
+
+
+def build_dataset(recipe: Recipe) -> Dataset:
+    """Table, labels, splits and image reader of the recipe's data."""
+    return load_dataset(recipe.data.type, build_context(recipe), **recipe.data.options)
 
 
 def build_loader(

@@ -13,8 +13,8 @@ from ltml.data.batches import BatchLoader
 from ltml.errors import InputError
 from ltml.files import write_atomically
 from ltml.models.model import Stage1Model
+from ltml.progress import track
 from ltml.training.devices import Compute
-from ltml.training.progress import track
 from ltml.types import Dataset, FeatureSet
 
 SPLITS = ("train", "val")

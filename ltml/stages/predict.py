@@ -7,8 +7,8 @@ import torch
 from ltml.data.batches import BatchLoader
 from ltml.errors import LtmlError, first_few
 from ltml.models.model import Stage1Model
+from ltml.progress import track
 from ltml.training.devices import Compute
-from ltml.training.progress import track
 from ltml.types import Batch, Dataset, Predictions
 
 

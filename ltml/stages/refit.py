@@ -19,12 +19,12 @@ from ltml.gaussians.real import RealResampler
 from ltml.gaussians.resampler import GaussianResampler
 from ltml.metrics.table import score
 from ltml.models.classifier import PerClassLinear
+from ltml.progress import track
 from ltml.recipe.schema import LossSection, Recipe, Stage2Section
 from ltml.registry import LOSSES
 from ltml.seeds import derive_seed
 from ltml.training.loop import seed_epoch, train_epoch
 from ltml.training.optim import make_optimizer
-from ltml.training.progress import track
 from ltml.types import FeatureSet
 
 Resampler = GaussianResampler | RealResampler

@@ -11,6 +11,7 @@ from torch import Tensor
 from ltml.data.batches import BatchLoader
 from ltml.metrics.table import score
 from ltml.objectives.objective import Step
+from ltml.progress import track
 from ltml.recipe.schema import Recipe
 from ltml.seeds import derive_seed
 from ltml.stages.build import build_loader, build_model, build_objective, checkpoint_about, embed_labels, rebuild_model
@@ -22,7 +23,6 @@ from ltml.training.checkpoint import load_weights, save_weights
 from ltml.training.devices import Compute, choose_compute
 from ltml.training.loop import seed_epoch, train_epoch
 from ltml.training.optim import make_optimizer, make_schedule, step_schedule
-from ltml.training.progress import track
 from ltml.training.resume import Progress
 from ltml.types import Batch, Dataset
 

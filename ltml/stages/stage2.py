@@ -26,6 +26,7 @@ from ltml.files import write_atomically, write_json
 from ltml.gaussians.resampler import GaussianResampler
 from ltml.losses.bce import bce_loss
 from ltml.losses.gce import gce_loss
+from ltml.progress import track
 from ltml.recipe.schema import Recipe, Stage2Section
 from ltml.stages.build import build_loader, checkpoint_about, rebuild_model
 from ltml.stages.evaluate import score_run, scored_splits, write_predictions
@@ -53,7 +54,6 @@ from ltml.training.checkpoint import load_weights, save_weights
 from ltml.training.devices import Compute, choose_compute
 from ltml.training.loop import seed_epoch, train_epoch
 from ltml.training.optim import make_optimizer
-from ltml.training.progress import track
 from ltml.training.resume import Progress
 from ltml.types import Batch, Dataset, FeatureSet
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ltml.data.context import DataContext
-from ltml.data.digits import CANVAS, NAMES, compose, split_scans
+from ltml.data.datasets.digits import CANVAS, NAMES, compose, split_scans
 from ltml.data.table import load_dataset
 from ltml.types import Dataset
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ltml.data.images import read_image
+from ltml.data.images import decode, read_image, with_channels
 from ltml.types import UnreadableImageError
 
 RAMP = np.add.outer(np.arange(8), np.arange(8)).astype(np.uint8) * 16
@@ -23,9 +23,14 @@ def test_grey_and_colour_come_out_as_asked(tmp_path: Path) -> None:
         assert read_image(file, 4, 3).shape == (4, 4, 3)
 
 
-def test_sixteen_bits_are_scaled_not_cut_off(tmp_path: Path) -> None:
-    Image.fromarray(RAMP.astype(np.uint16) * 257).save(tmp_path / "deep.png")
-    np.testing.assert_array_equal(read_image(tmp_path / "deep.png", 8, 1)[..., 0], RAMP)
+@pytest.mark.parametrize("bits", [10, 12, 16])
+def test_sixteen_bit_files_are_scaled_over_their_own_range(tmp_path: Path, bits: int) -> None:
+    deep = np.linspace(100, 2**bits - 1, 64).round().astype(np.uint16).reshape(8, 8)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    expected = np.round((deep - deep.min()) / (deep.max() - deep.min()) * 255)
+    np.testing.assert_array_equal(read_image(tmp_path / "deep.png", 8, 1)[..., 0], expected)
+    Image.fromarray(np.full((8, 8), 300, dtype=np.uint16)).save(tmp_path / "flat.png")
+    assert not read_image(tmp_path / "flat.png", 8, 1).any()
 
 
 def test_exif_rotation_is_applied(tmp_path: Path) -> None:
@@ -58,7 +63,27 @@ def test_truncated_files_are_refused(tmp_path: Path) -> None:
         read_image(file, 8, 1)
 
 
-def test_modes_without_a_range_are_refused(tmp_path: Path) -> None:
-    Image.fromarray(np.zeros((4, 4), dtype=np.float32)).save(tmp_path / "f.tiff")
-    with pytest.raises(UnreadableImageError, match="mode 'F' has no defined range"):
+def test_values_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.full((4, 4), np.nan, dtype=np.float32)).save(tmp_path / "f.tiff")
+    with pytest.raises(UnreadableImageError, match="not finite"):
         read_image(tmp_path / "f.tiff", 4, 1)
+
+
+def test_pictures_with_too_many_pixels_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((40, 50), dtype=np.uint8)).save(tmp_path / "large.png")
+    assert read_image(tmp_path / "large.png", 4, 1, max_pixels=2000).shape == (4, 4, 1)
+    (tmp_path / "large.png").write_bytes((tmp_path / "large.png").read_bytes()[:60])  # the header alone
+    with pytest.raises(UnreadableImageError, match="50×40 pixels are more than data.max_pixels=1999"):
+        read_image(tmp_path / "large.png", 4, 1, max_pixels=1999)
+
+
+def test_grey_by_pillow_and_by_us_agree() -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    np.testing.assert_array_equal(with_channels(colours, 1)[..., 0], np.asarray(Image.fromarray(colours).convert("L")))
+
+
+def test_a_grey_picture_in_a_colour_file_is_one_channel(tmp_path: Path) -> None:
+    Image.fromarray(RAMP).convert("RGBA").save(tmp_path / "grey.png")
+    assert decode(tmp_path / "grey.png", 8).shape == (8, 8, 1)
+    Image.fromarray(np.stack([RAMP, RAMP, RAMP // 2], axis=-1)).save(tmp_path / "colour.png")
+    assert decode(tmp_path / "colour.png", 8).shape == (8, 8, 3)

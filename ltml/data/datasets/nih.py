@@ -14,7 +14,9 @@ import pandas as pd
 from pydantic import Field
 
 from ltml.data.context import DataContext
-from ltml.data.table import LabelTable, need_root
+from ltml.data.faults import Fault, Faults
+from ltml.data.labels import UNKNOWN
+from ltml.data.table import LabelTable, LabelVersion, report_doubled
 from ltml.errors import InputError, first_few
 from ltml.registry import DATASETS, FilePath
 from ltml.types import IntArray
@@ -48,6 +50,33 @@ COLUMNS = {
 """Ours and the names that copies of the file have for them."""
 
 
+VERSIONS = (
+    LabelVersion("v2020", 112_120, 30_805, {NO_FINDING: 60_361, "Pneumonia": 1431, "Hernia": 227}),
+    LabelVersion("2017", 112_120, 30_805, {"Pneumonia": 1353, "Hernia": 227}),
+    LabelVersion(
+        "official train_val list, v2020",
+        images=86_524,
+        positives={
+            "Atelectasis": 8280,
+            "Cardiomegaly": 1707,
+            "Effusion": 8659,
+            "Infiltration": 13_782,
+            "Mass": 4034,
+            "Nodule": 4708,
+            "Pneumonia": 876,
+            "Pneumothorax": 2637,
+            "Consolidation": 2852,
+            "Edema": 1378,
+            "Emphysema": 1423,
+            "Fibrosis": 1251,
+            "Pleural_Thickening": 2242,
+            "Hernia": 141,
+        },
+        splits=("train", "val"),
+    ),
+)
+
+
 @DATASETS.register("nih")
 def load(
     context: DataContext,
@@ -59,6 +88,7 @@ def load(
         FilePath | None,
         Field(description="folder with train_list.txt, val_list.txt, test_list.txt of another split, e.g. CheXNet's"),
     ] = None,
+    no_finding: Annotated[bool, Field(description="a 15th label for films without any of the 14 findings")] = False,
 ) -> LabelTable:
     """NIH ChestX-ray14: 112,120 films of 30,805 patients, 14 findings.
 
@@ -67,33 +97,42 @@ def load(
     Raises:
         InputError: a file is missing, or something in it is not as published.
     """
-    root = need_root(context, "nih")
+    root = context.need_root("nih")
     file = labels_file or _label_file(root)
     table = _read(file)
-    codes = _codes(table["findings"], file)
-    names = table["image"].tolist()
-    splits, listed = _splits(lists or root, names, official=lists is None)
+    report_doubled(table["image"], str(file), context.faults)
+    table = table[~table["image"].duplicated()]
+    codes = _codes(table["findings"], file, context.faults)
+    splits, listed = _splits(lists or root, table["image"].tolist(), context.faults, official=lists is None)
     found = _find_images(root)
-    rows = table.iloc[listed].reset_index(drop=True)
+    rows = table.iloc[listed].reset_index(names="line")
+    names = (*LABELS, NO_FINDING)
+    count = len(names) if no_finding else len(LABELS)
     return LabelTable(
         name="nih",
-        label_names=LABELS,
-        codes=codes[listed],
+        label_names=names[:count],
+        codes=codes[listed, :count],
         rows=pd.DataFrame(
             {
                 "id": rows["image"],
                 "group": rows["group"],
                 "source": "nih",
                 "image": rows["image"],
+                "line": rows["line"],
                 "view": rows["view"],
-                "age": rows["age"].str.rstrip("Y").str.lstrip("0"),
+                "age": rows["age"].str.rstrip("Y").str.replace("^0+(?=.)", "", regex=True),
                 "sex": rows["sex"],
             }
         ),
         paths=[found.get(name, root / "images" / name) for name in rows["image"]],
+        root=root,
         where=str(file),
         splits=splits,
-        left_out={"in no list of the split": len(names) - len(listed)} if len(listed) < len(names) else {},
+        left_out={"in no list of the split": len(table) - len(listed)} if len(listed) < len(table) else {},
+        versions=VERSIONS if lists is None else VERSIONS[:2],
+        all_positives=dict(zip(names, (codes == 1).sum(axis=0).tolist(), strict=True)),
+        image_size=(1024, 1024),
+        image_modes=("L",),
     )
 
 
@@ -108,7 +147,8 @@ def _read(file: Path) -> pd.DataFrame:
     """Our columns as text. The header's bracketed names hold commas, and older copies end rows with one."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
-            header, *body = [[cell.strip() for cell in row] for row in csv.reader(lines, strict=True) if row]
+            reader = csv.reader(lines, strict=True)
+            (_, header), *body = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
         raise InputError(f"cannot read the label file {file}: {error}") from error
     places = {
@@ -117,45 +157,52 @@ def _read(file: Path) -> pd.DataFrame:
     absent = [" or ".join(COLUMNS[ours]) for ours, place in places.items() if place < 0]
     if absent:
         raise InputError(f"{file} has no column {first_few(absent)}; its columns are {first_few(header, most=12)}")
-    for line, row in enumerate(body, start=2):
+    for line, row in body:
         if len(row) <= max(places.values()):
             raise InputError(f"{file}, line {line}: {len(row)} cells under a header of {len(header)}")
-    table = pd.DataFrame({ours: [row[place] for row in body] for ours, place in places.items()}, dtype=object)
-    doubled = table["image"][table["image"].duplicated()]
-    if len(doubled):
-        raise InputError(f"{file}: images are listed more than once: {first_few(doubled.unique())}")
-    return table
+    columns = {ours: [row[place] for _, row in body] for ours, place in places.items()}
+    return pd.DataFrame(columns, index=[line for line, _ in body], dtype=object)
 
 
-def _codes(findings: pd.Series, file: Path) -> npt.NDArray[np.int8]:
-    codes = np.zeros((len(findings), len(LABELS)), dtype=np.int8)
-    places = {label: c for c, label in enumerate(LABELS)}
-    for row, text in enumerate(findings):
+def _codes(findings: pd.Series, file: Path, faults: Faults) -> npt.NDArray[np.int8]:
+    """Codes of the 14 findings and, last, of no finding."""
+    codes = np.zeros((len(findings), len(LABELS) + 1), dtype=np.int8)
+    places = {label: c for c, label in enumerate((*LABELS, NO_FINDING))}
+    wrong: list[Fault] = []
+    for row, (line, text) in enumerate(findings.items()):
         names = text.split("|")
-        unknown = [name for name in names if name not in places and name != NO_FINDING]
-        if unknown or (NO_FINDING in names and len(names) > 1):
-            raise InputError(
-                f"{file}, line {row + 2}: Finding Labels '{text}'; allowed: {NO_FINDING} alone, or names out of "
-                f"{', '.join(LABELS)} with | between them"
-            )
-        codes[row, [places[name] for name in names if name != NO_FINDING]] = 1
+        if not places.keys() >= set(names) or (NO_FINDING in names and len(names) > 1):
+            codes[row] = UNKNOWN
+            wrong.append(Fault("unknown label value", f"{file}, line {line}", f"Finding Labels '{text}'"))
+            continue
+        codes[row, [places[name] for name in names]] = 1
+    advice = f"Allowed: {NO_FINDING} alone, or names out of {', '.join(LABELS)} with | between them."
+    faults.report(wrong, advice)
     return codes
 
 
-def _splits(folder: Path, names: Sequence[str], *, official: bool) -> tuple[dict[str, IntArray], IntArray]:
+def _splits(
+    folder: Path, names: Sequence[str], faults: Faults, *, official: bool
+) -> tuple[dict[str, IntArray], IntArray]:
     """Row numbers by split among the listed rows, and which rows are listed."""
     files = {"train": "train_val_list.txt", "test": "test_list.txt"}
     if not official:
         files = {"train": "train_list.txt", "val": "val_list.txt", "test": "test_list.txt"}
     places = {name: row for row, name in enumerate(names)}
     split_of = np.full(len(names), "", dtype=object)
+    strange: list[Fault] = []
+    twice: list[Fault] = []
     for split, list_name in files.items():
         for name in _read_list(folder / list_name):
             if name not in places:
-                raise InputError(f"{folder / list_name} lists {name}, which is not in the label file")
-            if split_of[places[name]] not in ("", split):
-                raise InputError(f"{name} is in more than one of the lists {', '.join(files.values())} in {folder}")
-            split_of[places[name]] = split
+                strange.append(Fault("unknown id", f"{folder / list_name}", f"{name} is not in the label file"))
+            elif split_of[places[name]] not in ("", split):
+                message = f"it is in more than one of the lists {', '.join(files.values())}"
+                twice.append(Fault("image in two splits", f"{folder}, {name}", message))
+            else:
+                split_of[places[name]] = split
+    faults.report(strange, "Use the lists of this label file.")
+    faults.report(twice)
     listed = np.flatnonzero(split_of != "")
     return {split: np.flatnonzero(split_of[listed] == split) for split in files}, listed
 

@@ -1,24 +1,23 @@
-"""`csv`: anyone's images, listed in a CSV with one column per label."""
+"""`csv`: anyone's images, listed in a CSV or Parquet file with one column per label."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
 from ltml.csv_table import read_csv_table
 from ltml.data.context import DataContext
+from ltml.data.labels import UNKNOWN, label_codes
 from ltml.data.splits import split_by_column
-from ltml.data.table import LabelTable, need_root
+from ltml.data.table import LabelTable
 from ltml.errors import InputError, first_few, suggest
 from ltml.registry import DATASETS, FilePath
 
 RESERVED = ("image", "id", "group", "split", "source")
-VALUES = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "": -1}
+VALUES = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "": UNKNOWN}
 
 
 @DATASETS.register("csv")
@@ -26,13 +25,14 @@ def load(
     context: DataContext,
     *,
     file: Annotated[
-        FilePath | None, Field(description="CSV: image, optional id, group, split, source; other columns are labels")
+        FilePath | None,
+        Field(description="CSV or .parquet: image, optional id, group, split, source; other columns are labels"),
     ] = None,
     labels: Annotated[tuple[str, ...] | None, Field(description="label columns; null: all others")] = None,
 ) -> LabelTable:
-    """Your own images: a CSV with an image column and one column per label (1, 0 or empty).
+    """Your own images: a CSV or Parquet file with an image column and one column per label (1, 0 or empty).
 
-    Paths are relative to the folder of the CSV unless ``data.root`` is given. Without a ``split`` column the split is
+    Paths are relative to the folder of the file unless ``data.root`` is given. Without a ``split`` column the split is
     by group with the split seed.
 
     Raises:
@@ -40,20 +40,40 @@ def load(
     """
     if file is None:
         raise InputError("the dataset 'csv' needs data.file: add data.file=labels.csv")
-    table = read_csv_table(file, "data.file")
+    table = _read_parquet(file) if file.suffix == ".parquet" else read_csv_table(file, "data.file")
     if "image" not in table:
         raise InputError(f"{file} has no column 'image'; its columns are {first_few(table.columns, most=12)}")
     names = _label_columns(table, labels, file)
-    root = file.parent if context.root is None else need_root(context, "csv")
+    root = file.parent if context.root is None else context.need_root("csv")
+    advice = "If the column is not a label, list the labels with data.labels=[…]."
     return LabelTable(
         name=file.stem,
         label_names=tuple(names),
-        codes=np.stack([_label_values(table[name], file) for name in names], axis=1),
+        codes=label_codes(table, names, VALUES, str(file), context.faults, advice),
         rows=_meta_columns(table, file),
         paths=[root / name for name in table["image"]],
+        root=root,
         where=str(file),
         splits=split_by_column(table["split"], str(file)) if "split" in table else None,
     )
+
+
+def _read_parquet(file: Path) -> pd.DataFrame:
+    """All cells as text, missing ones empty; the index counts rows from 1."""
+    try:
+        table = pd.read_parquet(file)
+    except ImportError as error:
+        raise InputError(f"{file} needs a reader of Parquet: pip install 'ltml[parquet]'") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read data.file {file}: {error}") from error
+    text = pd.DataFrame({name: [_text(value) for value in table[name]] for name in table}, dtype=object)
+    return text.set_index(pd.RangeIndex(1, len(text) + 1))
+
+
+def _text(value: object) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
+        return ""
+    return str(int(value)) if isinstance(value, bool) else str(value).strip()
 
 
 def _label_columns(table: pd.DataFrame, labels: tuple[str, ...] | None, file: Path) -> list[str]:
@@ -71,29 +91,16 @@ def _label_columns(table: pd.DataFrame, labels: tuple[str, ...] | None, file: Pa
     return names
 
 
-def _label_values(column: pd.Series, file: Path) -> npt.NDArray[np.int8]:
-    codes = column.map(VALUES)
-    if codes.isna().any():
-        row = int(np.flatnonzero(codes.isna())[0])
-        raise InputError(
-            f"{file}, line {column.index[row]}, column '{column.name}': label value '{column.iloc[row]}'; "
-            "allowed: 1, 0 or empty (unknown). If the column is not a label, list the labels with data.labels=[…]."
-        )
-    return np.asarray(codes, dtype=np.int8)
-
-
 def _meta_columns(table: pd.DataFrame, file: Path) -> pd.DataFrame:
-    ids = table["id"] if "id" in table else table["image"]
-    doubled = ids[ids.duplicated()]
-    if len(doubled):
-        column = "id" if "id" in table else "image (used as id)"
-        raise InputError(
-            f"{file}: duplicate {column} {first_few(repr(value) for value in doubled.unique())}, "
-            f"line {doubled.index[0]}; every row needs its own"
-        )
     for name in ("image", "id", "group"):
         if name in table and (table[name] == "").any():
             raise InputError(f"{file}, line {table.index[table[name] == ''][0]}: the column '{name}' is empty")
-    group = table.get("group", ids)
-    source = table.get("source", file.stem)
-    return pd.DataFrame({"id": ids, "group": group, "source": source, "image": table["image"]})
+    ids = table["id"] if "id" in table else table["image"]
+    columns = {
+        "id": ids,
+        "group": table.get("group", ids),
+        "source": table.get("source", file.stem),
+        "image": table["image"],
+        "line": table.index,
+    }
+    return pd.DataFrame(columns).reset_index(drop=True)

@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ltml.data.context import DataContext, absent_loader
+from ltml.data.context import DataContext
+from ltml.errors import InputError
 from ltml.registry import DATASETS, FilePath
 from ltml.types import Dataset
 
@@ -30,4 +31,4 @@ def load(
     ] = "natural",
 ) -> Dataset:
     """Several partially labelled datasets in one vocabulary (loader not in this version)."""
-    absent_loader("union")
+    raise InputError("union")

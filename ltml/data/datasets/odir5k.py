@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ltml.data.context import DataContext, absent_loader
+from ltml.data.context import DataContext
+from ltml.errors import InputError
 from ltml.registry import DATASETS
 from ltml.types import Dataset
 
@@ -18,4 +19,4 @@ def load(
     unit: Annotated[Literal["image", "patient"], Field(description="what one prediction is for")] = "patient",  # noqa: ARG001
 ) -> Dataset:
     """ODIR-5K, fundus photographs of 3,500 patients, 8 labels (loader not in this version)."""
-    absent_loader("odir5k")
+    raise InputError("odir5k")

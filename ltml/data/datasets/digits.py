@@ -17,9 +17,11 @@ from pydantic import Field
 from sklearn.datasets import load_digits
 
 from ltml.data.context import DataContext
-from ltml.data.images import ArrayImages, resize
+from ltml.data.images import resize
+from ltml.data.table import LabelTable
+from ltml.errors import InputError
 from ltml.registry import DATASETS
-from ltml.types import Dataset, UInt8Array
+from ltml.types import UInt8Array
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CANVAS = 32
@@ -38,12 +40,20 @@ def load(
     imbalance_ratio: Annotated[
         float, Field(ge=1, description="draws of digit 0 per draw of digit 9; 75 makes 55 times the positives")
     ] = 75.0,
-) -> Dataset:
+) -> LabelTable:
     """Handwritten digits on canvases, 1 to 3 each, long-tailed; embedded, no download.
 
     Splits: ``train``, ``val`` and ``test_natural`` are long-tailed, ``test`` is balanced.
     A pure function of its options and of `context.seed`.
+
+    Raises:
+        InputError: another split is asked for.
     """
+    if context.split_file is not None or not context.given_split:
+        raise InputError(
+            "digits is split before its canvases are composed, so that no scan is in two splits; leave data.split.use "
+            "and data.split.file as they are (seeds.split makes another split)"
+        )
     long_tailed = imbalance_ratio ** -(np.arange(10) / 9)
     balanced = np.ones(10)
     plan = {
@@ -63,18 +73,14 @@ def load(
         rows[split] = np.arange(start, start + count)
         start += count
     ids = [f"{split}-{i:05d}" for split, (_, count, _) in plan.items() for i in range(count)]
-    images = np.concatenate(pixels)
-    if context.size != CANVAS:
-        images = np.stack([resize(Image.fromarray(image), context.size) for image in images])
-    labels_all = np.concatenate(targets)
-    return Dataset(
+    return LabelTable(
         name="digits",
         label_names=NAMES,
-        table=pd.DataFrame({"id": ids, "group": ids, "source": "digits"}),
-        targets=labels_all,
-        known=np.ones(labels_all.shape, dtype=bool),
+        codes=np.concatenate(targets).astype(np.int8),
+        rows=pd.DataFrame({"id": ids, "group": ids, "source": "digits"}),
+        where="digits",
+        pixels=np.concatenate(pixels),
         splits=rows,
-        images=ArrayImages(np.repeat(images[..., None], context.channels, axis=-1)),
     )
 
 

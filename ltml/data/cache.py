@@ -1,0 +1,223 @@
+"""Decoded images on disk: uint8 at the size of training, grey ones as one channel, memory-mapped when read.
+
+A cache is a folder whose name is a hash of the size and of every source file's path, length and time of change.
+``pixels.bin`` holds the images one after the other, ``index.npy`` where each begins, its channels and its checksum.
+Images are written in the order of their paths, and the index follows every few seconds, so that a killed process loses
+no more than that.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock, Timeout
+
+from ltml.data.images import FileImages, decode, with_channels
+from ltml.data.parallel import in_threads
+from ltml.errors import InputError, LtmlError, first_few
+from ltml.files import cache_folder, hash_json, write_atomically
+from ltml.progress import track
+from ltml.types import ImageReader, IntArray, UInt8Array, UnreadableImageError
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Raised whenever decoding or the layout changes."""
+
+ENTRY = np.dtype([("start", "<i8"), ("channels", "u1"), ("crc", "<u4")])
+SECONDS = 5.0
+"""Between two writings of the index."""
+
+Index = npt.NDArray[np.void]
+
+
+@dataclass(frozen=True)
+class CacheReport:
+    """What `fill_cache` did.
+
+    Attributes:
+        folder: of the cache.
+        images: in it.
+        decoded: of these, how many were decoded now.
+        bytes: of all pixels.
+    """
+
+    folder: Path
+    images: int
+    decoded: int
+    bytes: int
+
+
+class CachedImages:
+    """Images of a complete cache.
+
+    Args:
+        files: the reader of the source files.
+        folder: the cache.
+        places: where in the index each row is.
+    """
+
+    in_memory = False
+
+    def __init__(self, files: FileImages, folder: Path, places: IntArray) -> None:
+        self.files = files
+        self._folder = folder
+        self._places = places
+        self._maps: tuple[Index, UInt8Array] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_maps": None}  # another process maps the files itself
+
+    def read(self, row: int) -> UInt8Array:
+        """Pixels of a row, uint8 ``(size, size, channels)``.
+
+        Raises:
+            UnreadableImageError: the cache is damaged.
+        """
+        if self._maps is None:
+            self._maps = _read_index(self._folder), np.memmap(self._folder / "pixels.bin", dtype=np.uint8, mode="r")
+        index, pixels = self._maps
+        entry, size = index[int(self._places[row])], self.files.size
+        start, channels = int(entry["start"]), int(entry["channels"])
+        image = pixels[start : start + size * size * channels]
+        if zlib.crc32(image.data) != int(entry["crc"]):
+            raise UnreadableImageError(
+                f"the image cache {self._folder} is damaged at {self.files.paths[row]}; make it again with "
+                "`ltml data cache RECIPE --fresh`"
+            )
+        return with_channels(np.asarray(image).reshape(size, size, channels), self.files.channels)
+
+
+def open_cached(files: FileImages) -> ImageReader:
+    """The cached images of these files if there are any and all of them, else the files."""
+    if not files.paths or not (cache_folder() / "images").is_dir():
+        return files
+    folder, places, unique = locate_cache(files)
+    if not (folder / "index.npy").is_file():
+        return files
+    index = _read_index(folder)
+    done = int((index["start"] >= 0).sum())
+    if done < len(unique):
+        log.info(
+            "the image cache holds %d of %d images, so it is not used; `ltml data cache` ends it",
+            done,
+            len(unique),
+        )
+        return files
+    log.info("images come from the cache %s", folder)
+    return CachedImages(files, folder, places)
+
+
+def fill_cache(files: FileImages, *, fresh: bool = False) -> CacheReport:
+    """Decode what is not in the cache yet.
+
+    Args:
+        files: reader of the source files.
+        fresh: throw away what is there.
+
+    Raises:
+        LtmlError: another process is filling the same cache.
+        UnreadableImageError: images cannot be decoded; all others are in the cache then.
+    """
+    folder, _, unique = locate_cache(files)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder.with_suffix(".lock"), timeout=0):
+            if fresh:
+                shutil.rmtree(folder)
+                folder.mkdir()
+            return _fill(files, folder, unique)
+    except Timeout as error:
+        raise LtmlError(f"another process is filling the image cache {folder}; wait for it") from error
+
+
+def locate_cache(files: FileImages) -> tuple[Path, IntArray, list[Path]]:
+    """Folder of the cache, the place of each row in it, and the source file of each place."""
+    names = [str(path) for path in files.paths]
+    unique = sorted(set(names))
+    stats = [os.stat(name) if os.path.exists(name) else None for name in unique]
+    sources = [(name, s.st_size, s.st_mtime_ns) if s else (name, 0, 0) for name, s in zip(unique, stats, strict=True)]
+    key = hash_json([FORMAT, files.size, sources])[:16]
+    places = {name: place for place, name in enumerate(unique)}
+    rows = np.array([places[name] for name in names])
+    return cache_folder() / "images" / key, rows, [Path(name) for name in unique]
+
+
+def source_files(images: ImageReader) -> Iterator[FileImages]:
+    """The readers of files behind a reader."""
+    if isinstance(images, FileImages):
+        yield images
+    for inner in (getattr(images, "files", None), getattr(images, "images", None), *getattr(images, "readers", ())):
+        if inner is not None:
+            yield from source_files(inner)
+
+
+def _fill(files: FileImages, folder: Path, paths: Sequence[Path]) -> CacheReport:
+    index = _read_index(folder) if (folder / "index.npy").is_file() else np.full(len(paths), -1).astype(ENTRY)
+    end = _end(index, files.size)
+    waiting: list[int] = np.flatnonzero(index["start"] < 0).tolist()
+    unreadable: list[UnreadableImageError] = []
+
+    def work(place: int) -> UInt8Array | UnreadableImageError:
+        try:
+            return decode(paths[place], files.size, files.max_pixels)
+        except UnreadableImageError as error:
+            return error
+
+    with open(folder / "pixels.bin", "ab") as store:
+        store.truncate(end)
+        try:
+            written = time.monotonic()
+            results = track(in_threads(work, waiting), len(waiting), "images")
+            for place, pixels in zip(waiting, results, strict=True):
+                if isinstance(pixels, UnreadableImageError):
+                    unreadable.append(pixels)
+                    continue
+                data = np.ascontiguousarray(pixels)
+                store.write(data.data)
+                index[place] = (end, data.shape[-1], zlib.crc32(data.data))
+                end += data.nbytes
+                if time.monotonic() - written > SECONDS:
+                    _save_index(folder, index, store)
+                    written = time.monotonic()
+        finally:
+            _save_index(folder, index, store)
+    if unreadable:
+        raise UnreadableImageError(
+            f"{len(unreadable)} of {len(paths)} images cannot be read; the others are in the cache. The first: "
+            f"{first_few(unreadable, most=1)}"
+        )
+    return CacheReport(folder, len(paths), len(waiting), end)
+
+
+def _end(index: Index, size: int) -> int:
+    done = index[index["start"] >= 0]
+    return int((done["start"] + size * size * done["channels"].astype(np.int64)).max()) if len(done) else 0
+
+
+def _save_index(folder: Path, index: Index, store: BinaryIO) -> None:
+    """The pixels reach the disk before the index that speaks of them."""
+    store.flush()
+    os.fsync(store.fileno())
+    write_atomically(folder / "index.npy", lambda path: np.save(path, index))
+
+
+def _read_index(folder: Path) -> Index:
+    try:
+        index: Index = np.load(folder / "index.npy")
+        size = (folder / "pixels.bin").stat().st_size
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"the image cache {folder} is damaged ({error}); remove that folder") from error
+    if index.dtype != ENTRY or (len(index) and int(index["start"].max()) >= max(size, 1)):
+        raise InputError(f"the image cache {folder} is damaged; remove that folder")
+    return index

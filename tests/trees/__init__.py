@@ -1,0 +1,1 @@
+"""Small trees of files in the official layout of each dataset, quirks included."""
