@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .arguments import JsonFlag, Overrides, RecipeName, load
+from .data import data_app
 from .errors import guarded
 
 if TYPE_CHECKING:
-    from ltml.recipe.schema import Recipe
     from ltml.types import RunResult
 
 app = typer.Typer(
@@ -21,13 +22,11 @@ app = typer.Typer(
 )
 recipes_app = typer.Typer(no_args_is_help=True, help="List, show, copy and check recipes.")
 app.add_typer(recipes_app, name="recipes")
+app.add_typer(data_app, name="data")
 
-RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="name (`ltml recipes ls`) or path of a .yaml file")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="e.g. train.epochs=3")]
 Out = Annotated[Path, typer.Option("--out", help="root of the run directories")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="training and sampling seed")]
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 …")]
-JsonFlag = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")]
 TrainFeatures = Annotated[Path | None, typer.Option("--features", help="stored features of train, .npz")]
 ValFeatures = Annotated[Path | None, typer.Option("--val", help="stored features of val, .npz")]
 TestFeatures = Annotated[Path | None, typer.Option("--test", help="stored features of test, .npz")]
@@ -38,15 +37,6 @@ STAGE_COMMANDS = {
     "run": "Stage 1, stage 2, and what changed between them.",
     "stage1": "Train class-aware features and score them.",
 }
-
-
-def _load(recipe: str, overrides: list[str] | None, seed: int | None, device: str | None) -> Recipe:
-    import ltml
-
-    changes = list(overrides or [])
-    changes += [] if seed is None else [f"seeds.train={seed}", f"seeds.sample={seed}"]
-    changes += [] if device is None else [f"train.device={device}"]
-    return ltml.load_recipe(recipe, changes)
 
 
 def _print(result: RunResult, *, as_json: bool) -> None:
@@ -69,7 +59,7 @@ def _add_stage_command(name: str, text: str) -> None:
     ) -> None:
         import ltml
 
-        result = getattr(ltml, name)(_load(recipe, overrides, seed, device), out, fresh=fresh)
+        result = getattr(ltml, name)(load(recipe, overrides, seed, device), out, fresh=fresh)
         _print(result, as_json=as_json)
 
 
@@ -95,7 +85,7 @@ def stage2(
     import ltml
 
     files = {split: path for split, path in (("train", features), ("val", val), ("test", test)) if path is not None}
-    loaded = _load(recipe, overrides, seed, device)
+    loaded = load(recipe, overrides, seed, device)
     _print(ltml.stage2(loaded, out, fresh=fresh, features=files or None), as_json=as_json)
 
 
@@ -161,12 +151,11 @@ def recipes_ls(as_json: JsonFlag = False) -> None:
 @guarded
 def recipes_show(recipe: RecipeName, overrides: Overrides = None, as_json: JsonFlag = False) -> None:
     """The resolved recipe, every field with its meaning."""
-    import ltml
     from ltml.recipe.show import annotated_yaml
 
     from .output import print_json
 
-    resolved = ltml.load_recipe(recipe, list(overrides or []))
+    resolved = load(recipe, overrides)
     print_json(resolved.to_dict()) if as_json else typer.echo(annotated_yaml(resolved), nl=False)
 
 
@@ -190,12 +179,11 @@ def recipes_cp(
 @guarded
 def recipes_validate(recipe: RecipeName, overrides: Overrides = None, as_json: JsonFlag = False) -> None:
     """Check a recipe without running it."""
-    import ltml
     from ltml.stages.checks import check_recipe
 
     from .output import print_json
 
-    resolved = ltml.load_recipe(recipe, list(overrides or []))
+    resolved = load(recipe, overrides)
     check_recipe(resolved)
     print_json({"recipe": resolved.name, "valid": True}) if as_json else typer.echo(f"{resolved.name}: valid")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ltml.metrics.table import MetricTable, score
     from ltml.recipe.load import load_recipe
+    from ltml.stages.data_commands import assemble_labels, cache_images, check_data, data_stats
     from ltml.stages.evaluate import evaluate
     from ltml.stages.inspect import describe_gaussians
     from ltml.stages.pipeline import run, stage1, stage2
@@ -26,13 +27,21 @@ _LAZY = {
     "stage2": "ltml.stages.pipeline",
     "describe_gaussians": "ltml.stages.inspect",
     "evaluate": "ltml.stages.evaluate",
+    "assemble_labels": "ltml.stages.data_commands",
+    "cache_images": "ltml.stages.data_commands",
+    "check_data": "ltml.stages.data_commands",
+    "data_stats": "ltml.stages.data_commands",
     "score": "ltml.metrics.table",
     "MetricTable": "ltml.metrics.table",
 }
 
 __all__ = [
     "MetricTable",
+    "assemble_labels",
+    "cache_images",
+    "check_data",
     "create_loss",
+    "data_stats",
     "describe_gaussians",
     "evaluate",
     "list_backbones",

@@ -33,6 +33,33 @@ class ImageReader(Protocol):
         """Pixels of one row, uint8 ``(H, W, channels)``; raises UnreadableImageError."""
         ...
 
+    def files(self, row: int) -> list[Path]:
+        """The files of one row; none where images do not come from files."""
+        ...
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is published of a dataset's labels, beside what this copy holds.
+
+    Attributes:
+        source: name of the dataset.
+        version: of its labels.
+        expected: published counts by what is counted, e.g. ``"images"`` or ``"positives of Hernia"``.
+        found: the same in this copy.
+    """
+
+    source: str
+    version: str
+    expected: Mapping[str, int]
+    found: Mapping[str, int]
+
+    @property
+    def differences(self) -> dict[str, tuple[int, int]]:
+        """Published and found counts where they differ."""
+        pairs = {name: (count, self.found[name]) for name, count in self.expected.items()}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
 
 class UnreadableImageError(InputError):
     """An image file that is missing or cannot be decoded."""
@@ -73,6 +100,7 @@ class Dataset:
         units: what predictions are made for; None for the row itself.
         images_per_row: images whose channels follow each other in the pixels of a row.
         left_out: how many rows each named rule left out.
+        published: what is published of its labels, one entry per known version and source.
     """
 
     name: str
@@ -85,6 +113,7 @@ class Dataset:
     units: Units | None = None
     images_per_row: int = 1
     left_out: Mapping[str, int] = field(default_factory=dict)
+    published: tuple[Published, ...] = ()
 
     def class_counts(self, split: str = "train") -> IntArray:
         """Known positives per class in a split, int64 ``(C,)``."""
@@ -110,7 +139,7 @@ class Dataset:
         """SHA-256 over ids, groups, sources, image paths, labels and splits: what a run depends on besides pixels."""
         digest = hashlib.sha256(repr((self.name, self.label_names)).encode())
         for column in [name for name in ("id", "group", "source", "image") if name in self.table]:
-            digest.update("\x00".join(self.table[column].astype(str)).encode())
+            digest.update("\x00".join(self.table[column].fillna("").astype(str)).encode())
         digest.update(np.packbits(self.targets.astype(bool)).tobytes())
         digest.update(np.packbits(self.known).tobytes())
         if self.units is not None:

@@ -6,21 +6,25 @@ loader processes, sees the same pixels.
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
+from ltml.data.parallel import available_cores
 from ltml.data.views import View
 from ltml.errors import InputError, first_line
 from ltml.seeds import derive_seed
 from ltml.types import Batch, Dataset, IntArray
+
+Draw = Literal["natural", "equal", "proportional"]
 
 Index = tuple[int, int]
 """A row and the epoch it is drawn in."""
@@ -33,20 +37,30 @@ class EpochSampler(Sampler[list[Index]]):
     """Batches of rows, shuffled anew each epoch from the seed.
 
     Args:
-        rows: row numbers to draw from.
+        rows: row numbers to draw from, by source.
         batch_size: rows per batch and process.
         seed: training seed; None keeps the order of `rows`.
+        equal: every batch holds as many rows of each source, and an epoch is one pass over the largest, within which
+            smaller ones begin anew; otherwise each source is spread evenly over an epoch, which passes once over all.
         rank: this process.
-        world_size: number of processes; each takes its own share of an epoch, of equal length, for which the order
-            is continued from its beginning where it does not divide.
+        world_size: number of processes; each takes its own share of an epoch, of equal length, for which a source
+            begins anew where it does not divide.
     """
 
     def __init__(
-        self, rows: IntArray, batch_size: int, seed: int | None, *, rank: int = 0, world_size: int = 1
+        self,
+        rows: Sequence[IntArray],
+        batch_size: int,
+        seed: int | None,
+        *,
+        equal: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
-        self._rows = rows
+        self._sources = list(rows)
         self._batch_size = batch_size
         self._seed = seed
+        self._equal = equal
         self._rank = rank
         self._world_size = world_size
         self.epoch = 0
@@ -59,20 +73,28 @@ class EpochSampler(Sampler[list[Index]]):
             yield [(int(row), self.epoch) for row in batch]
 
     def __len__(self) -> int:
-        per_rank = -(-len(self._rows) // self._world_size)
-        full, rest = divmod(per_rank, self._batch_size)
+        full, rest = divmod(sum(self._lengths()), self._batch_size)
         if self._seed is not None and full > 0 and rest == 1:
             return full  # batch norm has no variance of a single image
         return full + (rest > 0)
 
+    def _lengths(self) -> list[int]:
+        """Rows of each source in an epoch of this process."""
+        shares = [-(-len(rows) // self._world_size) for rows in self._sources]
+        return [max(shares)] * len(shares) if self._equal else shares
+
     def _share(self) -> IntArray:
-        rows = self._rows
-        if self._seed is not None:
-            rows = np.random.default_rng(derive_seed(self._seed, "order", self.epoch)).permutation(rows)
-        if self._world_size == 1:
-            return rows
-        length = -(-len(rows) // self._world_size) * self._world_size
-        return np.resize(rows, length)[self._rank :: self._world_size]
+        """This process's rows of an epoch, in order."""
+        rng = None if self._seed is None else np.random.default_rng(derive_seed(self._seed, "order", self.epoch))
+        streams = [self._stream(rows, n, rng) for rows, n in zip(self._sources, self._lengths(), strict=True)]
+        places = np.concatenate([(np.arange(len(stream)) + 0.5) / len(stream) for stream in streams])
+        return np.concatenate(streams)[np.argsort(places, kind="stable")]  # evenly spread, whatever their lengths
+
+    def _stream(self, rows: IntArray, length: int, rng: np.random.Generator | None) -> IntArray:
+        """So many rows of a source for this process, out of passes that are each shuffled anew."""
+        total = length * self._world_size
+        passes = [rows if rng is None else rng.permutation(rows) for _ in range(-(-total // len(rows)))]
+        return np.concatenate(passes)[:total][self._rank :: self._world_size]
 
 
 class _Views(TorchDataset[Item]):
@@ -80,6 +102,7 @@ class _Views(TorchDataset[Item]):
 
     def __init__(self, dataset: Dataset, view: View | None, size: int, seed: int | None) -> None:
         self._images = dataset.images
+        self._per_row = dataset.images_per_row
         self._view = view
         self._size = size
         self._seed = seed
@@ -95,8 +118,12 @@ class _Views(TorchDataset[Item]):
             return row, f"data.views: {type(error).__name__} in a transform: {first_line(error)}"
 
     def _draw(self, pixels: Tensor, row: int, epoch: int) -> Tensor:
+        """The view of each image of the row, one after the other along the channels."""
         with seeded(derive_seed(self._seed or 0, "view", epoch, row)):
-            image: Tensor = self._view(pixels) if self._view else pixels
+            return torch.cat([self._draw_one(image) for image in pixels.chunk(self._per_row)])
+
+    def _draw_one(self, pixels: Tensor) -> Tensor:
+        image: Tensor = self._view(pixels) if self._view else pixels
         expected = (len(pixels), self._size, self._size)
         if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.shape != expected:
             found = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
@@ -129,6 +156,7 @@ class BatchLoader:
         batch_size: images per batch.
         device: where batches go.
         seed: training seed for shuffled batches and random views; None for the fixed order of the split.
+        draw: ``natural`` takes all rows as one source, ``equal`` and ``proportional`` see `EpochSampler`.
         workers: loader processes; None chooses from the machine (none for images in memory).
     """
 
@@ -142,12 +170,14 @@ class BatchLoader:
         batch_size: int,
         device: torch.device,
         seed: int | None = None,
+        draw: Draw = "natural",
         workers: int | None = None,
     ) -> None:
         self._targets = torch.from_numpy(dataset.targets.astype(np.float32))
         self._known = torch.from_numpy(dataset.known)
         self._device = device
-        self._sampler = EpochSampler(dataset.splits[split], batch_size, seed)
+        sources = [dataset.splits[split]] if draw == "natural" else _by_source(dataset, split)
+        self._sampler = EpochSampler(sources, batch_size, seed, equal=draw == "equal")
         count = _workers(dataset) if workers is None else workers
         self._loader = DataLoader(
             _Views(dataset, view, size, seed),
@@ -191,9 +221,14 @@ class BatchLoader:
         return tensor.pin_memory().to(self._device, non_blocking=True)
 
 
+def _by_source(dataset: Dataset, split: str) -> list[IntArray]:
+    rows = dataset.splits[split]
+    numbers, names = pd.factorize(dataset.table["source"].iloc[rows], sort=True)
+    return [rows[numbers == number] for number in range(len(names))]
+
+
 def _workers(dataset: Dataset) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    return 0 if dataset.images.in_memory else min(8, cores)
+    return 0 if dataset.images.in_memory else min(8, available_cores())
 
 
 def _leave_interrupts_to_parent(_: int) -> None:

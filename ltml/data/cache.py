@@ -62,15 +62,15 @@ class CachedImages:
     """Images of a complete cache.
 
     Args:
-        files: the reader of the source files.
+        images: the reader of the source files.
         folder: the cache.
         places: where in the index each row is.
     """
 
     in_memory = False
 
-    def __init__(self, files: FileImages, folder: Path, places: IntArray) -> None:
-        self.files = files
+    def __init__(self, images: FileImages, folder: Path, places: IntArray) -> None:
+        self.images = images
         self._folder = folder
         self._places = places
         self._maps: tuple[Index, UInt8Array] | None = None
@@ -87,15 +87,19 @@ class CachedImages:
         if self._maps is None:
             self._maps = _read_index(self._folder), np.memmap(self._folder / "pixels.bin", dtype=np.uint8, mode="r")
         index, pixels = self._maps
-        entry, size = index[int(self._places[row])], self.files.size
+        entry, size = index[int(self._places[row])], self.images.size
         start, channels = int(entry["start"]), int(entry["channels"])
         image = pixels[start : start + size * size * channels]
         if zlib.crc32(image.data) != int(entry["crc"]):
             raise UnreadableImageError(
-                f"the image cache {self._folder} is damaged at {self.files.paths[row]}; make it again with "
+                f"the image cache {self._folder} is damaged at {self.images.paths[row]}; make it again with "
                 "`ltml data cache RECIPE --fresh`"
             )
-        return with_channels(np.asarray(image).reshape(size, size, channels), self.files.channels)
+        return with_channels(np.asarray(image).reshape(size, size, channels), self.images.channels)
+
+    def files(self, row: int) -> list[Path]:
+        """The source file of a row."""
+        return self.images.files(row)
 
 
 def open_cached(files: FileImages) -> ImageReader:
@@ -157,7 +161,7 @@ def source_files(images: ImageReader) -> Iterator[FileImages]:
     """The readers of files behind a reader."""
     if isinstance(images, FileImages):
         yield images
-    for inner in (getattr(images, "files", None), getattr(images, "images", None), *getattr(images, "readers", ())):
+    for inner in (getattr(images, "images", None), *getattr(images, "readers", ())):
         if inner is not None:
             yield from source_files(inner)
 

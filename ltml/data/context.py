@@ -27,6 +27,7 @@ class DataContext:
         max_pixels: images with more are refused.
         skip_unreadable: leave out images that are missing or cannot be decoded, instead of stopping.
         roots: folder of each source of a union.
+        root_key: what the recipe calls `root`.
         faults: where to report what is wrong with the data.
     """
 
@@ -41,6 +42,7 @@ class DataContext:
     max_pixels: int = MAX_PIXELS
     skip_unreadable: bool = False
     roots: Mapping[str, Path] = field(default_factory=dict)
+    root_key: str = "data.root"
     faults: Faults = field(default_factory=Faults)
 
     def need_root(self, dataset: str) -> Path:
@@ -50,7 +52,7 @@ class DataContext:
             InputError: none was given, or it is no folder.
         """
         if self.root is None:
-            raise InputError(f"the dataset '{dataset}' needs the folder of its files: add data.root=FOLDER")
+            raise InputError(f"the dataset '{dataset}' needs the folder of its files: add {self.root_key}=FOLDER")
         if not self.root.is_dir():
-            raise InputError(f"data.root {self.root} is not a folder; give the folder of the dataset's files")
+            raise InputError(f"{self.root_key} {self.root} is not a folder; give the folder of the dataset's files")
         return self.root

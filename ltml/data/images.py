@@ -52,6 +52,10 @@ class ArrayImages:
             pixels = resize(Image.fromarray(squeezed), self._size)
         return with_channels(pixels, self._channels)
 
+    def files(self, row: int) -> list[Path]:  # noqa: ARG002
+        """None."""
+        return []
+
 
 class FileImages:
     """Image files, decoded when asked for.
@@ -61,15 +65,28 @@ class FileImages:
         size: side in px of the square that images are resized to.
         channels: 1 grey, 3 RGB.
         max_pixels: pictures with more are refused.
+        published_size: width and height of the dataset's images, px, as far as they all have one.
+        published_modes: their Pillow modes.
     """
 
     in_memory = False
 
-    def __init__(self, paths: Sequence[Path], size: int, channels: int, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        size: int,
+        channels: int,
+        max_pixels: int = MAX_PIXELS,
+        *,
+        published_size: tuple[int, int] | None = None,
+        published_modes: Sequence[str] = (),
+    ) -> None:
         self.paths = list(paths)
         self.size = size
         self.channels = channels
         self.max_pixels = max_pixels
+        self.published_size = published_size
+        self.published_modes = tuple(published_modes)
 
     def read(self, row: int) -> UInt8Array:
         """Pixels of a row, uint8 ``(size, size, channels)``.
@@ -78,6 +95,10 @@ class FileImages:
             UnreadableImageError: the file is missing, damaged, too large, or not an image.
         """
         return with_channels(decode(self.paths[row], self.size, self.max_pixels), self.channels)
+
+    def files(self, row: int) -> list[Path]:
+        """The file of a row."""
+        return [self.paths[row]]
 
 
 class StackedImages:
@@ -95,8 +116,14 @@ class StackedImages:
 
     def read(self, row: int) -> UInt8Array:
         """Pixels of a row, uint8 ``(size, size, count · channels)``."""
-        parts = [self.images.read(row * self._count + i) for i in range(self._count)]
-        return np.concatenate(parts, axis=-1)
+        return np.concatenate([self.images.read(number) for number in self._numbers(row)], axis=-1)
+
+    def files(self, row: int) -> list[Path]:
+        """The files of a row."""
+        return [path for number in self._numbers(row) for path in self.images.files(number)]
+
+    def _numbers(self, row: int) -> range:
+        return range(row * self._count, (row + 1) * self._count)
 
 
 class JoinedImages:
@@ -113,9 +140,17 @@ class JoinedImages:
 
     def read(self, row: int) -> UInt8Array:
         """Pixels of a row of the whole."""
+        reader, inner = self._find(row)
+        return reader.read(inner)
+
+    def files(self, row: int) -> list[Path]:
+        """The files of a row of the whole."""
+        reader, inner = self._find(row)
+        return reader.files(inner)
+
+    def _find(self, row: int) -> tuple[ImageReader, int]:
         number = int(np.searchsorted(self._ends, row, side="right"))
-        start = int(self._ends[number - 1]) if number else 0
-        return self.readers[number].read(row - start)
+        return self.readers[number], row - (int(self._ends[number - 1]) if number else 0)
 
 
 class ChosenImages:
@@ -134,6 +169,10 @@ class ChosenImages:
     def read(self, row: int) -> UInt8Array:
         """Pixels of a chosen row."""
         return self.images.read(int(self._rows[row]))
+
+    def files(self, row: int) -> list[Path]:
+        """The files of a chosen row."""
+        return self.images.files(int(self._rows[row]))
 
 
 def read_image(path: Path, size: int, channels: int, max_pixels: int = MAX_PIXELS) -> UInt8Array:

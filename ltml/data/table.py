@@ -20,7 +20,7 @@ from ltml.data.inspection import inspect_images
 from ltml.data.splits import SPLITS, check_groups_apart, split_by_file, split_by_group, take_validation
 from ltml.errors import InputError, first_few
 from ltml.registry import DATASETS
-from ltml.types import Dataset, ImageReader, IntArray, UInt8Array, Units
+from ltml.types import Dataset, ImageReader, IntArray, Published, UInt8Array, Units
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +150,28 @@ def to_dataset(table: LabelTable, context: DataContext) -> Dataset:
         units=table.units,
         images_per_row=table.images_per_row,
         left_out=table.left_out,
+        published=tuple(_compare(table, version, splits) for version in table.versions),
     )
+
+
+def _compare(table: LabelTable, version: LabelVersion, splits: Mapping[str, IntArray]) -> Published:
+    """Published counts of a version beside those of this copy."""
+    whole = not version.splits
+    rows = np.arange(len(table.rows)) if whole else np.concatenate([splits[split] for split in version.splits])
+    positives: Mapping[str, int] = dict(
+        zip(table.label_names, (table.codes[rows] == 1).sum(axis=0).tolist(), strict=True)
+    )
+    if whole and table.all_positives is not None:
+        positives = table.all_positives
+    found = {
+        "images": len(rows) * table.images_per_row + (sum(table.left_out.values()) if whole else 0),
+        "patients": int(table.rows["group"].iloc[rows].nunique()),
+    } | {f"positives of {name}": count for name, count in positives.items()}
+    published = {"images": version.images, "patients": version.patients} | {
+        f"positives of {name}": count for name, count in version.positives.items()
+    }
+    expected = {name: count for name, count in published.items() if count is not None and name in found}
+    return Published(table.name, version.name, expected, found)
 
 
 def make_splits(table: LabelTable, context: DataContext) -> dict[str, IntArray]:
@@ -234,6 +255,13 @@ def _missing_or_empty(path: Path) -> str:
 def _reader(table: LabelTable, context: DataContext) -> ImageReader:
     if table.pixels is not None:
         return ArrayImages(table.pixels, context.size, context.channels)
-    files = FileImages(table.paths, context.size, context.channels, context.max_pixels)
+    files = FileImages(
+        table.paths,
+        context.size,
+        context.channels,
+        context.max_pixels,
+        published_size=table.image_size,
+        published_modes=table.image_modes,
+    )
     images = open_cached(files)
     return StackedImages(images, table.images_per_row) if table.images_per_row > 1 else images

@@ -20,13 +20,17 @@ class Stage1Model(nn.Module):
         head: feature map to features and logits, see `ltml.models.heads`.
         mean: per input channel, in [0, 1].
         std: per input channel.
+        images_per_row: images in one row of a batch, whose features stand side by side.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, head: Any, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self, backbone: nn.Module, head: Any, mean: Sequence[float], std: Sequence[float], images_per_row: int = 1
+    ) -> None:
         super().__init__()
+        self.images_per_row = images_per_row
         self.backbone = backbone
         self.head = head
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
@@ -42,10 +46,14 @@ class Stage1Model(nn.Module):
             return ModelOutput(features, self.head.classifier(features.float()))
 
     def features(self, images: Tensor) -> Tensor:
-        """Class-aware ``(B, C, D)`` or shared ``(B, D)`` features of uint8 images ``(B, channels, H, W)``."""
-        normalised = (images.float() / 255 - self.mean) / self.std
+        """Class-aware ``(B, C, D)`` or shared ``(B, D)`` features of uint8 images ``(B, channels, H, W)``.
+
+        With `n` images per row, ``(B, n channels, H, W)`` gives ``(B, C, n D)`` or ``(B, n D)``.
+        """
+        single = torch.stack(images.chunk(self.images_per_row, dim=1), dim=1).flatten(0, 1)
+        normalised = single.float().div_(255).sub_(self.mean).div_(self.std)  # in place: no fresh memory to fault in
         features: Tensor = self.head.features(self.backbone(normalised))
-        return features
+        return torch.cat([features[i :: self.images_per_row] for i in range(self.images_per_row)], dim=-1)
 
     @property
     def classifier(self) -> nn.Module:

@@ -29,6 +29,9 @@ def _lines(section: BaseModel, depth: int) -> Iterator[str]:
         if section.options:
             yield f"{'  ' * depth}{section.type}:"
             yield from _options(model, section.options, depth + 1)
+    else:
+        for name, value in (section.model_extra or {}).items():
+            yield from _field(name, value, "", depth)
 
 
 def _options(model: type[BaseModel], values: dict[str, Any], depth: int) -> Iterator[str]:

@@ -61,7 +61,7 @@ def gaussians_table(described: Mapping[str, Any]) -> str:
         "dist.: Mahalanobis distance of the means. AUC: of the refitted classifier\n"
         "between the two Gaussians; best: of the best linear one."
     )
-    return f"{_render(table)}\n{legend}"
+    return f"{render(table)}\n{legend}"
 
 
 def _shape(group: Mapping[str, Any] | None) -> list[str]:
@@ -82,7 +82,7 @@ def _tables(title: str, stages: list[Mapping[str, Any]]) -> str:
             cells = (" → ".join(_number(scores[measure]) for *_, scores in rows) for measure in PER_CLASS)
             detail.add_row(Text(name), *positives.split("|"), *cells)
         detail.add_section()
-    return _render(detail) + "\n" + _render(_macro_table(stages))
+    return render(detail) + "\n" + render(_macro_table(stages))
 
 
 def _macro_table(stages: list[Mapping[str, Any]]) -> Table:
@@ -119,7 +119,8 @@ def _change(old: float | None, new: float | None) -> str:
     return "–" if old is None or new is None else f"{100 * (new - old):+.1f}"
 
 
-def _render(table: Table) -> str:
+def render(table: Table) -> str:
+    """A table as text of at most 80 columns."""
     file = io.StringIO()
     Console(file=file, width=80, color_system=None).print(table)
     return file.getvalue().rstrip()

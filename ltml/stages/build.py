@@ -64,6 +64,7 @@ def build_loader(
         batch_size=recipe.train.batch_size if training else max(recipe.train.batch_size, 64),
         device=device,
         seed=recipe.seeds.train if training else None,
+        draw=recipe.data.draw if training else "natural",
         workers=recipe.data.workers,
     )
 
@@ -75,7 +76,9 @@ def embed_labels(recipe: Recipe, label_names: Sequence[str]) -> Tensor | None:
     return embed_prompts(TextConfig(**dict(recipe.text)), label_names)
 
 
-def build_model(recipe: Recipe, label_names: Sequence[str], words: Tensor | None, *, pretrained: bool) -> Stage1Model:
+def build_model(
+    recipe: Recipe, label_names: Sequence[str], words: Tensor | None, *, pretrained: bool, images_per_row: int = 1
+) -> Stage1Model:
     """The recipe's backbone and head, initialised from torch's current seed.
 
     Args:
@@ -83,6 +86,7 @@ def build_model(recipe: Recipe, label_names: Sequence[str], words: Tensor | None
         label_names: the ``C`` labels.
         words: word embeddings of the prompts, or None.
         pretrained: False builds the architecture only, to load a checkpoint into.
+        images_per_row: of the dataset.
     """
     backbone = Backbone(
         recipe.backbone.name,
@@ -92,19 +96,20 @@ def build_model(recipe: Recipe, label_names: Sequence[str], words: Tensor | None
         weights=recipe.backbone.weights if pretrained else None,
         options=recipe.backbone.options,
     )
-    head = HEADS.get(recipe.head.type)(backbone.width, len(label_names), words, **recipe.head.options)
-    return Stage1Model(backbone, head, *normalization(recipe.backbone.name, recipe.data.channels))
+    several = (images_per_row,) if images_per_row > 1 else ()
+    head = HEADS.get(recipe.head.type)(backbone.width, len(label_names), words, *several, **recipe.head.options)
+    mean, std = normalization(recipe.backbone.name, recipe.data.channels)
+    return Stage1Model(backbone, head, mean, std, images_per_row)
 
 
-def rebuild_model(
-    recipe: Recipe, label_names: Sequence[str], weights: Mapping[str, Tensor], *, stage: int
-) -> Stage1Model:
+def rebuild_model(recipe: Recipe, dataset: Dataset, weights: Mapping[str, Tensor], *, stage: int) -> Stage1Model:
     """The model of a checkpoint; needs neither the text encoder nor pretrained weights.
 
     Raises:
         InputError: the checkpoint belongs to another architecture.
     """
-    model = build_model(recipe, label_names, weights.get(WORDS), pretrained=False)
+    per_row = dataset.images_per_row
+    model = build_model(recipe, dataset.label_names, weights.get(WORDS), pretrained=False, images_per_row=per_row)
     if stage == 2:
         model.make_classifier_linear()
     try:

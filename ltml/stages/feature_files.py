@@ -50,6 +50,10 @@ class NoImages:
         """Never called: nothing that reads images runs on feature files."""
         raise NotImplementedError(f"row {row} is a feature, not an image")
 
+    def files(self, row: int) -> list[Path]:  # noqa: ARG002
+        """None."""
+        return []
+
 
 def read_feature_file(path: Path, split: str) -> FeatureFile:
     """Read an ``.npz`` with ``features`` ``(N, C, D)`` or ``(N, D)``, ``targets`` ``(N, C)`` and ``label_names``.

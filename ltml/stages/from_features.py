@@ -24,6 +24,7 @@ from ltml.stages.checks import check_labels
 from ltml.stages.evaluate import score_run, scored_splits, write_predictions
 from ltml.stages.feature_files import FeatureFile, join_feature_files, read_feature_file
 from ltml.stages.inspect import BIAS, WEIGHT
+from ltml.stages.predict import to_predictions
 from ltml.stages.refit import (
     LabelShift,
     classify,
@@ -37,7 +38,7 @@ from ltml.stages.run_directory import RunDirectory, begin_run, locate_run, recor
 from ltml.stages.stage2 import save_gaussians
 from ltml.training.checkpoint import save_weights
 from ltml.training.devices import choose_device
-from ltml.types import Dataset, FeatureSet, Predictions
+from ltml.types import Dataset, FeatureSet
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ def _fit(recipe: Recipe, dataset: Dataset, files: Mapping[str, FeatureFile], run
         if isinstance(resampler, GaussianResampler):
             save_gaussians(run, settings, resampler, dataset.label_names)
     select = recipe.train.select
-    log.info("stage 2: val %s %.4f", select, validate(classifier, val, select))
+    log.info("stage 2: val %s %.4f", select, validate(classifier, val, dataset, select))
     if settings.restore_prior:
         shift_biases(classifier, -shift.log_odds)
     write_text(run.path / "stage2" / "log.jsonl", "".join(json.dumps(line) + "\n" for line in log_lines))
@@ -145,14 +146,7 @@ def _save(
 ) -> None:
     """Predictions first: the checkpoint marks a stage as done."""
     for split in scored_splits(dataset):
-        file = files[split]
-        answers = Predictions(
-            label_names=dataset.label_names,
-            ids=file.store.ids.tolist(),
-            groups=file.groups.tolist(),
-            probs=classify(classifier, file.store),
-            targets=dataset.masked_targets(split),
-        )
+        answers = to_predictions(classify(classifier, files[split].store), dataset, split)
         write_predictions(run.predictions(stage, split), answers)
     weights: dict[str, Tensor] = {WEIGHT: classifier.weight.detach(), BIAS: classifier.bias.detach()}
     path = run.checkpoint1 if stage == 1 else run.checkpoint2

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import torch
 
 from ltml.data.batches import BatchLoader
@@ -18,7 +21,7 @@ class NonFiniteLogitsError(LtmlError):
 
 @torch.inference_mode()
 def predict(model: Stage1Model, loader: BatchLoader, dataset: Dataset, split: str, compute: Compute) -> Predictions:
-    """Probabilities of every image of a split, in the split's order; float64 sigmoid of the logits.
+    """Probabilities of every row or unit of a split, in the split's order; float64 sigmoid of the logits.
 
     Raises:
         NonFiniteLogitsError: the model has diverged.
@@ -34,13 +37,27 @@ def predict(model: Stage1Model, loader: BatchLoader, dataset: Dataset, split: st
             f"the model's logits on {split} are not finite: training has diverged. Lower the learning rate, set "
             "train.clip_norm, or use train.precision=float32; changed so, it is another run and starts anew."
         )
-    rows = dataset.splits[split]
+    return to_predictions(scores.sigmoid().numpy(), dataset, split)
+
+
+def to_predictions(probs: npt.NDArray[np.float64], dataset: Dataset, split: str) -> Predictions:
+    """Probabilities ``(n, C)`` of the rows of a split beside their labels.
+
+    Where the dataset has units (patients with an image of each eye), a unit's probability is the mean over its rows.
+    """
+    rows, units = dataset.splits[split], dataset.units
+    groups = dataset.table["group"].iloc[rows].astype(str)
+    if units is None:
+        ids, targets = dataset.ids(split).astype(str).tolist(), dataset.masked_targets(split)
+        return Predictions(dataset.label_names, ids, groups.tolist(), probs, targets)
+    place, chosen = pd.factorize(units.of_row[rows])
+    codes = units.codes[chosen]
     return Predictions(
         label_names=dataset.label_names,
-        ids=dataset.table["id"].iloc[rows].astype(str).tolist(),
-        groups=dataset.table["group"].iloc[rows].astype(str).tolist(),
-        probs=scores.sigmoid().numpy(),
-        targets=dataset.masked_targets(split),
+        ids=units.ids[chosen].tolist(),
+        groups=groups[~pd.Series(place, index=groups.index).duplicated()].tolist(),
+        probs=pd.DataFrame(probs).groupby(place).mean().to_numpy(),
+        targets=np.where(codes >= 0, codes, np.nan),
     )
 
 

@@ -23,9 +23,10 @@ from ltml.progress import track
 from ltml.recipe.schema import LossSection, Recipe, Stage2Section
 from ltml.registry import LOSSES
 from ltml.seeds import derive_seed
+from ltml.stages.predict import to_predictions
 from ltml.training.loop import seed_epoch, train_epoch
 from ltml.training.optim import make_optimizer
-from ltml.types import FeatureSet
+from ltml.types import Dataset, FeatureSet
 
 Resampler = GaussianResampler | RealResampler
 
@@ -250,6 +251,7 @@ def classify(classifier: nn.Module, features: FeatureSet) -> npt.NDArray[np.floa
     return probs
 
 
-def validate(classifier: nn.Module, features: FeatureSet, select: str) -> float:
-    """The macro measure that picks a checkpoint, on stored features."""
-    return score(classify(classifier, features), features.masked_targets()).macro[select]
+def validate(classifier: nn.Module, features: FeatureSet, dataset: Dataset, select: str) -> float:
+    """The macro measure that picks a checkpoint, on stored features of val."""
+    answers = to_predictions(classify(classifier, features), dataset, "val")
+    return score(answers.probs, answers.targets).macro[select]

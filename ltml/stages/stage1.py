@@ -47,7 +47,7 @@ def run_stage1(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
     unpredicted = [split for split in scored_splits(dataset) if not run.predictions(1, split).is_file()]
     if needs_features or unpredicted:
         weights, _ = load_weights(run.checkpoint1)
-        model = compute.place(rebuild_model(recipe, dataset.label_names, weights, stage=1))
+        model = compute.place(rebuild_model(recipe, dataset, weights, stage=1))
         for split in SPLITS if needs_features else ():
             loader = build_loader(recipe, dataset, split, compute.device)
             extract_features(model, loader, dataset, split, run.features, compute, dtype=recipe.train.feature_dtype)
@@ -75,7 +75,8 @@ class Training:
         self.recipe, self.dataset, self.run, self.compute = recipe, dataset, run, compute
         words = embed_labels(recipe, dataset.label_names)
         torch.manual_seed(derive_seed(recipe.seeds.train, "weights"))
-        self.model = compute.place(build_model(recipe, dataset.label_names, words, pretrained=True))
+        model = build_model(recipe, dataset.label_names, words, pretrained=True, images_per_row=dataset.images_per_row)
+        self.model = compute.place(model)
         self.objective = build_objective(recipe).to(compute.device)
         settings, schedule = recipe.train, recipe.train.schedule
         self.optimizer = make_optimizer(

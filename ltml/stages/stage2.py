@@ -97,7 +97,7 @@ def run_stage2(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
     unpredicted = [split for split in scored_splits(dataset) if not run.predictions(2, split).is_file()]
     if unpredicted:
         weights, _ = load_weights(run.checkpoint2)
-        model = compute.place(rebuild_model(recipe, dataset.label_names, weights, stage=2))
+        model = compute.place(rebuild_model(recipe, dataset, weights, stage=2))
         for split in unpredicted:
             answers = predict(model, build_loader(recipe, dataset, split, compute.device), dataset, split, compute)
             write_predictions(run.predictions(2, split), answers)
@@ -156,7 +156,7 @@ class Reconstruction:
         self.resampler: Resampler | None = None
         self.moved, self.extracted = False, set[str]()  # since stage 1; splits whose features are up to date
         weights, _ = load_weights(run.checkpoint1)
-        self.model = rebuild_model(recipe, dataset.label_names, weights, stage=1)
+        self.model = rebuild_model(recipe, dataset, weights, stage=1)
         self.model.make_classifier_linear()
         check_classifier(self.settings, self.model.classifier, recipe.head.type)
         self.shift = LabelShift(self.settings, dataset.masked_targets("train"))
@@ -185,7 +185,9 @@ class Reconstruction:
             started = time.monotonic()
             record = epoch._asdict() | self.work(epoch)
             if epoch.ends_round:
-                value = record[f"val_{select}"] = validate(self.model.classifier, self.features("val"), select)
+                value = record[f"val_{select}"] = validate(
+                    self.model.classifier, self.features("val"), self.dataset, select
+                )
                 log.info("stage 2, round %d: val %s %.4f", epoch.round, select, value)
                 if progress.offer(value, epoch.round, self.model):
                     self._save_gaussians()

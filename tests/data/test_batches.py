@@ -37,7 +37,7 @@ def test_processes_share_an_epoch_without_loss(count: int, batch_size: int, worl
     rows = np.arange(100, 100 + count)
     drawn, lengths = [], set()
     for rank in range(world):
-        sampler = EpochSampler(rows, batch_size, 5, rank=rank, world_size=world)
+        sampler = EpochSampler([rows], batch_size, 5, rank=rank, world_size=world)
         sampler.epoch = epoch
         batches = list(sampler)
         assert len(batches) == len(sampler)
@@ -102,9 +102,9 @@ def test_labels_belong_to_their_images(dataset: Dataset) -> None:
 
 def test_a_last_batch_of_one_is_left_out_in_training_only() -> None:
     rows = np.arange(9)
-    assert [len(batch) for batch in EpochSampler(rows, 4, 0)] == [4, 4]
-    assert [len(batch) for batch in EpochSampler(rows, 4, None)] == [4, 4, 1]
-    assert [len(batch) for batch in EpochSampler(rows[:1], 4, 0)] == [1]
+    assert [len(batch) for batch in EpochSampler([rows], 4, 0)] == [4, 4]
+    assert [len(batch) for batch in EpochSampler([rows], 4, None)] == [4, 4, 1]
+    assert [len(batch) for batch in EpochSampler([rows[:1]], 4, 0)] == [1]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -152,3 +152,45 @@ def test_views_that_do_not_give_an_image_are_refused(
 def test_wrong_views_are_explained(step: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         build_view([step], "v")  # type: ignore[list-item]
+
+
+def _drawn(sizes: list[int], batch_size: int, *, equal: bool, epoch: int = 0, world: int = 1) -> list[list[list[int]]]:
+    """Rows of every batch of every rank; source s has the rows 1000 s, 1000 s + 1, …"""
+    sources = [1000 * number + np.arange(size) for number, size in enumerate(sizes)]
+    ranks = []
+    for rank in range(world):
+        sampler = EpochSampler(sources, batch_size, 7, equal=equal, rank=rank, world_size=world)
+        sampler.epoch = epoch
+        batches = [[row for row, _ in batch] for batch in sampler]
+        assert len(batches) == len(sampler)
+        ranks.append(batches)
+    return ranks
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_equal_draws_have_as_many_of_each_source_in_every_step(world: int) -> None:
+    ranks = _drawn([60, 12, 30], 12, equal=True, world=world)
+    for batches in ranks:
+        for batch in batches:
+            counts = np.bincount(np.array(batch) // 1000, minlength=3)
+            assert counts.max() - counts.min() <= 1
+    rows = np.array([row for batches in ranks for batch in batches for row in batch])
+    times = [np.unique(rows[rows // 1000 == source], return_counts=True) for source in range(3)]
+    assert [len(there) for there, _ in times] == [60, 12, 30]  # one pass over the largest, nothing left out
+    assert [counts.tolist() for _, counts in times] == [[1] * 60, [5] * 12, [2] * 30]
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_proportional_draws_have_each_source_s_share_in_every_step(world: int) -> None:
+    ranks = _drawn([80, 40, 8], 16, equal=False, world=world)
+    for batches in ranks:
+        for batch in batches:
+            counts = np.bincount(np.array(batch) // 1000, minlength=3)
+            assert counts == pytest.approx(np.array([10, 5, 1]), abs=1)
+    rows = sorted(row for batches in ranks for batch in batches for row in batch)
+    assert rows == [*range(80), *range(1000, 1040), *range(2000, 2008)]
+
+
+def test_draws_differ_by_epoch_and_repeat_by_seed() -> None:
+    first, again, later = (_drawn([60, 12], 8, equal=True, epoch=epoch) for epoch in (0, 0, 1))
+    assert first == again != later

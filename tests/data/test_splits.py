@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltml.data.splits import split_by_group
+from ltml.data.context import DataContext
+from ltml.data.splits import split_by_file, split_by_group, take_validation
+from ltml.data.table import load_dataset
 from ltml.errors import InputError
 
 
@@ -35,3 +42,109 @@ def test_shares_are_near_the_ratio_and_row_order_does_not_matter() -> None:
 def test_too_few_groups_is_an_error() -> None:
     with pytest.raises(InputError, match=r"4 images of 2 group\(s\)"):
         split_by_group(["a", "a", "b", "b"], (7, 1, 2), 0)
+
+
+def _tail_labels(seed: int) -> tuple[list[str], np.ndarray]:
+    """300 patients of 1 to 4 rows and labels from frequent to three positives."""
+    rng = np.random.default_rng(seed)
+    names = [f"p{patient}" for patient in range(300) for _ in range(rng.integers(1, 5))]
+    codes = (rng.random((len(names), 5)) < [0.6, 0.2, 0.05, 0.02, 0]).astype(np.int8)
+    codes[rng.choice(len(names), 3, replace=False), 4] = 1
+    codes[rng.random(codes.shape) < 0.1] = -1
+    return names, codes
+
+
+def test_stratified_splits_spread_rare_labels_and_keep_groups_whole() -> None:
+    for seed in range(20):
+        names, codes = _tail_labels(seed)
+        splits = split_by_group(names, (7, 1, 2), seed, codes)
+        assert sorted(np.concatenate(list(splits.values()))) == list(range(len(names)))
+        owners = [{names[row] for row in rows} for rows in splits.values()]
+        assert sum(map(len, owners)) == 300
+        shares = [len(rows) / len(names) for rows in splits.values()]
+        assert shares == pytest.approx([0.7, 0.1, 0.2], abs=0.03)
+        for c in range(5):
+            holders = {names[row] for row in np.flatnonzero(codes[:, c] == 1)}
+            counts = [(codes[rows, c] == 1).sum() for rows in splits.values()]
+            if len(holders) >= 3:
+                assert min(counts) > 0  # also the label with three positives
+            if sum(counts) > 50:
+                assert np.array(counts) / sum(counts) == pytest.approx([0.7, 0.1, 0.2], abs=0.03)
+
+
+def test_plain_splits_lose_rare_labels_where_stratified_ones_do_not() -> None:
+    lost = {False: 0, True: 0}
+    for seed in range(20):
+        names, codes = _tail_labels(seed)
+        for stratify in lost:
+            splits = split_by_group(names, (7, 1, 2), seed, codes if stratify else None)
+            lost[stratify] += sum((codes[rows, 4] == 1).sum() == 0 for rows in splits.values())
+    assert lost[False] > 10 > lost[True]
+
+
+def test_validation_is_taken_out_of_train_alone() -> None:
+    names = [f"p{i // 2}" for i in range(200)]
+    given_ = {"train": np.arange(0, 160), "test": np.arange(160, 200)}
+    splits = take_validation(given_, names, (7, 1, 2), 0)
+    np.testing.assert_array_equal(splits["test"], given_["test"])
+    assert sorted(np.concatenate([splits["train"], splits["val"]])) == list(range(160))
+    assert len(splits["val"]) == pytest.approx(160 / 8, abs=2)
+    assert {names[row] for row in splits["val"]}.isdisjoint(names[row] for row in splits["train"])
+
+
+def test_a_stored_split_comes_back(tmp_path: Path) -> None:
+    ids = pd.Series([f"i{n}" for n in range(10)])
+    table = pd.DataFrame({"id": ids, "split": ["test"] * 3 + ["train"] * 4 + ["val"] * 1 + ["test_more"] * 2})
+    file = tmp_path / "split.csv"
+    table.sample(frac=1, random_state=0).to_csv(file, index=False)
+    splits = split_by_file(file, ids)
+    assert {name: rows.tolist() for name, rows in splits.items()} == {
+        "train": [3, 4, 5, 6],
+        "val": [7],
+        "test": [0, 1, 2],
+        "test_more": [8, 9],
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.rename(columns={"split": "part"}), "no column split"),
+        (lambda t: pd.concat([t, t.iloc[:1]]), "'i0' is listed more than once"),
+        (lambda t: t.assign(id=["x9", *t["id"].iloc[1:]]), r"line 2: the id 'x9' is not in the data"),
+        (lambda t: t.assign(split="train"), "no rows for val, test"),
+    ],
+)
+def test_wrong_stored_splits_are_refused(
+    tmp_path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], message: str
+) -> None:
+    ids = [f"i{n}" for n in range(6)]
+    table = pd.DataFrame({"id": ids, "split": ["train", "train", "val", "val", "test", "test"]})
+    change(table).to_csv(tmp_path / "split.csv", index=False)
+    with pytest.raises(InputError, match=message):
+        split_by_file(tmp_path / "split.csv", pd.Series(ids))
+
+
+def test_the_split_of_a_run_is_reused_and_rows_it_does_not_list_are_left_out(
+    image_table: Callable[..., Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = image_table(group=[f"g{i // 2}" for i in range(60)])
+    context = DataContext(root=None, size=16, channels=1, ratio=(7, 1, 2), seed=0)
+    first = load_dataset("csv", context, file=file)
+    first.split_table().iloc[1:].to_csv(tmp_path / "split.csv", index=False)
+    other = replace(context, seed=9, split_file=tmp_path / "split.csv")
+    with caplog.at_level("INFO", logger="ltml"):
+        again = load_dataset("csv", other, file=file)
+    assert sorted(again.ids("test")) == sorted(first.ids("test"))
+    assert sorted(again.ids("train")) == sorted(first.ids("train")[1:])
+    assert "1 row(s) left out: in no list of the split" in caplog.text
+    assert len(again.table) == 59
+    for row in range(59):  # images moved along with their rows
+        assert again.images.files(row)[0].name == Path(again.table["image"].iloc[row]).name
+
+
+def test_the_ratio_can_be_preferred_to_the_given_split(image_table: Callable[..., Path]) -> None:
+    file = image_table(split=["train"] * 20 + ["val"] * 20 + ["test"] * 20)
+    context = DataContext(root=None, size=16, channels=1, ratio=(7, 1, 2), seed=0)
+    assert len(load_dataset("csv", context, file=file).splits["train"]) == 20
+    assert len(load_dataset("csv", replace(context, given_split=False), file=file).splits["train"]) == 42

@@ -51,7 +51,7 @@ def test_features_are_those_of_the_model_in_eval_mode(tiny_run: Path) -> None:
     dataset = build_dataset(recipe)
     weights, about = load_weights(run.checkpoint1)
     assert about["label_names"] == list(dataset.label_names)
-    model = rebuild_model(recipe, dataset.label_names, weights, stage=1).eval()
+    model = rebuild_model(recipe, dataset, weights, stage=1).eval()
     store = load_features(run.features, "val")
     assert store.features.dtype == np.float32
     assert store.features.shape == (160, 10, 64)

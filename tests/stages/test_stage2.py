@@ -104,7 +104,7 @@ def test_a_later_round_can_win_with_its_own_encoder_and_gaussians(
     assert about["round"] == 1
     assert "backbone.net.conv1.weight" in _moved(load_weights(run.checkpoint1)[0], weights)
     dataset = build_dataset(recipe)
-    model = rebuild_model(recipe, dataset.label_names, weights, stage=2).eval()
+    model = rebuild_model(recipe, dataset, weights, stage=2).eval()
     rows = dataset.splits["train"]
     images = np.stack([dataset.images.read(row) for row in rows]).transpose(0, 3, 1, 2)
     with torch.no_grad():

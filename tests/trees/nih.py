@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
 )
-FINDINGS = ("No Finding", "Hernia|Effusion", "Pleural_Thickening", "No Finding", "Mass|Nodule|Edema", "Pneumonia")
+FINDINGS = (
+    "No Finding",
+    "Hernia|Effusion",
+    "Pleural_Thickening",
+    "No Finding",
+    "Mass|Nodule|Edema",
+    "Pneumonia",
+    "Atelectasis|Cardiomegaly|Infiltration",
+    "Pneumothorax|Consolidation",
+    "Emphysema|Fibrosis",
+)
 
 
 def build(root: Path, *, patients: int = 20, comma: bool = False, folders: bool = False, sex: str = "Gender") -> Path:
@@ -32,7 +43,8 @@ def build(root: Path, *, patients: int = 20, comma: bool = False, folders: bool 
             rows.append(row + ("," if comma else ""))
             place = root / (f"images_{1 + patient % 2:03d}/images" if folders else "images")
             place.mkdir(parents=True, exist_ok=True)
-            Image.new("L", (24, 24), 5 * patient).save(place / name)
+            pixels = np.random.default_rng([patient, film]).integers(0, 256, (24, 24)).astype(np.uint8)
+            Image.fromarray(pixels).convert("RGBA" if patient == 3 else "L").save(place / name)
     header = HEADER.replace("Gender", sex)
     name = "Data_Entry_2017.csv" if comma else "Data_Entry_2017_v2020.csv"
     (root / name).write_text("\n".join([header, *rows]) + "\n")

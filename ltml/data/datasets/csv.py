@@ -16,7 +16,7 @@ from ltml.data.table import LabelTable
 from ltml.errors import InputError, first_few, suggest
 from ltml.registry import DATASETS, FilePath
 
-RESERVED = ("image", "id", "group", "split", "source")
+RESERVED = ("image", "id", "group", "split", "source", "view", "age", "sex")
 VALUES = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "": UNKNOWN}
 
 
@@ -26,7 +26,9 @@ def load(
     *,
     file: Annotated[
         FilePath | None,
-        Field(description="CSV or .parquet: image, optional id, group, split, source; other columns are labels"),
+        Field(
+            description="CSV or .parquet: image, optional id, group, split, source, view, age, sex; other columns are labels"
+        ),
     ] = None,
     labels: Annotated[tuple[str, ...] | None, Field(description="label columns; null: all others")] = None,
 ) -> LabelTable:
@@ -102,5 +104,5 @@ def _meta_columns(table: pd.DataFrame, file: Path) -> pd.DataFrame:
         "source": table.get("source", file.stem),
         "image": table["image"],
         "line": table.index,
-    }
+    } | {name: table[name] for name in ("view", "age", "sex") if name in table}
     return pd.DataFrame(columns).reset_index(drop=True)

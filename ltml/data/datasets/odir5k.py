@@ -1,22 +1,315 @@
-"""`odir5k`: ODIR-5K. The options are known; the files cannot be read yet."""
+"""`odir5k`: ODIR-5K, fundus photographs of both eyes, in its official layout."""
 
 from __future__ import annotations
 
+import logging
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Literal
+from zipfile import BadZipFile
 
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
 from pydantic import Field
 
+from ltml.csv_table import read_csv_table
 from ltml.data.context import DataContext
-from ltml.errors import InputError
-from ltml.registry import DATASETS
-from ltml.types import Dataset
+from ltml.data.faults import Fault, Faults
+from ltml.data.label_files import need_columns
+from ltml.data.labels import UNKNOWN, label_codes
+from ltml.data.table import LabelTable, LabelVersion, report_doubled
+from ltml.errors import InputError, first_few
+from ltml.registry import DATASETS, FilePath
+from ltml.types import Units
+
+log = logging.getLogger(__name__)
+
+Codes = npt.NDArray[np.int8]
+
+LABELS = ("N", "D", "G", "C", "A", "H", "M", "O")
+LABEL_FILES = (
+    "ODIR-5K_Training_Annotations(Updated)_V2.xlsx",
+    "ODIR-5K_Training_Annotations(Updated)_V2.csv",
+    "data.xlsx",
+)
+"""Official, the same as CSV, and what a common copy calls it."""
+
+FOLDERS = (
+    "ODIR-5K_Training_Dataset",
+    "ODIR-5K_Training_Images",
+    "ODIR-5K_Training_Images/ODIR-5K_Training_Dataset",
+    "Training Images",
+    ".",
+)
+"""Where the images are: official, as the archive unpacks, in a common copy, or beside the annotations."""
+
+EYES = ("left", "right")
+IMAGES = ("Left-Fundus", "Right-Fundus")
+KEYWORDS = ("Left-Diagnostic Keywords", "Right-Diagnostic Keywords")
+COLUMNS = ("ID", "Patient Age", "Patient Sex", *IMAGES, *KEYWORDS, *LABELS)
+
+RULES = (
+    ("normal fundus", "N"),
+    ("diabetic retinopathy", "D"),
+    ("proliferative retinopathy", "D"),
+    ("glaucoma", "G"),
+    ("cataract", "C"),
+    ("macular degeneration", "A"),
+    ("hypertensive retinopathy", "H"),
+    ("myopi", "M"),
+)
+"""Part of a keyword and its label; the first that matches counts, and O where none does."""
+
+NOTES = (
+    "lens dust",
+    "optic disk photographically invisible",
+    "low image quality",
+    "image offset",
+    "anterior segment image",
+    "no fundus image",
+)
+"""Keywords on the photograph, not on the eye."""
+
+SEPARATORS = re.compile("[，,]")
+"""The full-width comma, and the plain one that a few cells have instead."""
+
+
+VERSION = LabelVersion("Training Annotations (Updated) V2", images=7000, patients=3500)
+"""The patients left can only be compared where no eye is left out."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where things are.
+
+    Attributes:
+        root: the dataset's folder.
+        labels: the annotations.
+        images: image files by name.
+    """
+
+    root: Path
+    labels: Path
+    images: Mapping[str, Path]
+
+    def paths(self, names: Iterable[str]) -> list[Path]:
+        """The files of images; of one that is not there, where it should be."""
+        return [self.images.get(name, self.root / FOLDERS[0] / name) for name in names]
 
 
 @DATASETS.register("odir5k")
 def load(
-    context: DataContext,  # noqa: ARG001 - the options are the registered schema
+    context: DataContext,
     *,
-    unit: Annotated[Literal["image", "patient"], Field(description="what one prediction is for")] = "patient",  # noqa: ARG001
-) -> Dataset:
-    """ODIR-5K, fundus photographs of 3,500 patients, 8 labels (loader not in this version)."""
-    raise InputError("odir5k")
+    labels_file: Annotated[
+        FilePath | None,
+        Field(description="annotations as .xlsx or .csv; null: ODIR-5K_Training_Annotations(Updated)_V2 in the root"),
+    ] = None,
+    unit: Annotated[
+        Literal["image", "patient"], Field(description="what one prediction is for: an eye, or both together")
+    ] = "patient",
+    eyes: Annotated[
+        Literal["mean", "concat"],
+        Field(description="unit=patient: mean of both eyes' probabilities, or both eyes as one input"),
+    ] = "mean",
+    quality: Annotated[
+        Literal["keep", "drop"],
+        Field(description="eyes whose keywords are quality notes alone (no finding, not 'normal fundus'): left out?"),
+    ] = "drop",
+) -> LabelTable:
+    """ODIR-5K: 7,000 fundus photographs of 3,500 patients, 8 labels.
+
+    There is no public official split; rows are split by patient. Rows are eyes with the labels of their own keywords;
+    with `unit` patient and `eyes` mean their predictions are averaged and scored against the patient's official
+    labels. With `eyes` concat rows are patients with the official labels, and both photographs make one input.
+
+    A quality note beside a finding, or beside ``normal fundus``, is passed over. An eye with nothing but notes has no
+    known label: `quality` says whether it is left out, and with it, if `eyes` is concat, its patient.
+
+    Raises:
+        InputError: a file is missing, or something in it is not as published.
+    """
+    root = context.need_root("odir5k")
+    file = labels_file or _label_file(root)
+    table = _read(file)
+    report_doubled(table["ID"], str(file), context.faults)
+    table = table[~table["ID"].duplicated()]
+    official = label_codes(table, LABELS, {"0": 0, "1": 1}, str(file), context.faults)
+    _check_keywords(table, file, context.faults)
+    per_eye = np.stack([eye_codes(table[column].tolist()) for column in KEYWORDS], axis=1)
+    _compare(official, join_eyes(per_eye[:, 0], per_eye[:, 1]), table["ID"], file)
+    used = np.full(per_eye.shape[:2], True) if quality == "keep" else (per_eye != UNKNOWN).any(axis=2)
+    files = Files(root, file, _find_images(root))
+    if unit == "patient" and eyes == "concat":
+        return _both_eyes(table, official, used, files)
+    return _single_eyes(table, per_eye, used, files, units=official if unit == "patient" else None)
+
+
+def split_keywords(text: str) -> list[str]:
+    """The keywords of an eye's cell that are no quality notes, in lower case."""
+    words = (word.strip().lower() for word in SEPARATORS.split(text))
+    return [word for word in words if word and word not in NOTES]
+
+
+def label_of(keyword: str) -> str:
+    """The label of a keyword: that of the first rule that matches, else O."""
+    return next((label for part, label in RULES if part in keyword), "O")
+
+
+def eye_codes(texts: Sequence[str]) -> Codes:
+    """Labels of eyes by their keywords.
+
+    Args:
+        texts: the cells, ``(n,)``.
+
+    Returns:
+        int8 ``(n, 8)``: all labels of all keywords, N only if there is no other; -1 where an eye has quality notes
+        alone.
+    """
+    codes = np.full((len(texts), len(LABELS)), UNKNOWN, dtype=np.int8)
+    for row, text in enumerate(texts):
+        labels = {label_of(keyword) for keyword in split_keywords(text)}
+        if labels:
+            found = labels - {"N"} or labels
+            codes[row] = [label in found for label in LABELS]
+    return codes
+
+
+def join_eyes(left: Codes, right: Codes) -> Codes:
+    """Labels of patients by those of their eyes: N if both are N, every other label if one eye has it.
+
+    Args:
+        left: int8 ``(n, 8)``, 1, 0 or -1 where unknown.
+        right: the same of the other eyes.
+
+    Returns:
+        int8 ``(n, 8)``, -1 where the label depends on an eye that is unknown.
+    """
+    either, both = np.maximum(left, right), np.minimum(left, right)
+    joined = np.where((either < 1) & (both < 0), UNKNOWN, either)
+    # N is true if no eye is otherwise: one 0 settles it
+    normal = np.where((left[:, 0] == 0) | (right[:, 0] == 0), 0, both[:, 0])
+    return np.column_stack([normal, joined[:, 1:]]).astype(np.int8)
+
+
+def _single_eyes(
+    table: pd.DataFrame,
+    codes: Codes,
+    used: npt.NDArray[np.bool_],
+    files: Files,
+    units: Codes | None,
+) -> LabelTable:
+    patients, sides = np.nonzero(used)
+    ids = table["ID"].to_numpy(dtype=object)
+    images = table[list(IMAGES)].to_numpy(dtype=object)[patients, sides]
+    rows = _meta(table, patients).assign(
+        id=ids[patients] + np.array([f"_{eye}" for eye in EYES], dtype=object)[sides], image=images
+    )
+    lost = used.size - len(rows)
+    seen, of_row = np.unique(patients, return_inverse=True)
+    return LabelTable(
+        name="odir5k",
+        label_names=LABELS,
+        codes=codes[patients, sides],
+        rows=rows,
+        where=str(files.labels),
+        paths=files.paths(images),
+        root=files.root,
+        units=None if units is None else Units(ids[seen], units[seen], of_row),
+        left_out={"eye whose keywords are quality notes alone (quality=drop)": lost} if lost else {},
+        versions=(replace(VERSION, patients=None) if lost else VERSION,),
+        image_modes=("RGB",),
+    )
+
+
+def _both_eyes(table: pd.DataFrame, codes: Codes, used: npt.NDArray[np.bool_], files: Files) -> LabelTable:
+    patients = np.flatnonzero(used.all(axis=1))
+    images = table[list(IMAGES)].to_numpy(dtype=object)[patients]
+    ids = table["ID"].to_numpy(dtype=object)[patients]
+    lost = len(table) - len(patients)
+    return LabelTable(
+        name="odir5k",
+        label_names=LABELS,
+        codes=codes[patients],
+        rows=_meta(table, patients).assign(id=ids, image=[" ".join(pair) for pair in images]),
+        where=str(files.labels),
+        paths=files.paths(images.ravel()),
+        root=files.root,
+        images_per_row=2,
+        left_out={"patient with an eye whose keywords are quality notes alone (quality=drop)": lost} if lost else {},
+        versions=() if lost else (VERSION,),
+        image_modes=("RGB",),
+    )
+
+
+def _meta(table: pd.DataFrame, patients: npt.NDArray[np.intp]) -> pd.DataFrame:
+    chosen = table.iloc[patients]
+    return pd.DataFrame(
+        {
+            "group": chosen["ID"].to_numpy(),
+            "source": "odir5k",
+            "line": chosen.index,
+            "age": chosen["Patient Age"].to_numpy(),
+            "sex": chosen["Patient Sex"].to_numpy(),
+        }
+    )
+
+
+def _label_file(root: Path) -> Path:
+    there = [root / name for name in LABEL_FILES if (root / name).is_file()]
+    if not there:
+        raise InputError(f"{root} has none of {', '.join(LABEL_FILES)}; give data.root or data.labels_file")
+    return there[0]
+
+
+def _read(file: Path) -> pd.DataFrame:
+    """All cells as text without blanks around it; the index is the line of each row, the header's being 1."""
+    table = _read_sheet(file) if file.suffix.lower() == ".xlsx" else read_csv_table(file, "the annotations")
+    need_columns(table, COLUMNS, file)
+    return table
+
+
+def _read_sheet(file: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_excel(file, dtype=str, keep_default_na=False, na_filter=False, engine="openpyxl")
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise InputError(f"cannot read the annotations {file}: {error}. It must be an Excel sheet (.xlsx).") from error
+    if not len(table):
+        raise InputError(f"{file} has no rows")
+    cells = {str(name).strip(): table[name].str.strip() for name in table}
+    return pd.DataFrame(cells, dtype=object).set_index(pd.RangeIndex(2, len(table) + 2))
+
+
+def _check_keywords(table: pd.DataFrame, file: Path, faults: Faults) -> None:
+    faults.report(
+        [
+            Fault("unknown label value", f"{file}, line {line}, column '{column}'", "it has no keyword")
+            for column in KEYWORDS
+            for line in table.index[table[column].str.strip("，, ") == ""]
+        ],
+        "Every eye needs a diagnostic keyword, such as 'normal fundus'.",
+    )
+
+
+def _compare(official: Codes, joined: Codes, ids: pd.Series, file: Path) -> None:
+    """Warn of patients whose official labels are not those of their eyes."""
+    known = (official != UNKNOWN) & (joined != UNKNOWN)
+    differ = (known & (official != joined)).any(axis=1)
+    if differ.any():
+        log.warning(
+            "%s: the official labels of %d of %d patients are not those of their eyes' keywords joined: ID %s",
+            file,
+            int(differ.sum()),
+            len(ids),
+            first_few(ids[differ]),
+        )
+
+
+def _find_images(root: Path) -> Mapping[str, Path]:
+    """Image files by name, in the folders that copies of the data have them in."""
+    there = [root / folder for folder in FOLDERS if (root / folder).is_dir()]
+    return {name: folder / name for folder in reversed(there) for name in os.listdir(folder)}

@@ -1,34 +1,290 @@
-"""`union`: several partially labelled datasets as one. The options are known; the files cannot be read yet."""
+"""`union`: several partially labelled datasets as one, with a label unknown where a source never labels it."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ltml.data.context import DataContext
-from ltml.errors import InputError
-from ltml.registry import DATASETS, FilePath
-from ltml.types import Dataset
+from ltml.data.images import ChosenImages, JoinedImages
+from ltml.data.labels import UNKNOWN
+from ltml.data.splits import SPLITS, check_groups_apart, divide, split_by_file
+from ltml.data.table import load_dataset
+from ltml.data.vocabulary import Vocabulary
+from ltml.errors import InputError, first_few, suggest
+from ltml.registry import DATASETS
+from ltml.seeds import derive_seed
+from ltml.types import Dataset, IntArray, Units
+
+log = logging.getLogger(__name__)
+
+Codes = npt.NDArray[np.int8]
 
 
 class UnionSource(BaseModel):
-    """One dataset of a union."""
+    """One dataset of a union; further keys are that dataset's own options."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True)
     type: str = Field(description="`ltml list datasets`")
-    root: FilePath | None = Field(None, description="folder of its images")
-    labels_kept: tuple[str, ...] | None = Field(None, description="labels left known; null: all")
+    name: str = Field("", description="what the source is called; empty: its type")
+    labels_kept: tuple[str, ...] | None = Field(
+        None, description="labels that stay known in train and val, all others become unknown there; null: all"
+    )
+    part: Annotated[tuple[int, int], Field(description="[k, n]")] | None = Field(
+        None, description="[k, n]: the k-th of n disjoint parts of its training groups; null: all"
+    )
+    images: Annotated[int, Field(gt=0)] | None = Field(None, description="training images, drawn by seed; null: all")
+    patients: str = Field(
+        "", description="whose numbering of groups it has: sources with the same one share patients; empty: its own"
+    )
+
+    @property
+    def title(self) -> str:
+        """Its name, or its type where it has none."""
+        return self.name or self.type
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The dataset's own options."""
+        return dict(self.model_extra or {})
+
+    @model_validator(mode="after")
+    def _options_exist(self) -> UnionSource:
+        if self.part is not None and not 1 <= self.part[0] <= self.part[1]:
+            raise ValueError(f"part of source '{self.title}' must be [k, n] with 1 ≤ k ≤ n, not {list(self.part)}")
+        if ":" in self.title or "/" in self.title:
+            raise ValueError(f"source name '{self.title}': ':' and '/' are not allowed")
+        try:
+            model = DATASETS.options(self.type)
+            checked = model.model_validate_json(json.dumps(self.options, default=str), strict=True)
+        except InputError as error:
+            raise ValueError(f"data.sources: {error}") from None
+        except ValidationError as error:
+            problem = error.errors()[0]
+            key = ".".join(str(step) for step in problem["loc"])
+            allowed = (*UnionSource.model_fields, *model.model_fields)
+            hint = suggest(key, allowed) if problem["type"] == "extra_forbidden" else problem["msg"]
+            raise ValueError(f"source '{self.title}': {key} = {problem['input']!r}: {hint}") from None
+        if self.model_extra is not None:
+            self.model_extra.update({name: getattr(checked, name) for name in self.model_extra})
+        return self
 
 
 @DATASETS.register("union")
 def load(
-    context: DataContext,  # noqa: ARG001 - the options are the registered schema
+    context: DataContext,
     *,
-    sources: Annotated[tuple[UnionSource, ...], Field(min_length=1, description="the datasets")],  # noqa: ARG001
-    draw: Annotated[  # noqa: ARG001
-        Literal["equal", "proportional", "natural"], Field(description="how a step draws from the sources")
-    ] = "natural",
+    sources: Annotated[tuple[UnionSource, ...], Field(min_length=1, description="the datasets")],
+    labels: Annotated[tuple[str, ...] | None, Field(description="canonical labels to keep; null: all")] = None,
+    aliases: Annotated[dict[str, str], Field(description="canonical name by another name of a label")] = {},  # noqa: B006
+    subclass_of: Annotated[
+        dict[str, str],
+        Field(description="parent label by label: a positive makes an unknown parent positive, a negative parent it"),
+    ] = {},  # noqa: B006
 ) -> Dataset:
-    """Several partially labelled datasets in one vocabulary (loader not in this version)."""
-    raise InputError("union")
+    """Several partially labelled datasets in one vocabulary; unknown where a source never labels a class.
+
+    The files of a source lie in ``data.roots.<source>``, or in ``data.root/<source>``. Each source keeps its own
+    split. Ids and groups are preceded by the source's name.
+
+    Raises:
+        InputError: a source or a label does not exist, or a source cannot be loaded.
+    """
+    titles = [source.title for source in sources]
+    if repeated := sorted({title for title in titles if titles.count(title) > 1}):
+        raise InputError(f"data.sources: {first_few(repeated)} is there more than once; give each a name of its own")
+    if strange := sorted(context.roots.keys() - set(titles)):
+        raise InputError(f"data.roots names '{strange[0]}', which is no source: {suggest(strange[0], titles)}")
+    parts = [_load_source(context, source) for source in sources]
+    vocabulary = Vocabulary(aliases)
+    canonical = [[vocabulary.canonical(name) for name in part.label_names] for part in parts]
+    chosen = _chosen_labels(labels, vocabulary)
+    translated = [
+        _translate(part, source, names, chosen, vocabulary)
+        for part, source, names in zip(parts, sources, canonical, strict=True)
+    ]
+    union = _join(translated)
+    codes = _infer(_codes(union), chosen, subclass_of, vocabulary)
+    splits = union.splits if context.split_file is None else split_by_file(context.split_file, union.table["id"])
+    check_groups_apart(union.table["group"], splits, "the union", context.faults)
+    return replace(union, targets=(codes == 1).astype(np.uint8), known=codes != UNKNOWN, splits=splits)
+
+
+def _load_source(context: DataContext, source: UnionSource) -> Dataset:
+    root = context.roots.get(source.title)
+    if root is None and context.root is not None and (context.root / source.title).is_dir():
+        root = context.root / source.title
+    inner = replace(context, root=root, roots={}, split_file=None, root_key=f"data.roots.{source.title}")
+    dataset = load_dataset(source.type, inner, **source.options)
+    train = dataset.splits["train"]
+    if source.part is not None:
+        number, count = source.part
+        groups = dataset.table["group"].iloc[train].tolist()
+        if len(set(groups)) < count:
+            raise InputError(f"source '{source.title}' has {len(set(groups))} training groups, too few for part")
+        train = train[divide(groups, [1.0] * count, derive_seed(context.seed, "part"))[number - 1]]
+    if source.images is not None and source.images < len(train):
+        rng = np.random.default_rng(derive_seed(context.seed, "images", source.title))
+        train = np.sort(rng.permutation(train)[: source.images])
+    return dataset if len(train) == len(dataset.splits["train"]) else _with_train(dataset, train)
+
+
+def _with_train(dataset: Dataset, train: IntArray) -> Dataset:
+    """The dataset with other training rows; rows in no split are left out."""
+    splits = {**dataset.splits, "train": train}
+    rows = np.sort(np.concatenate(list(splits.values())))
+    return replace(
+        dataset,
+        table=dataset.table.iloc[rows].reset_index(drop=True),
+        targets=dataset.targets[rows],
+        known=dataset.known[rows],
+        splits={name: np.searchsorted(rows, numbers) for name, numbers in splits.items()},
+        images=ChosenImages(dataset.images, rows),
+        units=None if dataset.units is None else dataset.units.choose(rows),
+    )
+
+
+def _codes(dataset: Dataset) -> Codes:
+    return np.where(dataset.known, dataset.targets.astype(np.int8), np.int8(UNKNOWN))
+
+
+def _chosen_labels(labels: Sequence[str] | None, vocabulary: Vocabulary) -> tuple[str, ...]:
+    known = vocabulary.names()
+    if labels is None:
+        return known
+    chosen = tuple(vocabulary.canonical(name) for name in labels)
+    for name, given in zip(chosen, labels, strict=True):
+        if name not in known:
+            raise InputError(f"data.labels names '{given}', which no source labels: {suggest(given, known, most=40)}")
+    return chosen
+
+
+def _in_vocabulary(codes: Codes, names: Sequence[str], chosen: Sequence[str]) -> Codes:
+    """Codes of a source in the columns of the union; labels with one canonical name become one."""
+    joined = np.full((len(codes), len(chosen)), UNKNOWN, dtype=np.int8)
+    for c, name in enumerate(chosen):
+        columns = codes[:, [i for i, other in enumerate(names) if other == name]]
+        if columns.shape[1]:
+            present, absent = (columns == 1).any(axis=1), (columns == 0).all(axis=1)
+            joined[:, c] = np.select([present, absent], [1, 0], UNKNOWN)
+    return joined
+
+
+def _translate(
+    dataset: Dataset, source: UnionSource, names: Sequence[str], chosen: tuple[str, ...], vocabulary: Vocabulary
+) -> Dataset:
+    """A source in the labels of the union, with its name before ids and groups."""
+    dropped = _dropped_labels(source, dataset.label_names, names, chosen, vocabulary)
+    codes = _in_vocabulary(_codes(dataset), names, chosen)
+    budgeted = np.concatenate([dataset.splits["train"], dataset.splits["val"]])
+    codes[np.ix_(budgeted, dropped)] = UNKNOWN
+    units = dataset.units
+    if units is not None:
+        of_unit = _in_vocabulary(units.codes, names, chosen)
+        of_unit[np.ix_(np.unique(units.of_row[budgeted]), dropped)] = UNKNOWN
+        units = Units(_prefixed(source.title, units.ids), of_unit, units.of_row)
+    ids = _prefixed(source.title, dataset.table["id"])
+    groups = _prefixed(source.patients or source.title, dataset.table["group"])
+    return replace(
+        dataset,
+        name=source.title,
+        label_names=chosen,
+        table=dataset.table.assign(id=ids, group=groups, source=source.title),
+        targets=(codes == 1).astype(np.uint8),
+        known=codes != UNKNOWN,
+        units=units,
+    )
+
+
+def _prefixed(title: str, names: Iterable[object]) -> npt.NDArray[np.object_]:
+    return np.array([f"{title}:{name}" for name in names], dtype=object)
+
+
+def _dropped_labels(
+    source: UnionSource,
+    label_names: Sequence[str],
+    names: Sequence[str],
+    chosen: Sequence[str],
+    vocabulary: Vocabulary,
+) -> IntArray:
+    """Columns that the source's label budget does not hold."""
+    if source.labels_kept is None:
+        return np.empty(0, dtype=np.int64)
+    kept = {vocabulary.canonical(name): name for name in source.labels_kept}
+    for name, given in kept.items():
+        if name not in names:
+            hint = suggest(given, label_names, most=40)
+            raise InputError(f"labels_kept of source '{source.title}' names '{given}', which it does not label: {hint}")
+    return np.flatnonzero([name not in kept for name in chosen])
+
+
+def _infer(codes: Codes, names: Sequence[str], subclass_of: Mapping[str, str], vocabulary: Vocabulary) -> Codes:
+    """What is known of a label through its parent or its children; what a source says itself is never changed."""
+    filled = codes.copy()
+    for child, parent in subclass_of.items():
+        pair = [vocabulary.canonical(name) for name in (child, parent)]
+        for name in pair:
+            if name not in names:
+                raise InputError(f"data.subclass_of names '{name}', which no source labels: {suggest(name, names)}")
+        inner, outer = (names.index(name) for name in pair)
+        filled[(filled[:, inner] == 1) & (filled[:, outer] == UNKNOWN), outer] = 1
+        filled[(filled[:, outer] == 0) & (filled[:, inner] == UNKNOWN), inner] = 0
+        conflicts = int(((filled[:, inner] == 1) & (filled[:, outer] == 0)).sum())
+        if conflicts:
+            log.warning("%d row(s) have %s but not %s, of which it is a sub-class; left as labelled", conflicts, *pair)
+    if subclass_of:
+        log.info("subclass_of made %d unknown labels known", int((filled != codes).sum()))
+    return filled
+
+
+def _join(parts: Sequence[Dataset]) -> Dataset:
+    """Datasets with the same labels one after the other."""
+    per_row = {part.images_per_row for part in parts}
+    if len(per_row) > 1:
+        raise InputError("the sources of a union must all have the same number of images per row")
+    starts = np.cumsum([0, *(len(part.table) for part in parts[:-1])])
+    order = dict.fromkeys([*SPLITS, *(name for part in parts for name in part.splits)])
+    nothing = np.empty(0, dtype=np.int64)
+    return Dataset(
+        name="union",
+        label_names=parts[0].label_names,
+        table=pd.concat([part.table for part in parts], ignore_index=True),
+        targets=np.concatenate([part.targets for part in parts]),
+        known=np.concatenate([part.known for part in parts]),
+        splits={
+            name: np.concatenate(
+                [start + part.splits.get(name, nothing) for start, part in zip(starts, parts, strict=True)]
+            )
+            for name in order
+        },
+        images=JoinedImages([(part.images, len(part.table)) for part in parts]),
+        units=_join_units(parts),
+        images_per_row=per_row.pop(),
+        published=tuple(version for part in parts for version in part.published),
+        left_out={f"{part.name}: {rule}": count for part in parts for rule, count in part.left_out.items()},
+    )
+
+
+def _join_units(parts: Sequence[Dataset]) -> Units | None:
+    """Units of all sources; a row of a source without units is its own."""
+    if all(part.units is None for part in parts):
+        return None
+    units = [part.units or _rows_as_units(part) for part in parts]
+    starts = np.cumsum([0, *(len(part.ids) for part in units[:-1])])
+    return Units(
+        ids=np.concatenate([part.ids for part in units]),
+        codes=np.concatenate([part.codes for part in units]),
+        of_row=np.concatenate([start + part.of_row for start, part in zip(starts, units, strict=True)]),
+    )
+
+
+def _rows_as_units(part: Dataset) -> Units:
+    return Units(part.table["id"].to_numpy(dtype=object), _codes(part), np.arange(len(part.table)))

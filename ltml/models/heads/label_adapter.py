@@ -37,11 +37,18 @@ class LabelAdapterHead(nn.Module):
         in_width: channels ``D0`` of the feature map, the width ``D`` of the feature.
         num_classes: ``C``.
         words: unused; this head has no prompts.
+        images_per_row: images whose features stand side by side before the classifier.
     """
 
-    def __init__(self, in_width: int, num_classes: int, words: Tensor | None = None) -> None:  # noqa: ARG002
+    def __init__(
+        self,
+        in_width: int,
+        num_classes: int,
+        words: Tensor | None = None,  # noqa: ARG002 - every head is built alike
+        images_per_row: int = 1,
+    ) -> None:
         super().__init__()
-        self.classifier: nn.Module = QueryClassifier(num_classes, in_width)
+        self.classifier: nn.Module = QueryClassifier(num_classes, images_per_row * in_width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Shared feature ``(B, D0)`` of a map ``(B, D0, H, W)``."""

@@ -19,6 +19,7 @@ class LinearHead(nn.Module):
         in_width: channels ``D0`` of the feature map.
         num_classes: ``C``.
         words: unused; this head has no prompts.
+        images_per_row: images whose features stand side by side before the classifier.
         pool: how the map becomes one feature.
     """
 
@@ -27,12 +28,13 @@ class LinearHead(nn.Module):
         in_width: int,
         num_classes: int,
         words: Tensor | None = None,  # noqa: ARG002 - every head is built alike
+        images_per_row: int = 1,
         *,
         pool: Annotated[Literal["avg", "max"], Field(description="global pooling")] = "avg",
     ) -> None:
         super().__init__()
         self.pool = pool
-        self.classifier: nn.Module = PerClassLinear.initialised(num_classes, in_width)
+        self.classifier: nn.Module = PerClassLinear.initialised(num_classes, images_per_row * in_width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Shared feature ``(B, D0)`` of a map ``(B, D0, H, W)``."""

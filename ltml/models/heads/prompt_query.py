@@ -45,6 +45,7 @@ class PromptQueryHead(nn.Module):
         in_width: channels ``D0`` of the feature map.
         num_classes: ``C``.
         words: word embeddings ``(M, D')`` of the prompts, frozen and kept in the checkpoint; None for no prompts.
+        images_per_row: images whose features stand side by side before the classifier.
         width: width ``D`` of queries, tokens and class features.
         depth: encoder layers.
         heads: attention heads; must divide `width`.
@@ -63,6 +64,7 @@ class PromptQueryHead(nn.Module):
         in_width: int,
         num_classes: int,
         words: Tensor | None = None,
+        images_per_row: int = 1,
         *,
         width: Annotated[int, Field(gt=0, description="D of the class features")] = 512,
         depth: Annotated[int, Field(gt=0, description="encoder layers")] = 1,
@@ -92,7 +94,7 @@ class PromptQueryHead(nn.Module):
             EncoderBlock(width, heads, round(ffn_ratio * width), dropout) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(width)
-        self.classifier: nn.Module = PerClassLinear.initialised(num_classes, width)
+        self.classifier: nn.Module = PerClassLinear.initialised(num_classes, images_per_row * width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Class-aware features ``X_class (B, C, D)`` of a map ``(B, D0, H, W)``."""

@@ -1,0 +1,90 @@
+"""``ltml data``: check, describe, cache and assemble the data of a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .arguments import JsonFlag, Overrides, RecipeName, load
+from .errors import guarded
+from .output import print_json
+
+data_app = typer.Typer(no_args_is_help=True, help="Check, describe, cache and assemble the data of a recipe.")
+
+
+@data_app.command()
+@guarded
+def check(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="look again at images that have not changed")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Is my copy complete and sane? Exit code 1 if something is wrong, 0 with warnings only."""
+    import ltml
+    from ltml.report.data_tables import check_table
+
+    report = ltml.check_data(load(recipe, overrides), fresh=fresh).to_json()
+    print_json(report) if as_json else typer.echo(check_table(report))
+    if report["faults"]:
+        raise typer.Exit(1)
+
+
+@data_app.command()
+@guarded
+def stats(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    picture: Annotated[Path | None, typer.Option("--picture", help="also draw it, .png, .svg or .pdf")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Labels per source and split, imbalance, co-occurrence, groups, image sizes."""
+    import ltml
+    from ltml.report.data_tables import stats_table
+
+    found = ltml.data_stats(load(recipe, overrides))
+    if picture is not None:
+        from ltml.report.pictures import draw_stats
+
+        draw_stats(found, picture)
+    print_json(found) if as_json else typer.echo(stats_table(found))
+
+
+@data_app.command()
+@guarded
+def cache(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="decode all images again")] = False,
+    as_json: JsonFlag = False,
+) -> None:
+    """Decode all images once to the size of training; what is killed goes on where it was."""
+    import ltml
+
+    reports = ltml.cache_images(load(recipe, overrides), fresh=fresh)
+    if as_json:
+        print_json([vars(report) | {"folder": str(report.folder)} for report in reports])
+    for report in () if as_json else reports:
+        typer.echo(
+            f"{report.images} images, {report.decoded} decoded now, {report.bytes / 2**20:.1f} MiB: {report.folder}"
+        )
+
+
+@data_app.command()
+@guarded
+def assemble(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    out: Annotated[Path, typer.Option("--out", help="the .csv file to write")] = Path("labels.csv"),
+    as_json: JsonFlag = False,
+) -> None:
+    """Write the partial labels of all sources as one CSV: 1, 0 or empty (unknown) per label."""
+    import ltml
+
+    root = ltml.assemble_labels(load(recipe, overrides), out)
+    if as_json:
+        print_json({"file": str(out), "root": None if root is None else str(root)})
+        return
+    typer.echo(str(out) if root is None else f"{out} (its image paths are relative to {root})")

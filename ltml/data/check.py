@@ -1,0 +1,188 @@
+"""Is a copy of a dataset complete and sane: everything that can be known of it without training."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltml.data.cache import source_files
+from ltml.data.faults import Fault
+from ltml.data.images import FileImages
+from ltml.data.inspection import Inspection, Picture, inspect_images
+from ltml.errors import first_few
+from ltml.types import Dataset
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `check_dataset` found.
+
+    Attributes:
+        faults: what is wrong.
+        warnings: what deserves a look.
+        rows: rows by split.
+        left_out: rows by the rule that left them out.
+        versions: version of the labels by source, ``"unknown"`` where the counts are those of none published.
+        sizes: files by width × height.
+        modes: files by mode.
+    """
+
+    faults: tuple[Fault, ...]
+    warnings: tuple[Fault, ...]
+    rows: Mapping[str, int]
+    left_out: Mapping[str, int]
+    versions: Mapping[str, str]
+    sizes: Mapping[str, int]
+    modes: Mapping[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, ready for `json.dumps`."""
+        values = dict(vars(self))
+        return values | {kind: [vars(fault) for fault in values[kind]] for kind in ("faults", "warnings")}
+
+
+def check_dataset(dataset: Dataset, reported: list[Fault], *, fresh: bool = False) -> CheckReport:
+    """Look at labels, splits and every image.
+
+    Args:
+        dataset: loaded with faults collected.
+        reported: the faults that the loader met.
+        fresh: look again at files that were seen before and have not changed.
+    """
+    readers = list(source_files(dataset.images))
+    paths = [path for reader in readers for path in reader.paths]
+    inspection = inspect_images(paths, max_pixels=min((r.max_pixels for r in readers), default=1), fresh=fresh)
+    known = {fault.where for fault in reported}
+    faults = [*reported, *(fault for fault in _unreadable(inspection) if fault.where not in known)]
+    warnings = [*_odd_pictures(readers, inspection.pictures), *_labels_without_values(dataset)]
+    columns, unlabelled = _columns_nobody_labels(dataset), _other_versions(dataset)
+    across, within = _duplicates(dataset, inspection.pictures)
+    return CheckReport(
+        faults=tuple(sorted([*faults, *across, *columns])),
+        warnings=tuple(sorted([*warnings, *within, *unlabelled])),
+        rows={split: len(rows) for split, rows in dataset.splits.items()},
+        left_out=dict(dataset.left_out),
+        versions=label_versions(dataset),
+        sizes=dict(Counter(f"{p.width}×{p.height}" for p in inspection.pictures.values()).most_common()),
+        modes=dict(Counter(p.mode for p in inspection.pictures.values()).most_common()),
+    )
+
+
+def label_versions(dataset: Dataset) -> dict[str, str]:
+    """Which published version each source's labels are, by their counts."""
+    versions = {entry.source: "unknown" for entry in dataset.published}
+    for entry in reversed(dataset.published):
+        if not entry.differences:
+            versions[entry.source] = entry.version
+    return versions
+
+
+def _unreadable(inspection: Inspection) -> Iterator[Fault]:
+    for path, reason in inspection.unreadable.items():
+        kind = "unreadable image"
+        if "truncated" in reason:
+            kind = "truncated image"
+        elif "max_pixels" in reason:
+            kind = "too large image"
+        yield Fault(kind, str(path), reason)
+
+
+def _odd_pictures(readers: list[FileImages], pictures: Mapping[Path, Picture]) -> Iterator[Fault]:
+    """Sizes and modes that are not the published ones, or, without such, fewer pixels than training wants."""
+    for reader in readers:
+        seen = {path: pictures[path] for path in reader.paths if path in pictures}
+        sizes: dict[str, list[Path]] = defaultdict(list)
+        modes: dict[str, list[Path]] = defaultdict(list)
+        small: list[Path] = []
+        for path, picture in seen.items():
+            if reader.published_size and (picture.width, picture.height) != reader.published_size:
+                sizes[f"{picture.width}×{picture.height}"].append(path)
+            if reader.published_modes and picture.mode not in reader.published_modes:
+                modes[picture.mode].append(path)
+            if not reader.published_size and min(picture.width, picture.height) < reader.size:
+                small.append(path)
+        published = "×".join(map(str, reader.published_size or ()))
+        for size, files in sizes.items():
+            yield Fault("unexpected size", size, f"{len(files)} image(s) where {published} is published: {_few(files)}")
+        for mode, files in modes.items():
+            wanted = " or ".join(reader.published_modes)
+            yield Fault("unexpected mode", mode, f"{len(files)} image(s) where {wanted} is published: {_few(files)}")
+        if small:
+            message = f"{len(small)} image(s) have a side below the {reader.size} px of training: {_few(small)}"
+            yield Fault("small image", str(small[0]), message)
+
+
+def _few(files: list[Path]) -> str:
+    return first_few((path.name for path in sorted(files)), most=3)
+
+
+def _duplicates(dataset: Dataset, pictures: Mapping[Path, Picture]) -> tuple[list[Fault], list[Fault]]:
+    """Rows that show the same file or the same pixels: in two splits a fault, within one a warning."""
+    rows_of: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
+    for split, rows in dataset.splits.items():
+        for row in rows.tolist():
+            for digest, shown in _digests(dataset, row, pictures):
+                rows_of[digest].append((split, row, shown))
+    across: list[Fault] = []
+    within: list[Fault] = []
+    for found in rows_of.values():
+        if len({row for _, row, _ in found}) < 2:
+            continue
+        splits = sorted({split for split, _, _ in found})
+        files = sorted({shown for _, _, shown in found})
+        kind = "file on several rows" if len(files) == 1 else "same pixels"
+        message = f"{first_few(files[1:] or files, most=3)}: rows of {' and '.join(splits)}"
+        (across if len(splits) > 1 else within).append(Fault(f"{kind} in {_place(splits)}", files[0], message))
+    return across, within
+
+
+def _place(splits: list[str]) -> str:
+    return "two splits" if len(splits) > 1 else "one split"
+
+
+def _digests(dataset: Dataset, row: int, pictures: Mapping[Path, Picture]) -> Iterator[tuple[str, str]]:
+    files = dataset.images.files(row)
+    for path in files:
+        if path in pictures:
+            yield pictures[path].digest, str(path)
+    if not files and dataset.images.in_memory:
+        yield _hash(dataset, row), str(dataset.table["id"].iloc[row])
+
+
+def _hash(dataset: Dataset, row: int) -> str:
+    pixels = dataset.images.read(row)
+    return f"{pixels.shape}{hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()}"
+
+
+def _columns_nobody_labels(dataset: Dataset) -> list[Fault]:
+    unknown = np.flatnonzero(~dataset.known.any(axis=0)).tolist()
+    return [Fault("label never known", dataset.label_names[c], "every row leaves it unknown") for c in unknown]
+
+
+def _labels_without_values(dataset: Dataset) -> Iterator[Fault]:
+    """Classes without known positives or negatives in a split."""
+    for split, rows in dataset.splits.items():
+        known, present = dataset.known[rows], dataset.targets[rows] == 1
+        lacking = {"positive": ~(known & present).any(axis=0), "negative": ~(known & ~present).any(axis=0)}
+        for what, classes in lacking.items():
+            for c in np.flatnonzero(classes & dataset.known.any(axis=0)).tolist():
+                effect = "it cannot be learned" if split == "train" else "it cannot be scored there"
+                message = f"no known {what} in {split}: {effect}"
+                yield Fault(f"no {what} in a split", dataset.label_names[c], message)
+
+
+def _other_versions(dataset: Dataset) -> Iterator[Fault]:
+    """Of a source whose counts are those of no published version, how it differs from the nearest."""
+    for source, version in label_versions(dataset).items():
+        if version == "unknown":
+            entries = [entry for entry in dataset.published if entry.source == source]
+            nearest = min(entries, key=lambda entry: len(entry.differences) / len(entry.expected))
+            pairs = (f"{name} {found} (published {count})" for name, (count, found) in nearest.differences.items())
+            message = f"the counts are not those of a published version; against {nearest.version}: "
+            yield Fault("unpublished counts", source, message + first_few(pairs, most=6))

@@ -1,0 +1,175 @@
+"""`chexpert`: CheXpert in its official layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import Field
+
+from ltml.csv_table import read_csv_table
+from ltml.data.context import DataContext
+from ltml.data.faults import Fault, Faults
+from ltml.data.label_files import NO_FINDING, Blank, NoFinding, Uncertain, keep, need_columns, observation_codes
+from ltml.data.table import LabelTable, LabelVersion, report_doubled
+from ltml.errors import InputError, first_few
+from ltml.registry import DATASETS
+
+LABELS = (
+    NO_FINDING,
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+)
+PREFIXES = ("CheXpert-v1.0-small", "CheXpert-v1.0")
+"""Folders that copies have, and that every path begins with whether they have them or not."""
+
+TEST_FILES = ("test_labels.csv", "test.csv")
+META = ("Sex", "Age", "Frontal/Lateral", "AP/PA")
+"""Columns that the test labels lack."""
+
+
+@DATASETS.register("chexpert")
+def load(
+    context: DataContext,
+    *,
+    uncertain: Uncertain = "ones",
+    blank: Blank = "zero",
+    no_finding: NoFinding = True,
+    films: Annotated[Literal["all", "frontal", "lateral"], Field(description="films to keep")] = "all",
+) -> LabelTable:
+    """CheXpert: 223,414 training films of 64,540 patients, 14 observations.
+
+    ``train.csv`` is the training set, with validation taken out of it by patient, and ``valid.csv`` the test set. Where
+    the test labels that came later lie beside them (``test_labels.csv`` or ``test.csv``), ``valid.csv`` is the
+    validation set and they are the test set.
+
+    Raises:
+        InputError: a file is missing, or something in it is not as published.
+    """
+    root = context.need_root("chexpert")
+    folder = _label_folder(root)
+    test = next((name for name in TEST_FILES if (folder / name).is_file()), None)
+    files = {"train": "train.csv", "test": "valid.csv"}
+    if test is not None:
+        files = {"train": "train.csv", "val": "valid.csv", "test": test}
+    names = LABELS if no_finding else LABELS[1:]
+    read = {split: _read(folder / name, context.faults) for split, name in files.items()}
+    codes = np.concatenate(
+        [
+            observation_codes(table, names, uncertain, blank, str(folder / files[split]), context.faults)
+            for split, table in read.items()
+        ]
+    )
+    rows = pd.concat([_rows(table).assign(split=split) for split, table in read.items()], ignore_index=True)
+    first = ~_in_two_files(rows["id"], folder, context.faults)
+    rows, codes = rows[first], codes[first]
+    chosen, left_out = keep({f"other views than {films}": ~_is_view(rows["view"], films)})
+    rows, codes = rows[chosen].reset_index(drop=True), codes[chosen]
+    images = _image_folder(folder)
+    return LabelTable(
+        name="chexpert",
+        label_names=names,
+        codes=codes,
+        rows=rows.drop(columns="split"),
+        paths=[images / name for name in rows["id"]],
+        root=root,
+        where=str(folder / "train.csv"),
+        splits={split: np.flatnonzero(rows["split"] == split) for split in files},
+        left_out=left_out,
+        versions=_versions(with_test=test is not None) if films == "all" else (),
+        image_modes=("L",),
+    )
+
+
+def _versions(*, with_test: bool) -> tuple[LabelVersion, ...]:
+    """Published counts; the rows of ``train.csv`` are train and val unless ``valid.csv`` is val."""
+    of_train = ("train",) if with_test else ("train", "val")
+    of_valid = ("val",) if with_test else ("test",)
+    return (
+        LabelVersion("v1.0 train.csv", 223_414, 64_540, splits=of_train),
+        LabelVersion("v1.0 valid.csv", 234, 200, splits=of_valid),
+    )
+
+
+def _label_folder(root: Path) -> Path:
+    if (root / "train.csv").is_file():
+        return root
+    there = [root / prefix for prefix in PREFIXES if (root / prefix / "train.csv").is_file()]
+    if len(there) == 1:
+        return there[0]
+    if there:
+        raise InputError(f"{root} holds {first_few(PREFIXES)}, each with a train.csv; give one of them as data.root")
+    raise InputError(
+        f"{root} has no train.csv, and no folder {' or '.join(PREFIXES)} in it has one; give the folder of CheXpert"
+    )
+
+
+def _image_folder(folder: Path) -> Path:
+    """The folder that ``train/patient…`` lies in."""
+    places = (folder, *(folder / prefix for prefix in PREFIXES))
+    return next((place for place in places if (place / "train").is_dir()), folder)
+
+
+def _read(file: Path, faults: Faults) -> pd.DataFrame:
+    """Rows that name a patient, each path once; the index is the line."""
+    table = read_csv_table(file, "the label file")
+    needed = ("Path", *LABELS) if file.name in TEST_FILES else ("Path", *META, *LABELS)
+    need_columns(table, needed, file)
+    strange = table["Path"][~table["Path"].str.contains(r"(?:^|/)patient\d+/")]
+    faults.report(
+        [Fault("path without a patient", f"{file}, line {line}", f"Path '{path}'") for line, path in strange.items()],
+        "Paths read CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg.",
+    )
+    table = table.drop(index=strange.index)
+    report_doubled(_names(table["Path"]), str(file), faults)
+    return table[~_names(table["Path"]).duplicated()]
+
+
+def _names(paths: pd.Series) -> pd.Series:
+    """Paths without the folder that copies may or may not have."""
+    return paths.str.replace(rf"^/?(?:{'|'.join(PREFIXES)})/", "", regex=True)
+
+
+def _rows(table: pd.DataFrame) -> pd.DataFrame:
+    side = table["Path"].str.extract(r"_(frontal|lateral)\.", expand=False).str.capitalize().fillna("")
+    side = table.get("Frontal/Lateral", side)
+    direction = table.get("AP/PA", pd.Series("", index=table.index))
+    return pd.DataFrame(
+        {
+            "id": _names(table["Path"]),
+            "group": table["Path"].str.extract(r"(?:^|/)(patient\d+)/", expand=False),
+            "source": "chexpert",
+            "image": table["Path"],
+            "line": table.index,
+            "view": (side + " " + direction).str.strip(),
+            "age": table.get("Age", ""),
+            "sex": table.get("Sex", ""),
+        }
+    )
+
+
+def _is_view(view: pd.Series, films: str) -> npt.NDArray[np.bool_]:
+    wanted: npt.NDArray[np.bool_] = view.str.lower().str.startswith("" if films == "all" else films).to_numpy(bool)
+    return wanted
+
+
+def _in_two_files(names: pd.Series, folder: Path, faults: Faults) -> npt.NDArray[np.bool_]:
+    """Rows of images that an earlier file names already."""
+    again: npt.NDArray[np.bool_] = names.duplicated().to_numpy()
+    message = "another split's label file names it already"
+    faults.report([Fault("image in two splits", f"{folder}, {name}", message) for name in names[again]])
+    return again

@@ -1,0 +1,151 @@
+"""What label files share: large CSVs, headers, observations that can be uncertain or unmentioned, rows left out."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import sys
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import Field
+
+from ltml.data.faults import Faults
+from ltml.data.labels import UNKNOWN, label_codes
+from ltml.errors import InputError, first_few
+
+NO_FINDING = "No Finding"
+
+Uncertain = Annotated[
+    Literal["ones", "zeros", "ignore", "mixed"],
+    Field(description="what -1 means: 1, 0, unknown, or mixed (1 for Edema and Atelectasis, 0 otherwise)"),
+]
+Blank = Annotated[Literal["zero", "unknown"], Field(description="what an observation that is not mentioned means")]
+NoFinding = Annotated[bool, Field(description=f"keep the observation '{NO_FINDING}' as a label")]
+
+MIXED_ONES = ("Edema", "Atelectasis")
+TEXT: Any = {"encoding": "utf-8-sig", "newline": ""}
+
+DOUBTFUL = 2
+"""Code of -1 until the option says what it means."""
+
+
+def find_file(folder: Path, name: str) -> Path:
+    """A file of a folder, or the same packed as ``.gz``.
+
+    Raises:
+        InputError: neither is there.
+    """
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.is_file():
+            return path
+    raise InputError(f"{folder} has neither {name} nor {name}.gz; give the folder that holds the dataset's files")
+
+
+def read_large_csv(path: Path, what: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a large comma-separated UTF-8 file, plain or ``.gz``; every cell stays text, empty ones ``""``.
+
+    Args:
+        path: the file.
+        what: what the file is to the user, for messages.
+        columns: those that it must have.
+
+    Returns:
+        A frame of text whose index is the line each row ends on.
+
+    Raises:
+        InputError: the file cannot be read, has no rows, lacks or repeats a column, or a row has more or fewer cells
+            than the header.
+    """
+    try:
+        header, lines, rows = _read_rows(path)
+    except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
+        raise InputError(f"cannot read {what} {path}: {error}. It must be a comma-separated UTF-8 file.") from error
+    table = pd.DataFrame(rows, columns=header, index=lines, dtype=object)
+    need_columns(table, columns, path)
+    if repeated := table.columns[table.columns.duplicated()].tolist():
+        raise InputError(f"{path}: the column(s) {first_few(repeated)} appear more than once")
+    if not rows:
+        raise InputError(f"{path} has a header but no rows")
+    return table
+
+
+def _read_rows(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
+    """Header, line of each row, rows; equal texts are one object, for of millions of cells few differ."""
+    lines: list[int] = []
+    rows: list[list[str]] = []
+    with gzip.open(path, "rt", **TEXT) if path.suffix == ".gz" else path.open(**TEXT) as file:
+        reader = csv.reader(file)
+        header = next(reader, [])
+        for row in filter(None, reader):
+            if len(row) != len(header):
+                message = f"{len(row)} cells under a header of {len(header)}"
+                raise InputError(f"{path}, line {reader.line_num}: {message}")
+            lines.append(reader.line_num)
+            rows.append([sys.intern(cell) for cell in row])
+    return header, lines, rows
+
+
+def need_columns(table: pd.DataFrame, columns: Sequence[str], path: Path) -> None:
+    """Check the header.
+
+    Raises:
+        InputError: names the columns that are not there.
+    """
+    if absent := [name for name in columns if name not in table]:
+        there = first_few(table.columns, most=12)
+        raise InputError(f"{path} has no column {first_few(absent)}; its columns are {there}")
+
+
+def observation_codes(
+    table: pd.DataFrame, names: Sequence[str], uncertain: Uncertain, blank: Blank, where: str, faults: Faults
+) -> npt.NDArray[np.int8]:
+    """Codes ``(N, C)`` of observations that are 1, 0, -1 (uncertain) or blank (not mentioned).
+
+    Args:
+        table: text cells; its index is the line of each row.
+        names: the label columns.
+        uncertain: what -1 means.
+        blank: what an empty cell means.
+        where: what messages call the file.
+        faults: where to report.
+
+    Raises:
+        InputError: another value, unless faults are collected.
+    """
+    values = {"1.0": 1, "0.0": 0, "-1.0": DOUBTFUL, "1": 1, "0": 0, "-1": DOUBTFUL}
+    values[""] = 0 if blank == "zero" else UNKNOWN
+    codes = label_codes(table, names, values, where, faults)
+    meaning = np.array([_meaning(uncertain, name) for name in names], dtype=np.int8)
+    return np.where(codes == DOUBTFUL, meaning, codes).astype(np.int8)
+
+
+def keep(
+    reasons: Mapping[str, npt.NDArray[np.bool_]],
+) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
+    """Which rows no rule leaves out, and how many each rule does; a row counts for the first that holds.
+
+    Args:
+        reasons: by rule the rows that it leaves out, each ``(N,)``.
+    """
+    left = np.zeros(len(next(iter(reasons.values()))), dtype=bool)
+    counts = {}
+    for rule, rows in reasons.items():
+        counts[rule] = int((rows & ~left).sum())
+        left |= rows
+    return ~left, counted(counts)
+
+
+def counted(rules: Mapping[str, int]) -> dict[str, int]:
+    """Those rules that left rows out."""
+    return {rule: int(count) for rule, count in rules.items() if count}
+
+
+def _meaning(uncertain: Uncertain, name: str) -> int:
+    fixed = {"ones": 1, "zeros": 0, "ignore": UNKNOWN}
+    return fixed[uncertain] if uncertain != "mixed" else int(name in MIXED_ONES)

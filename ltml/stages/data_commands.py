@@ -1,0 +1,74 @@
+"""What ``ltml data`` does with the data of a recipe: check, describe, cache, assemble."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ltml.data.assemble import assemble_table
+from ltml.data.cache import CacheReport, fill_cache, source_files
+from ltml.data.check import CheckReport, check_dataset
+from ltml.data.faults import Faults
+from ltml.data.stats import describe_labels, describe_sizes
+from ltml.data.table import load_dataset
+from ltml.errors import InputError
+from ltml.files import write_atomically
+from ltml.metrics.groups import make_groups
+from ltml.recipe.schema import Recipe
+from ltml.stages.build import build_context, build_dataset
+
+
+def check_data(recipe: Recipe, *, fresh: bool = False) -> CheckReport:
+    """Check labels, splits and every image of a recipe's data; see `ltml.data.check.check_dataset`.
+
+    Raises:
+        InputError: the data cannot be loaded at all, e.g. the label file is missing.
+    """
+    faults = Faults(collect=True)
+    context = build_context(recipe, faults)
+    dataset = load_dataset(recipe.data.type, context, **recipe.data.options)
+    return check_dataset(dataset, faults.found, fresh=fresh)
+
+
+def data_stats(recipe: Recipe) -> dict[str, Any]:
+    """Label counts, imbalance, co-occurrence, head/medium/tail and image sizes of a recipe's data.
+
+    Returns:
+        What `ltml.data.stats.describe_labels` returns, with ``groups`` (labels by group) and ``sizes``.
+    """
+    dataset = build_dataset(recipe)
+    groups = make_groups(dataset.label_names, dataset.class_counts().tolist(), recipe.metrics.groups.model_dump())
+    named = {name: list(members) for name, members in groups.items()}
+    return describe_labels(dataset) | {"groups": named, "sizes": describe_sizes(dataset)}
+
+
+def cache_images(recipe: Recipe, *, fresh: bool = False) -> Sequence[CacheReport]:
+    """Decode the images of a recipe's data once, at its size; a cache per source.
+
+    Raises:
+        InputError: the images are in memory anyway.
+        UnreadableImageError: some cannot be decoded; the others are kept.
+    """
+    readers = [reader for reader in source_files(build_dataset(recipe).images) if reader.paths]
+    if not readers:
+        raise InputError(f"the images of '{recipe.data.type}' do not come from files: there is nothing to cache")
+    return [fill_cache(reader, fresh=fresh) for reader in readers]
+
+
+def assemble_labels(recipe: Recipe, out: str | os.PathLike[str]) -> Path | None:
+    """Write the partial labels of a recipe's data as a CSV.
+
+    Returns:
+        The folder that its image paths are relative to; None where images do not come from files.
+
+    Raises:
+        InputError: the target is a folder, or no ``.csv``.
+    """
+    path = Path(out)
+    if path.suffix != ".csv" or path.is_dir():
+        raise InputError(f"cannot write the labels to '{path}': give the name of a .csv file")
+    table, root = assemble_table(build_dataset(recipe))
+    write_atomically(path, lambda temporary: table.to_csv(temporary, index=False))
+    return root

@@ -1,0 +1,217 @@
+"""Every kind of fault, planted one at a time in a clean tree, is found; none is invented."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from trees import nih
+
+from ltml.data import inspection
+from ltml.data.inspection import inspect_images
+from ltml.stages.data_commands import check_data
+
+LABELS = "Data_Entry_2017_v2020.csv"
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree of NIH; with a stratified split every label has positives in every split."""
+    return nih.build(tmp_path_factory.mktemp("clean") / "nih", patients=60)
+
+
+@pytest.fixture
+def tree(clean: Path, tmp_path: Path) -> Path:
+    """A copy to plant faults in."""
+    return Path(shutil.copytree(clean, tmp_path / "nih"))
+
+
+def _check(cli, root: Path, *more: str) -> tuple[int, dict]:
+    small = ("data.resize=null", "data.image_size=16", "data.split.stratify=true")
+    result = cli("data", "check", "nih", f"data.root={root}", *small, "--json", *more)
+    return result.exit_code, json.loads(result.stdout)
+
+
+def _edit(root: Path, file: str, old: str, new: str) -> None:
+    path = root / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+def test_a_clean_copy_has_no_faults(cli, clean: Path) -> None:
+    code, report = _check(cli, clean)
+    assert code == 0
+    assert report["faults"] == []
+    assert {w["kind"] for w in report["warnings"]} == {"unexpected size", "unexpected mode", "unpublished counts"}
+    assert report["sizes"] == {"24×24": 120}
+    assert report["modes"] == {"L": 118, "RGBA": 2}
+    assert sum(report["rows"].values()) == 120
+    assert report["versions"] == {"nih": "unknown"}
+
+
+def _copy(source: str, target: str) -> Callable[[Path], object]:
+    return lambda root: shutil.copy(root / "images" / source, root / "images" / target)
+
+
+def _truncate(root: Path) -> None:
+    path = root / "images" / "00000002_000.png"
+    path.write_bytes(path.read_bytes()[:-300])
+
+
+def _move_out(root: Path) -> None:
+    shutil.copy(root / "images" / "00000002_000.png", root.parent / "out.png")
+    for file in (LABELS, "train_val_list.txt"):
+        _edit(root, file, "00000002_000.png", "../../out.png")
+
+
+@pytest.mark.parametrize(
+    ("plant", "kind", "where"),
+    [
+        (lambda root: (root / "images/00000002_000.png").unlink(), "missing image", "00000002_000.png"),
+        (lambda root: (root / "images/00000002_000.png").write_bytes(b""), "missing image", "00000002_000.png"),
+        (lambda root: (root / "images/00000002_000.png").write_text("no"), "unreadable image", "00000002_000.png"),
+        (_truncate, "truncated image", "00000002_000.png"),
+        (_copy("00000001_000.png", "00000060_000.png"), "same pixels in two splits", "00000001_000.png"),
+        (lambda root: _edit(root, LABELS, "Hernia|Effusion", "Hernya"), "unknown label value", "line 3"),
+        (lambda root: _edit(root, LABELS, "00000001_001.png", "00000001_000.png"), "listed twice", "line 3"),
+        (lambda root: _edit(root, LABELS, ",1,60,79,", ",1,1,79,"), "group in two splits", "group '1'"),
+        (lambda root: _edit(root, "test_list.txt", "00000060_001", "00000001_001"), "image in two splits", "0001_001"),
+        (lambda root: _edit(root, "test_list.txt", "00000060_001", "00000099_001"), "unknown id", "test_list.txt"),
+        (_move_out, "path outside the root", "out.png"),
+    ],
+)
+def test_each_planted_fault_is_found_and_nothing_else(
+    cli, tree: Path, plant: Callable[[Path], object], kind: str, where: str
+) -> None:
+    plant(tree)
+    code, report = _check(cli, tree)
+    assert code == 1
+    kinds = Counter(fault["kind"] for fault in report["faults"])
+    consequences = {"listed twice": {"unknown id": 1}}  # the other name is gone from the label file
+    assert kinds == Counter({kind: 1} | consequences.get(kind, {}))
+    assert any(where in fault["where"] for fault in report["faults"] if fault["kind"] == kind)
+
+
+def test_several_faults_are_all_in_the_table(cli, tree: Path) -> None:
+    (tree / "images" / "00000002_000.png").unlink()
+    _edit(tree, LABELS, "Hernia|Effusion", "Hernya")
+    result = cli("data", "check", "nih", f"data.root={tree}")
+    assert result.exit_code == 1
+    assert "faults: 2" in result.stdout
+    for words in ("missing image: 1", "00000002_000.png: there is no such file", "Finding Labels 'Hernya'"):
+        assert words in result.stdout
+
+
+def test_copies_within_a_split_are_a_warning(cli, tree: Path) -> None:
+    _copy("00000060_000.png", "00000059_000.png")(tree)
+    code, report = _check(cli, tree)
+    assert code == 0
+    (warning,) = (w for w in report["warnings"] if w["kind"] == "same pixels in one split")
+    assert "00000059_000.png" in warning["where"]
+    assert "00000060_000.png" in warning["message"]
+
+
+def test_a_class_without_positives_is_a_warning_for_its_split(cli, tree: Path) -> None:
+    text = (tree / LABELS).read_text()
+    (tree / LABELS).write_text(text.replace("Emphysema|Fibrosis", "Fibrosis"))
+    code, report = _check(cli, tree)
+    assert code == 0
+    found = [w for w in report["warnings"] if w["kind"] == "no positive in a split"]
+    assert [w["where"] for w in found] == ["Emphysema"] * 3
+    assert any("no known positive in train: it cannot be learned" in w["message"] for w in found)
+
+
+def test_a_label_that_nobody_knows_is_a_fault(cli, image_table: Callable[..., Path]) -> None:
+    result = cli("data", "check", "csv_small", f"data.file={image_table(ghost='')}", "--json")
+    assert result.exit_code == 1
+    (fault,) = json.loads(result.stdout)["faults"]
+    assert (fault["kind"], fault["where"]) == ("label never known", "ghost")
+
+
+def test_one_file_on_rows_of_two_splits(cli, image_table: Callable[..., Path]) -> None:
+    file = image_table(id=[f"r{i}" for i in range(60)], split=["train"] * 40 + ["val"] * 8 + ["test"] * 12)
+    file.write_text(file.read_text().replace("images/050.png", "images/000.png"))
+    result = cli("data", "check", "csv_small", f"data.file={file}", "--json")
+    assert [fault["kind"] for fault in json.loads(result.stdout)["faults"]] == ["file on several rows in two splits"]
+
+
+def test_too_large_and_too_small_images(cli, tree: Path) -> None:
+    Image.fromarray(np.zeros((30, 24), dtype=np.uint8)).save(tree / "images" / "00000002_000.png")
+    code, report = _check(cli, tree, "data.max_pixels=600")
+    assert code == 1
+    assert [(f["kind"], "30" in f["message"]) for f in report["faults"]] == [("too large image", True)]
+
+
+def test_published_counts_name_the_version(cli, clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ltml.data.datasets import nih as loader
+    from ltml.data.table import LabelVersion
+
+    found = LabelVersion("as built", 120, 60, {"Hernia": 14, "No Finding": 27})
+    monkeypatch.setattr(loader, "VERSIONS", (LabelVersion("other", 120, 60, {"Hernia": 15}), found))
+    _, report = _check(cli, clean)
+    assert report["versions"] == {"nih": "as built"}
+    assert "unpublished counts" not in {w["kind"] for w in report["warnings"]}
+    monkeypatch.setattr(loader, "VERSIONS", (LabelVersion("other", 120, 60, {"Hernia": 15}),))
+    _, report = _check(cli, clean)
+    (warning,) = (w for w in report["warnings"] if w["kind"] == "unpublished counts")
+    assert "against other: positives of Hernia 14 (published 15)" in warning["message"]
+
+
+def test_files_are_not_decoded_twice(clean: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = sorted((clean / "images").iterdir())
+    first = inspect_images(paths)
+    opened: list[Path] = []
+    real = inspection.open_picture
+    monkeypatch.setattr(inspection, "open_picture", lambda path, limit: opened.append(path) or real(path, limit))
+    assert inspect_images(paths).pictures == first.pictures
+    assert opened == []
+    store = next((Path(inspection.cache_folder()) / "inspections").iterdir())
+    lines = store.read_text().splitlines()
+    store.write_text("\n".join(lines[:50]) + "\n" + lines[50][:20])  # as a killed process leaves it
+    assert inspect_images(paths).pictures == first.pictures
+    assert len(opened) == 70
+    assert inspect_images(paths, fresh=True).pictures == first.pictures
+    assert len(opened) == 70 + 120
+
+
+def test_arrays_are_compared_too(cli) -> None:
+    result = cli("data", "check", "digits_tiny", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["faults"] == []
+
+
+def test_what_cannot_be_loaded_at_all_is_bad_input(cli, tmp_path: Path) -> None:
+    result = cli("data", "check", "nih", f"data.root={tmp_path}")
+    assert result.exit_code == 2
+    assert "Data_Entry_2017" in result.stderr
+
+
+def test_unreadable_images_can_be_skipped(cli, tree: Path, tmp_path: Path) -> None:
+    _truncate(tree)
+    (tree / "images" / "00000004_001.png").unlink()
+    small = ["data.image_size=32", "data.resize=32", "train.epochs=1", "method=bce", f"data.root={tree}"]
+    small += ["backbone={name: resnet18, pretrained: false}", "--out", str(tmp_path / "runs")]
+    result = cli("run", "nih", *small)
+    assert result.exit_code == 2
+    result = cli("run", "nih", "data.unreadable=skip", *small)
+    assert result.exit_code == 0, result.stderr
+    assert "2 image(s) skipped" in result.stderr
+    assert "00000004_001.png" in result.stderr
+    split = next((tmp_path / "runs").rglob("split.csv")).read_text()
+    assert "00000002_000" not in split
+    assert "00000002_001" in split
+
+
+def test_the_python_front_door(clean: Path) -> None:
+    import ltml
+
+    report = ltml.check_data(ltml.load_recipe("nih", [f"data.root={clean}"]))
+    assert report == check_data(ltml.load_recipe("nih", [f"data.root={clean}"]))
+    assert not report.faults

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from ltml.data.context import DataContext
+from ltml.data.datasets.union import UnionSource
+from ltml.data.table import load_dataset
+from ltml.data.vocabulary import Vocabulary
+from ltml.errors import InputError
+from ltml.recipe.load import load_recipe
+from ltml.types import Dataset
+
+SPLIT = ["train"] * 12 + ["val"] * 4 + ["test"] * 4
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Path:
+    """Two clinics that label different findings under different names; patient p7 is in both."""
+    rng = np.random.default_rng(0)
+    columns = {
+        "north": {"Pleural_Thickening": [1, 0] * 10, "Effusion": [0, 0, 1, 1] * 5, "Mass": [0] * 10 + [1] * 10},
+        "south": {"pleural effusion": [1] * 5 + [0] * 15, "Edema": ["", 1, 0, 0] * 5, "Normal": [0, 0, 0, 1] * 5},
+    }
+    for clinic, labels in columns.items():
+        folder = tmp_path / clinic
+        folder.mkdir()
+        names = [f"{i:02d}.png" for i in range(20)]
+        for name in names:
+            Image.fromarray(rng.integers(0, 255, (12, 12)).astype(np.uint8)).save(folder / name)
+        groups = [f"p{i // 2}" for i in range(20)]
+        pd.DataFrame({"image": names, "group": groups, "split": SPLIT, **labels}).to_csv(
+            folder / "labels.csv", index=False
+        )
+    return tmp_path
+
+
+def source(root: Path, clinic: str, **more: object) -> UnionSource:
+    return UnionSource.model_validate(
+        {"type": "csv", "name": clinic, "file": str(root / clinic / "labels.csv"), **more}
+    )
+
+
+def load(root: Path, *sources: UnionSource, seed: int = 0, context: dict | None = None, **options: object) -> Dataset:
+    told = DataContext(root=root, size=12, channels=1, ratio=(7, 1, 2), seed=seed, **(context or {}))
+    return load_dataset("union", told, sources=sources, **options)
+
+
+def column(dataset: Dataset, name: str, source: str) -> list[float]:
+    """Labels of one source, NaN where unknown, as -1."""
+    c = dataset.label_names.index(name)
+    rows = dataset.table["source"] == source
+    return np.where(dataset.known[rows, c], dataset.targets[rows, c].astype(int), -1).tolist()
+
+
+def test_one_vocabulary_and_unknown_where_a_source_never_labels(tables: Path) -> None:
+    union = load(tables, source(tables, "north"), source(tables, "south"))
+    assert union.label_names == ("Pleural Thickening", "Effusion", "Mass", "Edema", "No Finding")
+    assert column(union, "Effusion", "north") == [0, 0, 1, 1] * 5
+    assert column(union, "Effusion", "south") == [1] * 5 + [0] * 15
+    assert column(union, "Edema", "south") == [-1, 1, 0, 0] * 5
+    for label, other in (
+        ("Mass", "south"),
+        ("Pleural Thickening", "south"),
+        ("Edema", "north"),
+        ("No Finding", "north"),
+    ):
+        assert column(union, label, other) == [-1] * 20
+
+
+def test_no_finding_of_one_source_does_not_rule_out_what_it_never_labels(tables: Path) -> None:
+    union = load(tables, source(tables, "north"), source(tables, "south"))
+    normal = union.targets[:, union.label_names.index("No Finding")] == 1
+    assert normal.sum() == 5
+    assert not union.known[normal][:, union.label_names.index("Mass")].any()
+
+
+def test_sources_keep_their_splits_ids_and_images(tables: Path) -> None:
+    union = load(tables, source(tables, "north"), source(tables, "south"))
+    assert {split: len(rows) for split, rows in union.splits.items()} == {"train": 24, "val": 8, "test": 8}
+    assert union.ids("val")[:5].tolist() == [
+        "north:12.png",
+        "north:13.png",
+        "north:14.png",
+        "north:15.png",
+        "south:12.png",
+    ]
+    row = int(np.flatnonzero(union.table["id"] == "south:03.png")[0])
+    assert union.images.files(row) == [tables / "south" / "03.png"]
+    np.testing.assert_array_equal(union.images.read(row)[..., 0], np.asarray(Image.open(tables / "south" / "03.png")))
+
+
+def test_a_label_budget_masks_train_and_val_but_not_test(tables: Path) -> None:
+    union = load(tables, source(tables, "north", labels_kept=["Effusion"]), source(tables, "south"))
+    assert column(union, "Effusion", "north") == [0, 0, 1, 1] * 5
+    assert column(union, "Mass", "north") == [-1] * 16 + [1] * 4
+    with pytest.raises(InputError, match="labels_kept of source 'north' names 'Efusion'.*did you mean 'Effusion'"):
+        load(tables, source(tables, "north", labels_kept=["Efusion"]))
+
+
+def test_disjoint_parts_and_limits_of_the_training_images(tables: Path) -> None:
+    halves = [load(tables, source(tables, "north", part=[k, 2])) for k in (1, 2)]
+    ids = [set(half.ids("train")) for half in halves]
+    assert not ids[0] & ids[1]
+    assert len(ids[0] | ids[1]) == 12
+    groups = [set(half.table["group"].iloc[half.splits["train"]]) for half in halves]
+    assert not groups[0] & groups[1]
+    assert all(len(half.splits["test"]) == 4 for half in halves)
+    few = load(tables, source(tables, "north", images=5))
+    assert len(few.splits["train"]) == 5
+    assert set(few.ids("train")) == set(load(tables, source(tables, "north", images=5)).ids("train"))
+    assert set(few.ids("train")) != set(load(tables, source(tables, "north", images=5), seed=1).ids("train"))
+
+
+def test_labels_can_be_chosen_and_named(tables: Path) -> None:
+    both = (source(tables, "north"), source(tables, "south"))
+    assert load(tables, *both, labels=("Edema", "pleural_effusion")).label_names == ("Edema", "Effusion")
+    assert "Nodule" in load(tables, *both, aliases={"mass": "Nodule"}).label_names
+    with pytest.raises(InputError, match="data.labels names 'Oedema'.*did you mean 'Edema'"):
+        load(tables, *both, labels=("Oedema",))
+
+
+def test_two_labels_of_a_source_with_one_canonical_name_become_one(tables: Path) -> None:
+    union = load(tables, source(tables, "south"), aliases={"Edema": "Fluid", "Pleural Effusion": "Fluid"})
+    effusion, edema = np.array([1] * 5 + [0] * 15), np.array([-1, 1, 0, 0] * 5)
+    expected = np.where((effusion == 1) | (edema == 1), 1, np.where(edema == 0, 0, -1))
+    assert column(union, "Fluid", "south") == expected.tolist()
+
+
+def test_what_a_subclass_says_of_its_parent(tables: Path, caplog: pytest.LogCaptureFixture) -> None:
+    both = (source(tables, "north"), source(tables, "south"))
+    with caplog.at_level("INFO", logger="ltml"):
+        union = load(tables, *both, subclass_of={"Edema": "Effusion"})
+    assert column(union, "Edema", "north") == [0, 0, -1, -1] * 5  # no effusion, so no edema; effusion says nothing
+    assert column(union, "Effusion", "south") == [1] * 5 + [0] * 15  # what a source says itself stays
+    assert "4 row(s) have Edema but not Effusion" in caplog.text
+    assert "made 13 unknown labels known" in caplog.text
+
+
+def test_sources_that_share_patients_may_not_split_them(tables: Path) -> None:
+    moved = tables / "south" / "labels.csv"
+    moved.write_text(moved.read_text().replace("train", "x").replace("test", "train").replace("x", "test"))
+    load(tables, source(tables, "north"), source(tables, "south"))  # groups of their own
+    with pytest.raises(InputError, match="group in two splits.*'clinic:p0'.*train and test"):
+        load(tables, source(tables, "north", patients="clinic"), source(tables, "south", patients="clinic"))
+
+
+def test_a_stored_split_is_that_of_the_union(tables: Path) -> None:
+    both = (source(tables, "north"), source(tables, "south"))
+    union = load(tables, *both)
+    stored = union.split_table()
+    stored["split"] = stored["split"].map({"train": "test", "test": "train", "val": "val"})
+    stored.to_csv(tables / "split.csv", index=False)
+    again = load(tables, *both, context={"split_file": tables / "split.csv"})
+    assert sorted(again.ids("train")) == sorted(union.ids("test"))
+
+
+def test_wrong_sources_are_named(tables: Path) -> None:
+    with pytest.raises(InputError, match="north is there more than once"):
+        load(tables, source(tables, "north"), source(tables, "north"))
+    with pytest.raises(InputError, match="data.roots names 'nort'.*did you mean 'north'"):
+        load(tables, source(tables, "north"), context={"roots": {"nort": tables}})
+    with pytest.raises(InputError, match="needs the folder of its files: add data.roots.nih=FOLDER"):
+        load(tables, UnionSource(type="nih"))
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ("[{type: nhi}]", "unknown dataset 'nhi': did you mean 'nih'"),
+        ("[{type: digits, train_sise: 5}]", "train_sise = 5: did you mean 'train_size'"),
+        ("[{type: digits, train_size: many}]", "train_size = 'many'"),
+        ("[{type: digits, part: [3, 2]}]", r"must be \[k, n\] with 1 ≤ k ≤ n"),
+        ("[{type: digits, name: 'a:b'}]", "':' and '/' are not allowed"),
+        ("[]", "data.sources"),
+    ],
+)
+def test_a_recipe_with_wrong_sources_is_refused_when_it_is_read(sources: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        load_recipe("cxr_union", [f"data.sources={sources}"])
+
+
+def test_spellings_are_one_label() -> None:
+    words = Vocabulary({"Airspace Disease": "Lung Opacity"})
+    assert words.canonical("Pleural_Thickening") == words.canonical("pleural thickening") == "Pleural Thickening"
+    assert words.canonical("Airspace Opacity") == words.canonical("airspace disease") == "Lung Opacity"
+    assert words.canonical("Normal") == "No Finding"
+    assert words.names() == ("Pleural Thickening", "Lung Opacity", "No Finding")
+
+
+def test_digits_twice_with_disjoint_labels_runs(cli, tmp_path: Path) -> None:
+    sizes = "train_size: 200, val_size: 60, test_size: 40, imbalance_ratio: 5.0"
+    odd, even = "[one, three, five, seven, nine]", "[zero, two, four, six, eight]"
+    sources = (
+        f"[{{type: digits, name: odd, part: [1, 2], labels_kept: {odd}, {sizes}}}, "
+        f"{{type: digits, name: even, part: [2, 2], labels_kept: {even}, {sizes}}}]"
+    )
+    small = ["data.image_size=32", "data.channels=1", "data.resize=null", "data.views={}", "train.epochs=1"]
+    small += ["backbone={name: resnet18, pretrained: false}", "data.draw=equal"]
+    result = cli("stage1", "cxr_union", f"data.sources={sources}", "data.labels=null", *small, "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "nine" in result.stdout
