@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from trees import chexpert, covidx, nih
 
 from ltml.data.context import DataContext
 from ltml.data.datasets.union import UnionSource
@@ -190,6 +192,56 @@ def test_spellings_are_one_label() -> None:
     assert words.canonical("Airspace Opacity") == words.canonical("airspace disease") == "Lung Opacity"
     assert words.canonical("Normal") == "No Finding"
     assert words.names() == ("Pleural Thickening", "Lung Opacity", "No Finding")
+
+
+SMALL = ("data.image_size=32", "data.resize=32", "train.epochs=1", "backbone={name: resnet18, pretrained: false}")
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that ``data.root`` of cxr_union_covid names: nih/, chexpert/, covidx/."""
+    root = tmp_path_factory.mktemp("films")
+    nih.build(root / "nih")
+    chexpert.build(root / "chexpert")
+    covidx.build(root / "covidx")
+    return root
+
+
+def test_nih_and_chexpert_have_20_classes_of_which_seven_are_shared(cli, films: Path) -> None:
+    result = cli("data", "stats", "cxr_union", f"data.root={films}", "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert len(found["labels"]) == 20
+    known = {
+        source: {name for name, counts in entry["labels"].items() if counts["known"]}
+        for source, entry in found["sources"].items()
+    }
+    assert known["nih"] & known["chexpert"] == {
+        "Atelectasis",
+        "Cardiomegaly",
+        "Consolidation",
+        "Edema",
+        "Effusion",
+        "Pneumonia",
+        "Pneumothorax",
+    }
+    assert (len(known["nih"]), len(known["chexpert"])) == (14, 13)
+    assert "No Finding" not in found["labels"]
+
+
+def test_cxr_union_is_checked_trained_and_joined_by_covidx(cli, films: Path, tmp_path: Path) -> None:
+    result = cli("data", "check", "cxr_union_covid", f"data.root={films}", "--json")
+    report = json.loads(result.stdout)
+    assert report["faults"] == []
+    assert set(report["versions"]) == {"nih", "chexpert", "covidx"}
+    run = ("data.draw=equal", f"data.roots.nih={films / 'nih'}", f"data.roots.chexpert={films / 'chexpert'}")
+    result = cli("stage1", "cxr_union", *run, *SMALL, "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "Pleural Thickening" in result.stdout
+    recipe = next(tmp_path.rglob("cxr_union/label_adapter*/seed0/recipe.yaml"))
+    moved = cli("stage1", str(recipe), f"data.root={films}", "data.roots={}", *SMALL, "--out", tmp_path)
+    assert moved.exit_code == 0, moved.output  # where files lie is no part of what a run is
+    assert "stage 1, epoch" not in moved.stderr
 
 
 def test_digits_twice_with_disjoint_labels_runs(cli, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,13 @@ CELLS = (
 
 
 def draw(path: Path, number: int, size: tuple[int, int] = (20, 16)) -> None:
-    """A grey image like no other number's; its folder is made."""
+    """A grey image like no other of that name and number; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(number).integers(0, 256, (size[1], size[0])).astype(np.uint8)
+    pixels = (
+        np.random.default_rng([number, zlib.crc32(path.name.encode())])
+        .integers(0, 256, (size[1], size[0]))
+        .astype(np.uint8)
+    )
     Image.fromarray(pixels).save(path)
 
 

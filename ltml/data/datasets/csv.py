@@ -26,9 +26,7 @@ def load(
     *,
     file: Annotated[
         FilePath | None,
-        Field(
-            description="CSV or .parquet: image, optional id, group, split, source, view, age, sex; other columns are labels"
-        ),
+        Field(description="CSV or .parquet: image; optional id, group, split, source, view, age, sex; then labels"),
     ] = None,
     labels: Annotated[tuple[str, ...] | None, Field(description="label columns; null: all others")] = None,
 ) -> LabelTable:
