@@ -17,8 +17,11 @@ def test_every_block_runs_as_written_in_one_empty_folder(cli, tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)
     commands, programs = [], []
     for language, text in BLOCKS:
-        if language == "python" and "LOSSES.register" in text:
-            (tmp_path / "my_loss.py").write_text(text)
+        if language == "python" and ".register(" in text:
+            (tmp_path / ("my_loss.py" if "LOSSES" in text else "my_dataset.py")).write_text(text)
+        elif language == "yaml":
+            name = text.splitlines()[0].removeprefix("name: ")
+            (tmp_path / f"{name}.yaml").write_text(text)
         elif language == "python":
             programs.append(text)
             exec(compile(text, "README.md", "exec"), {})
