@@ -45,12 +45,14 @@ class Published:
     Attributes:
         source: name of the dataset.
         version: of its labels.
+        splits: the splits that the counts are of; empty for all rows.
         expected: published counts by what is counted, e.g. ``"images"`` or ``"positives of Hernia"``.
         found: the same in this copy.
     """
 
     source: str
     version: str
+    splits: tuple[str, ...]
     expected: Mapping[str, int]
     found: Mapping[str, int]
 

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from ltml.data.cache import source_files
-from ltml.data.faults import Fault
+from ltml.data.faults import Fault, Faults
 from ltml.data.images import FileImages
 from ltml.data.inspection import Inspection, Picture, inspect_images
 from ltml.errors import first_few
-from ltml.types import Dataset
+from ltml.types import Dataset, Published
 
 
 @dataclass(frozen=True)
@@ -47,20 +47,20 @@ class CheckReport:
         return values | {kind: [vars(fault) for fault in values[kind]] for kind in ("faults", "warnings")}
 
 
-def check_dataset(dataset: Dataset, reported: list[Fault], *, fresh: bool = False) -> CheckReport:
+def check_dataset(dataset: Dataset, reported: Faults, *, fresh: bool = False) -> CheckReport:
     """Look at labels, splits and every image.
 
     Args:
         dataset: loaded with faults collected.
-        reported: the faults that the loader met.
+        reported: what the loader met.
         fresh: look again at files that were seen before and have not changed.
     """
     readers = list(source_files(dataset.images))
     paths = [path for reader in readers for path in reader.paths]
     inspection = inspect_images(paths, max_pixels=min((r.max_pixels for r in readers), default=1), fresh=fresh)
-    known = {fault.where for fault in reported}
-    faults = [*reported, *(fault for fault in _unreadable(inspection) if fault.where not in known)]
-    warnings = [*_odd_pictures(readers, inspection.pictures), *_labels_without_values(dataset)]
+    known = {fault.where for fault in reported.found}
+    faults = [*reported.found, *(fault for fault in _unreadable(inspection) if fault.where not in known)]
+    warnings = [*reported.doubts, *_odd_pictures(readers, inspection.pictures), *_labels_without_values(dataset)]
     columns, unlabelled = _columns_nobody_labels(dataset), _other_versions(dataset)
     across, within = _duplicates(dataset, inspection.pictures)
     return CheckReport(
@@ -75,12 +75,12 @@ def check_dataset(dataset: Dataset, reported: list[Fault], *, fresh: bool = Fals
 
 
 def label_versions(dataset: Dataset) -> dict[str, str]:
-    """Which published version each source's labels are, by their counts."""
-    versions = {entry.source: "unknown" for entry in dataset.published}
-    for entry in reversed(dataset.published):
+    """Which published versions each source's labels are, by their counts."""
+    found: dict[str, list[str]] = {entry.source: [] for entry in dataset.published}
+    for entry in dataset.published:
         if not entry.differences:
-            versions[entry.source] = entry.version
-    return versions
+            found[entry.source].append(entry.version)
+    return {source: "; ".join(versions) or "unknown" for source, versions in found.items()}
 
 
 def _unreadable(inspection: Inspection) -> Iterator[Fault]:
@@ -178,10 +178,12 @@ def _labels_without_values(dataset: Dataset) -> Iterator[Fault]:
 
 
 def _other_versions(dataset: Dataset) -> Iterator[Fault]:
-    """Of a source whose counts are those of no published version, how it differs from the nearest."""
-    for source, version in label_versions(dataset).items():
-        if version == "unknown":
-            entries = [entry for entry in dataset.published if entry.source == source]
+    """Of counts that are those of no published version, how they differ from the nearest."""
+    published: dict[tuple[str, tuple[str, ...]], list[Published]] = defaultdict(list)
+    for entry in dataset.published:
+        published[entry.source, entry.splits].append(entry)
+    for (source, _), entries in published.items():
+        if all(entry.differences for entry in entries):
             nearest = min(entries, key=lambda entry: len(entry.differences) / len(entry.expected))
             pairs = (f"{name} {found} (published {count})" for name, (count, found) in nearest.differences.items())
             message = f"the counts are not those of a published version; against {nearest.version}: "

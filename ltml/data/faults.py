@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ltml.errors import InputError, first_few
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, order=True)
@@ -31,10 +34,18 @@ class Faults:
         collect: False raises at the first report; True keeps them in `found`, and the loader goes on with the value
             unknown or the row left out.
         found: what was reported.
+        doubts: what deserves a look, and stops nothing.
     """
 
     collect: bool = False
     found: list[Fault] = field(default_factory=list)
+    doubts: list[Fault] = field(default_factory=list)
+
+    def doubt(self, faults: Sequence[Fault]) -> None:
+        """Keep what is strange but not wrong; said at once, in one line, unless faults are collected."""
+        if faults and not self.collect:
+            log.warning("%s", _in_one_line(faults))
+        self.doubts.extend(faults)
 
     def report(self, faults: Sequence[Fault], advice: str = "") -> None:
         """Report faults of one kind.
@@ -51,10 +62,13 @@ class Faults:
         if self.collect:
             self.found.extend(faults)
             return
-        first = faults[0]
-        if len(faults) == 1:
-            raise InputError(" ".join(f"{first.where}: {first.message}. {advice}".split()))
-        places = first_few((fault.where for fault in faults), most=3)
-        raise InputError(
-            " ".join(f"{len(faults)} × {first.kind}: {places}. {first.where}: {first.message}. {advice}".split())
-        )
+        raise InputError(" ".join(f"{_in_one_line(faults)}. {advice}".split()))
+
+
+def _in_one_line(faults: Sequence[Fault]) -> str:
+    """The first fault, and where the others are."""
+    first, *others = faults
+    if not others:
+        return f"{first.where}: {first.message}"
+    places = first_few((fault.where for fault in others), most=3)
+    return f"{len(faults)} × {first.kind}, the first: {first.where}: {first.message}; also {places}"

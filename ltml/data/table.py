@@ -171,7 +171,7 @@ def _compare(table: LabelTable, version: LabelVersion, splits: Mapping[str, IntA
         f"positives of {name}": count for name, count in version.positives.items()
     }
     expected = {name: count for name, count in published.items() if count is not None and name in found}
-    return Published(table.name, version.name, expected, found)
+    return Published(table.name, version.name, version.splits, expected, found)
 
 
 def make_splits(table: LabelTable, context: DataContext) -> dict[str, IntArray]:

@@ -29,7 +29,7 @@ def check_data(recipe: Recipe, *, fresh: bool = False) -> CheckReport:
     faults = Faults(collect=True)
     context = build_context(recipe, faults)
     dataset = load_dataset(recipe.data.type, context, **recipe.data.options)
-    return check_dataset(dataset, faults.found, fresh=fresh)
+    return check_dataset(dataset, faults, fresh=fresh)
 
 
 def data_stats(recipe: Recipe) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def test_labels_can_be_chosen(image_table: Callable[..., Path]) -> None:
             r"line 3, column 'bright': label value '-1'; allowed: '1', '0'",
         ),
         (lambda t: t.assign(notes="x"), r"column 'notes': label value 'x'.*data.labels"),
-        (lambda t: t.assign(id="same"), r"59 × listed twice: .*line 3, 'same'"),
+        (lambda t: t.assign(id="same"), r"59 × listed twice, the first: .*line 3, 'same'"),
         (lambda t: t.assign(image=t["image"].iloc[0]), r"59 × listed twice"),
         (lambda t: t.assign(group=["a", ""] + ["b"] * 58), r"line 3: the column 'group' is empty"),
         (lambda t: t.assign(split="dev"), r"line 2: split is 'dev'; allowed: train, val, test"),

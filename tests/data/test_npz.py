@@ -132,7 +132,7 @@ def test_wrong_targets_are_faults(tmp_path: Path) -> None:
     targets = _targets(40)
     targets[3, 1], targets[5, 0] = 2, -1
     with pytest.raises(
-        InputError, match=r"2 × unknown label value: .*row 4, label 'dog': target 2.0; allowed: 0, 1, NaN"
+        InputError, match=r"2 × unknown label value, the first: .*row 4, label 'dog': target 2.0; allowed: 0, 1, NaN"
     ):
         _load(tmp_path, _all() | {"targets": targets})
     faults = Faults(collect=True)

@@ -186,8 +186,9 @@ def test_disagreement_with_the_official_labels_is_one_warning(tmp_path: Path, ca
     _load(tmp_path)
     warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert len(warnings) == 1
-    assert "the official labels of 2 of 32 patients are not those" in warnings[0]
-    assert warnings[0].endswith("ID 39, 60")
+    assert warnings[0].startswith("2 × labels of patient and eyes differ, the first: ")
+    assert "line 15, ID 39: " in warnings[0]
+    assert warnings[0].endswith("line 22, ID 60")
 
 
 @pytest.mark.parametrize(

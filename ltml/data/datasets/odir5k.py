@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,11 +21,9 @@ from ltml.data.faults import Fault, Faults
 from ltml.data.label_files import need_columns
 from ltml.data.labels import UNKNOWN, label_codes
 from ltml.data.table import LabelTable, LabelVersion, report_doubled
-from ltml.errors import InputError, first_few
+from ltml.errors import InputError
 from ltml.registry import DATASETS, FilePath
 from ltml.types import Units
-
-log = logging.getLogger(__name__)
 
 Codes = npt.NDArray[np.int8]
 
@@ -141,7 +138,7 @@ def load(
     official = label_codes(table, LABELS, {"0": 0, "1": 1}, str(file), context.faults)
     _check_keywords(table, file, context.faults)
     per_eye = np.stack([eye_codes(table[column].tolist()) for column in KEYWORDS], axis=1)
-    _compare(official, join_eyes(per_eye[:, 0], per_eye[:, 1]), table["ID"], file)
+    _compare(official, join_eyes(per_eye[:, 0], per_eye[:, 1]), table, file, context.faults)
     used = np.full(per_eye.shape[:2], True) if quality == "keep" else (per_eye != UNKNOWN).any(axis=2)
     files = Files(root, file, _find_images(root))
     if unit == "patient" and eyes == "concat":
@@ -295,18 +292,19 @@ def _check_keywords(table: pd.DataFrame, file: Path, faults: Faults) -> None:
     )
 
 
-def _compare(official: Codes, joined: Codes, ids: pd.Series, file: Path) -> None:
-    """Warn of patients whose official labels are not those of their eyes."""
-    known = (official != UNKNOWN) & (joined != UNKNOWN)
-    differ = (known & (official != joined)).any(axis=1)
-    if differ.any():
-        log.warning(
-            "%s: the official labels of %d of %d patients are not those of their eyes' keywords joined: ID %s",
-            file,
-            int(differ.sum()),
-            len(ids),
-            first_few(ids[differ]),
-        )
+def _compare(official: Codes, joined: Codes, table: pd.DataFrame, file: Path, faults: Faults) -> None:
+    """Doubt patients whose official labels are not those of their eyes."""
+    differ = ((official != UNKNOWN) & (joined != UNKNOWN) & (official != joined)).any(axis=1)
+    faults.doubt(
+        [
+            Fault(
+                "labels of patient and eyes differ",
+                f"{file}, line {line}, ID {patient}",
+                "the official labels are not those of the eyes' keywords joined; each is used where it stands",
+            )
+            for line, patient in table["ID"][differ].items()
+        ]
+    )
 
 
 def _find_images(root: Path) -> Mapping[str, Path]:

@@ -14,6 +14,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ltml.data.context import DataContext
+from ltml.data.faults import Fault, Faults
 from ltml.data.images import ChosenImages, JoinedImages
 from ltml.data.labels import UNKNOWN
 from ltml.data.splits import SPLITS, check_groups_apart, divide, split_by_file
@@ -112,7 +113,7 @@ def load(
         for part, source, names in zip(parts, sources, canonical, strict=True)
     ]
     union = _join(translated)
-    codes = _infer(_codes(union), chosen, subclass_of, vocabulary)
+    codes = _infer(_codes(union), chosen, subclass_of, vocabulary, context.faults)
     splits = union.splits if context.split_file is None else split_by_file(context.split_file, union.table["id"])
     check_groups_apart(union.table["group"], splits, "the union", context.faults)
     return replace(union, targets=(codes == 1).astype(np.uint8), known=codes != UNKNOWN, splits=splits)
@@ -226,7 +227,9 @@ def _dropped_labels(
     return np.flatnonzero([name not in kept for name in chosen])
 
 
-def _infer(codes: Codes, names: Sequence[str], subclass_of: Mapping[str, str], vocabulary: Vocabulary) -> Codes:
+def _infer(
+    codes: Codes, names: Sequence[str], subclass_of: Mapping[str, str], vocabulary: Vocabulary, faults: Faults
+) -> Codes:
     """What is known of a label through its parent or its children; what a source says itself is never changed."""
     filled = codes.copy()
     for child, parent in subclass_of.items():
@@ -238,8 +241,8 @@ def _infer(codes: Codes, names: Sequence[str], subclass_of: Mapping[str, str], v
         filled[(filled[:, inner] == 1) & (filled[:, outer] == UNKNOWN), outer] = 1
         filled[(filled[:, outer] == 0) & (filled[:, inner] == UNKNOWN), inner] = 0
         conflicts = int(((filled[:, inner] == 1) & (filled[:, outer] == 0)).sum())
-        if conflicts:
-            log.warning("%d row(s) have %s but not %s, of which it is a sub-class; left as labelled", conflicts, *pair)
+        message = f"{conflicts} row(s) have {pair[0]} but not {pair[1]}, of which it is a sub-class; left as labelled"
+        faults.doubt([Fault("sub-class without its class", pair[0], message)] if conflicts else [])
     if subclass_of:
         log.info("subclass_of made %d unknown labels known", int((filled != codes).sum()))
     return filled
