@@ -124,7 +124,7 @@ def load(
                 "sex": rows["sex"],
             }
         ),
-        paths=[found.get(name, root / "images" / name) for name in rows["image"]],
+        paths=[found[name] if name in found else root / "images" / name for name in rows["image"]],
         root=root,
         where=str(file),
         splits=splits,
