@@ -43,11 +43,12 @@ def stats(
     """Labels per source and split, imbalance, co-occurrence, groups, image sizes."""
     import ltml
     from ltml.report.data_tables import stats_table
+    from ltml.report.pictures import check_picture, draw_stats
 
+    if picture is not None:
+        check_picture(picture)
     found = ltml.data_stats(load(recipe, overrides))
     if picture is not None:
-        from ltml.report.pictures import draw_stats
-
         draw_stats(found, picture)
     print_json(found) if as_json else typer.echo(stats_table(found))
 
@@ -65,7 +66,7 @@ def cache(
 
     reports = ltml.cache_images(load(recipe, overrides), fresh=fresh)
     if as_json:
-        print_json([vars(report) | {"folder": str(report.folder)} for report in reports])
+        print_json({"caches": [vars(report) | {"folder": str(report.folder)} for report in reports]})
     for report in () if as_json else reports:
         typer.echo(
             f"{report.images} images, {report.decoded} decoded now, {report.bytes / 2**20:.1f} MiB: {report.folder}"

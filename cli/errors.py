@@ -54,7 +54,7 @@ def _explain(error: BaseException) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, KeyboardInterrupt):
         return (
-            "interrupted; what was finished stays, and the same command (without --fresh) resumes after the last epoch",
+            "interrupted; what was finished stays, and the same command (without --fresh) goes on from there",
             1,
         )
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:

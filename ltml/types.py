@@ -37,6 +37,14 @@ class ImageReader(Protocol):
         """The files of one row; none where images do not come from files."""
         ...
 
+    def stored(self, row: int) -> UInt8Array | None:
+        """Pixels of one row as they came in an array; None where images come from files."""
+        ...
+
+    def digest(self) -> str:
+        """Hash of all pixels that came in arrays; empty for files, which the table names."""
+        ...
+
 
 @dataclass(frozen=True)
 class Published:
@@ -45,7 +53,7 @@ class Published:
     Attributes:
         source: name of the dataset.
         version: of its labels.
-        splits: the splits that the counts are of; empty for all rows.
+        splits: the splits, as the data give them, that the counts are of; empty for all rows.
         expected: published counts by what is counted, e.g. ``"images"`` or ``"positives of Hernia"``.
         found: the same in this copy.
     """
@@ -103,6 +111,7 @@ class Dataset:
         images_per_row: images whose channels follow each other in the pixels of a row.
         left_out: how many rows each named rule left out.
         published: what is published of its labels, one entry per known version and source.
+        label_files: SHA-256 by name of the files that labels and splits were read from.
     """
 
     name: str
@@ -116,6 +125,7 @@ class Dataset:
     images_per_row: int = 1
     left_out: Mapping[str, int] = field(default_factory=dict)
     published: tuple[Published, ...] = ()
+    label_files: Mapping[str, str] = field(default_factory=dict)
 
     def class_counts(self, split: str = "train") -> IntArray:
         """Known positives per class in a split, int64 ``(C,)``."""
@@ -138,7 +148,7 @@ class Dataset:
         return pd.concat(parts, ignore_index=True)
 
     def fingerprint(self) -> str:
-        """SHA-256 over ids, groups, sources, image paths, labels and splits: what a run depends on besides pixels."""
+        """SHA-256 over ids, groups, sources, image paths, labels and splits, and pixels that come as arrays."""
         digest = hashlib.sha256(repr((self.name, self.label_names)).encode())
         for column in [name for name in ("id", "group", "source", "image") if name in self.table]:
             digest.update("\x00".join(self.table[column].fillna("").astype(str)).encode())
@@ -147,6 +157,7 @@ class Dataset:
         if self.units is not None:
             digest.update("\x00".join(self.units.ids).encode() + self.units.codes.tobytes())
             digest.update(np.ascontiguousarray(self.units.of_row, dtype=np.int64).tobytes())
+        digest.update(self.images.digest().encode())
         for split, rows in self.splits.items():
             digest.update(split.encode() + np.ascontiguousarray(rows, dtype=np.int64).tobytes())
         return digest.hexdigest()

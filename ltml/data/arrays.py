@@ -16,7 +16,7 @@ from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
 from ltml.data.labels import UNKNOWN, one_hot
 from ltml.data.table import LabelTable, LabelVersion
-from ltml.errors import InputError, first_few
+from ltml.errors import InputError, first_line
 from ltml.types import IntArray, UInt8Array
 
 Codes = npt.NDArray[np.int8]
@@ -104,8 +104,11 @@ def array_table(
         versions: published counts.
 
     Raises:
-        InputError: images of two splits differ in shape.
+        InputError: images of two splits differ in shape, or a split has more images than labels or fewer.
     """
+    for split, (images, codes) in parts.items():
+        if len(images) != len(codes):
+            raise InputError(f"{where}: {split} has {len(images)} images but labels for {len(codes)}")
     pixels = join_pixels({split: images for split, (images, _) in parts.items()}, where)
     counts = {split: len(codes) for split, (_, codes) in parts.items()}
     ids = [f"{split}-{i:06d}" for split, count in counts.items() for i in range(count)]
@@ -140,9 +143,9 @@ def read_torchvision(
     try:
         parts = {split: dataset(root, train=split == "train", download=download) for split in ("train", "test")}
     except (RuntimeError, OSError, ValueError, AssertionError) as error:
-        hint = "Check the network." if download else "Put the files there, or add data.download=true."
+        hint = "Check the network." if download else "Put the official files there, or add data.download=true."
         raise InputError(
-            f"data.root {root} does not hold {name} as torchvision.datasets.{dataset.__name__} has it "
-            f"({first_few(str(error).splitlines(), most=1)}). {hint}"
+            f"data.root {root} does not hold {name} as torchvision.datasets.{dataset.__name__} has it, or a file is "
+            f"damaged ({first_line(error)}). {hint}"
         ) from error
     return {split: (np.asarray(part.data), np.asarray(part.targets)) for split, part in parts.items()}

@@ -17,7 +17,8 @@ def assemble_table(dataset: Dataset) -> tuple[pd.DataFrame, Path | None]:
     """One row per row of the dataset.
 
     Returns:
-        Columns ``image`` (relative to the folder that all images share; ``image_2`` … where a row has several), ``id``,
+        Columns ``image`` (relative to the folder that all images share, empty for a row that comes from an array;
+        ``image_2`` … where a row has several), ``id``,
         ``group``, ``source``, ``split``, ``view``, ``age``, ``sex`` as far as there are any, and a column per label
         with 1, 0 or missing (unknown); and that folder, None where images are no files.
     """
@@ -30,7 +31,7 @@ def assemble_table(dataset: Dataset) -> tuple[pd.DataFrame, Path | None]:
     columns: dict[str, object] = {}
     for number in range(dataset.images_per_row if root else 0):
         title = "image" if number == 0 else f"image_{number + 1}"
-        columns[title] = [os.path.relpath(paths[number], root) for paths in files]
+        columns[title] = [os.path.relpath(paths[number], root) if paths else "" for paths in files]
     columns |= {"id": table["id"], "group": table["group"], "source": table["source"], "split": split}
     columns |= {name: table[name] for name in META if name in table}
     labels = pd.DataFrame(

@@ -40,8 +40,9 @@ class EpochSampler(Sampler[list[Index]]):
         rows: row numbers to draw from, by source.
         batch_size: rows per batch and process.
         seed: training seed; None keeps the order of `rows`.
-        equal: every batch holds as many rows of each source, and an epoch is one pass over the largest, within which
-            smaller ones begin anew; otherwise each source is spread evenly over an epoch, which passes once over all.
+        equal: every batch holds as many rows of each source as of any other, one more or less where that does not
+            divide, and an epoch is one pass over the largest, within which smaller ones begin anew; otherwise each
+            source is spread evenly over an epoch, which passes once over all.
         rank: this process.
         world_size: number of processes; each takes its own share of an epoch, of equal length, for which a source
             begins anew where it does not divide.
@@ -111,9 +112,12 @@ class _Views(TorchDataset[Item]):
         row, epoch = index
         try:
             pixels = torch.from_numpy(self._images.read(row).transpose(2, 0, 1).copy())
-            return row, self._draw(pixels, row, epoch)
         except InputError as error:
             return row, str(error)  # a worker process cannot raise it without its traceback
+        try:
+            return row, self._draw(pixels, row, epoch)
+        except InputError as error:
+            return row, str(error)
         except Exception as error:  # whatever torchvision raises for a transform that does not suit
             return row, f"data.views: {type(error).__name__} in a transform: {first_line(error)}"
 

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from ltml.data.images import FileImages, decode, with_channels
 from ltml.data.parallel import in_threads
-from ltml.errors import InputError, LtmlError, first_few
+from ltml.errors import InputError, LtmlError, first_few, first_line
 from ltml.files import cache_folder, hash_json, write_atomically
 from ltml.progress import track
 from ltml.types import ImageReader, IntArray, UInt8Array, UnreadableImageError
@@ -35,7 +35,9 @@ FORMAT = 1
 """Raised whenever decoding or the layout changes."""
 
 ENTRY = np.dtype([("start", "<i8"), ("channels", "u1"), ("crc", "<u4")])
-SECONDS = 5.0
+AGAIN = "Make it again with `ltml data cache RECIPE --fresh`, or remove that folder."
+
+SECONDS = 1.0
 """Between two writings of the index."""
 
 Index = npt.NDArray[np.void]
@@ -92,14 +94,21 @@ class CachedImages:
         image = pixels[start : start + size * size * channels]
         if zlib.crc32(image.data) != int(entry["crc"]):
             raise UnreadableImageError(
-                f"the image cache {self._folder} is damaged at {self.images.paths[row]}; make it again with "
-                "`ltml data cache RECIPE --fresh`"
+                f"the image cache {self._folder} is damaged at {self.images.paths[row]}. {AGAIN}"
             )
         return with_channels(np.asarray(image).reshape(size, size, channels), self.images.channels)
 
     def files(self, row: int) -> list[Path]:
         """The source file of a row."""
         return self.images.files(row)
+
+    def stored(self, row: int) -> UInt8Array | None:  # noqa: ARG002
+        """None: the pixels come from files."""
+        return None
+
+    def digest(self) -> str:
+        """Empty."""
+        return ""
 
 
 def open_cached(files: FileImages) -> ImageReader:
@@ -109,7 +118,11 @@ def open_cached(files: FileImages) -> ImageReader:
     folder, places, unique = locate_cache(files)
     if not (folder / "index.npy").is_file():
         return files
-    index = _read_index(folder)
+    try:
+        index = _read_index(folder)
+    except InputError as error:
+        log.warning("%s", error)
+        return files
     done = int((index["start"] >= 0).sum())
     if done < len(unique):
         log.info(
@@ -130,11 +143,14 @@ def fill_cache(files: FileImages, *, fresh: bool = False) -> CacheReport:
         fresh: throw away what is there.
 
     Raises:
-        LtmlError: another process is filling the same cache.
+        LtmlError: another process is filling the same cache, or its folder cannot be made.
         UnreadableImageError: images cannot be decoded; all others are in the cache then.
     """
     folder, _, unique = locate_cache(files)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LtmlError(f"the image cache cannot be made ({error}); LTML_CACHE names another folder") from error
     try:
         with FileLock(folder.with_suffix(".lock"), timeout=0):
             if fresh:
@@ -149,9 +165,7 @@ def locate_cache(files: FileImages) -> tuple[Path, IntArray, list[Path]]:
     """Folder of the cache, the place of each row in it, and the source file of each place."""
     names = [str(path) for path in files.paths]
     unique = sorted(set(names))
-    stats = [os.stat(name) if os.path.exists(name) else None for name in unique]
-    sources = [(name, s.st_size, s.st_mtime_ns) if s else (name, 0, 0) for name, s in zip(unique, stats, strict=True)]
-    key = hash_json([FORMAT, files.size, sources])[:16]
+    key = hash_json([FORMAT, files.size, [_stamp(name) for name in unique]])[:16]
     places = {name: place for place, name in enumerate(unique)}
     rows = np.array([places[name] for name in names])
     return cache_folder() / "images" / key, rows, [Path(name) for name in unique]
@@ -164,6 +178,14 @@ def source_files(images: ImageReader) -> Iterator[FileImages]:
     for inner in (getattr(images, "images", None), *getattr(images, "readers", ())):
         if inner is not None:
             yield from source_files(inner)
+
+
+def _stamp(name: str) -> tuple[str, int, int]:
+    try:
+        status = os.stat(name)
+    except OSError:
+        return (name, 0, 0)
+    return (name, status.st_size, status.st_mtime_ns)
 
 
 def _fill(files: FileImages, folder: Path, paths: Sequence[Path]) -> CacheReport:
@@ -221,7 +243,7 @@ def _read_index(folder: Path) -> Index:
         index: Index = np.load(folder / "index.npy")
         size = (folder / "pixels.bin").stat().st_size
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"the image cache {folder} is damaged ({error}); remove that folder") from error
+        raise InputError(f"the image cache {folder} cannot be read: {first_line(error)}. {AGAIN}") from error
     if index.dtype != ENTRY or (len(index) and int(index["start"].max()) >= max(size, 1)):
-        raise InputError(f"the image cache {folder} is damaged; remove that folder")
+        raise InputError(f"the image cache {folder} is damaged. {AGAIN}")
     return index

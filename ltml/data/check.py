@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ class CheckReport:
         warnings: what deserves a look.
         rows: rows by split.
         left_out: rows by the rule that left them out.
+        label_files: SHA-256 by name of the files that labels and splits were read from.
         versions: version of the labels by source, ``"unknown"`` where the counts are those of none published.
         sizes: files by width × height.
         modes: files by mode.
@@ -37,6 +38,7 @@ class CheckReport:
     warnings: tuple[Fault, ...]
     rows: Mapping[str, int]
     left_out: Mapping[str, int]
+    label_files: Mapping[str, str]
     versions: Mapping[str, str]
     sizes: Mapping[str, int]
     modes: Mapping[str, int]
@@ -64,14 +66,19 @@ def check_dataset(dataset: Dataset, reported: Faults, *, fresh: bool = False) ->
     columns, unlabelled = _columns_nobody_labels(dataset), _other_versions(dataset)
     across, within = _duplicates(dataset, inspection.pictures)
     return CheckReport(
-        faults=tuple(sorted([*faults, *across, *columns])),
-        warnings=tuple(sorted([*warnings, *within, *unlabelled])),
+        faults=_by_kind([*faults, *across, *columns]),
+        warnings=_by_kind([*warnings, *within, *unlabelled]),
         rows={split: len(rows) for split, rows in dataset.splits.items()},
         left_out=dict(dataset.left_out),
+        label_files=dict(dataset.label_files),
         versions=label_versions(dataset),
         sizes=dict(Counter(f"{p.width}×{p.height}" for p in inspection.pictures.values()).most_common()),
         modes=dict(Counter(p.mode for p in inspection.pictures.values()).most_common()),
     )
+
+
+def _by_kind(faults: Sequence[Fault]) -> tuple[Fault, ...]:
+    return tuple(sorted(faults, key=lambda fault: fault.kind))
 
 
 def label_versions(dataset: Dataset) -> dict[str, str]:
@@ -119,7 +126,7 @@ def _odd_pictures(readers: list[FileImages], pictures: Mapping[Path, Picture]) -
 
 
 def _few(files: list[Path]) -> str:
-    return first_few((path.name for path in sorted(files)), most=3)
+    return first_few(sorted(files), most=3)
 
 
 def _duplicates(dataset: Dataset, pictures: Mapping[Path, Picture]) -> tuple[list[Fault], list[Fault]]:
@@ -129,35 +136,31 @@ def _duplicates(dataset: Dataset, pictures: Mapping[Path, Picture]) -> tuple[lis
         for row in rows.tolist():
             for digest, shown in _digests(dataset, row, pictures):
                 rows_of[digest].append((split, row, shown))
+    ids = dataset.table["id"].to_numpy(dtype=object)
     across: list[Fault] = []
     within: list[Fault] = []
     for found in rows_of.values():
         if len({row for _, row, _ in found}) < 2:
             continue
         splits = sorted({split for split, _, _ in found})
-        files = sorted({shown for _, _, shown in found})
-        kind = "file on several rows" if len(files) == 1 else "same pixels"
-        message = f"{first_few(files[1:] or files, most=3)}: rows of {' and '.join(splits)}"
-        (across if len(splits) > 1 else within).append(Fault(f"{kind} in {_place(splits)}", files[0], message))
+        places = sorted({shown for _, _, shown in found})
+        kind = "file on several rows" if len(places) == 1 and dataset.images.files(found[0][1]) else "same pixels"
+        place = "in two splits" if len(splits) > 1 else "in one split"
+        rows_ = first_few((f"'{ids[row]}' ({split})" for split, row, _ in found), most=4)
+        others = f"as {first_few(places[1:], most=3)}: " if len(places) > 1 else ""
+        fault = Fault(f"{kind} {place}", places[0], f"{others}rows {rows_}")
+        (across if len(splits) > 1 else within).append(fault)
     return across, within
 
 
-def _place(splits: list[str]) -> str:
-    return "two splits" if len(splits) > 1 else "one split"
-
-
 def _digests(dataset: Dataset, row: int, pictures: Mapping[Path, Picture]) -> Iterator[tuple[str, str]]:
-    files = dataset.images.files(row)
-    for path in files:
+    """What a row shows, by file or, where it comes from an array, by its pixels."""
+    for path in dataset.images.files(row):
         if path in pictures:
             yield pictures[path].digest, str(path)
-    if not files and dataset.images.in_memory:
-        yield _hash(dataset, row), str(dataset.table["id"].iloc[row])
-
-
-def _hash(dataset: Dataset, row: int) -> str:
-    pixels = dataset.images.read(row)
-    return f"{pixels.shape}{hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()}"
+    pixels = dataset.images.stored(row)
+    if pixels is not None:
+        yield f"{pixels.shape}{hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()}", dataset.name
 
 
 def _columns_nobody_labels(dataset: Dataset) -> list[Fault]:

@@ -23,11 +23,13 @@ class DataContext:
         seed: split seed.
         given_split: use the split that the data give, if they do.
         split_file: CSV of ``id`` and ``split`` that counts instead of any other split.
+        id_prefix: what stands before this dataset's ids in that file: the source's name in a union.
         stratify: spread the positives of every label over the splits.
         max_pixels: images with more are refused.
         skip_unreadable: leave out images that are missing or cannot be decoded, instead of stopping.
         roots: folder of each source of a union.
         root_key: what the recipe calls `root`.
+        root_hint: where else it could be given, for messages.
         faults: where to report what is wrong with the data.
     """
 
@@ -38,11 +40,13 @@ class DataContext:
     seed: int
     given_split: bool = True
     split_file: Path | None = None
+    id_prefix: str = ""
     stratify: bool = False
     max_pixels: int = MAX_PIXELS
     skip_unreadable: bool = False
     roots: Mapping[str, Path] = field(default_factory=dict)
     root_key: str = "data.root"
+    root_hint: str = ""
     faults: Faults = field(default_factory=Faults)
 
     def need_root(self, dataset: str) -> Path:
@@ -52,7 +56,8 @@ class DataContext:
             InputError: none was given, or it is no folder.
         """
         if self.root is None:
-            raise InputError(f"the dataset '{dataset}' needs the folder of its files: add {self.root_key}=FOLDER")
+            hint = f"add {self.root_key}=FOLDER{self.root_hint}"
+            raise InputError(f"the dataset '{dataset}' needs the folder of its files: {hint}")
         if not self.root.is_dir():
             raise InputError(f"{self.root_key} {self.root} is not a folder; give the folder of the dataset's files")
         return self.root

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ltml.errors import InputError, first_few
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Fault:
     """Something wrong with one file, row or label.
 
@@ -19,11 +19,13 @@ class Fault:
         kind: what is wrong, in the same words for all of its kind, e.g. ``"missing image"``.
         where: the file, row or label.
         message: which value, and what is allowed.
+        advice: what to do about all of its kind.
     """
 
     kind: str
     where: str
     message: str
+    advice: str = ""
 
 
 @dataclass
@@ -44,7 +46,7 @@ class Faults:
     def doubt(self, faults: Sequence[Fault]) -> None:
         """Keep what is strange but not wrong; said at once, in one line, unless faults are collected."""
         if faults and not self.collect:
-            log.warning("%s", _in_one_line(faults))
+            log.warning("%s", in_one_line(faults))
         self.doubts.extend(faults)
 
     def report(self, faults: Sequence[Fault], advice: str = "") -> None:
@@ -60,12 +62,12 @@ class Faults:
         if not faults:
             return
         if self.collect:
-            self.found.extend(faults)
+            self.found.extend(replace(fault, advice=advice) for fault in faults)
             return
-        raise InputError(" ".join(f"{_in_one_line(faults)}. {advice}".split()))
+        raise InputError(" ".join(f"{in_one_line(faults)}. {advice}".split()))
 
 
-def _in_one_line(faults: Sequence[Fault]) -> str:
+def in_one_line(faults: Sequence[Fault]) -> str:
     """The first fault, and where the others are."""
     first, *others = faults
     if not others:

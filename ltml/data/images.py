@@ -6,6 +6,8 @@ before that last step, and gives the same pixels.
 
 from __future__ import annotations
 
+import hashlib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from ltml.errors import InputError, first_line
 from ltml.types import ImageReader, UInt8Array, UnreadableImageError
 
 MAX_PIXELS = 89_000_000
@@ -26,6 +29,8 @@ TO_GREY = np.array([19595, 38470, 7471], dtype=np.uint32)
 """ITU-R 601-2 weights times 2^16, as Pillow's conversion to grey has them."""
 
 PALETTES = ("P", "PA")
+
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # data.max_pixels is the limit here
 
 
 class ArrayImages:
@@ -43,6 +48,7 @@ class ArrayImages:
         self._pixels = pixels if pixels.ndim == 4 else pixels[..., None]
         self._size = size
         self._channels = channels
+        self._digest = ""
 
     def read(self, row: int) -> UInt8Array:
         """Pixels of a row, uint8 ``(size, size, channels)``."""
@@ -55,6 +61,22 @@ class ArrayImages:
     def files(self, row: int) -> list[Path]:  # noqa: ARG002
         """None."""
         return []
+
+    def stored(self, row: int) -> UInt8Array | None:
+        """Pixels of a row at their own size."""
+        pixels: UInt8Array = self._pixels[row]
+        return pixels
+
+    def digest(self) -> str:
+        """Hash of all pixels."""
+        self._digest = self._digest or self._hash()
+        return self._digest
+
+    def _hash(self) -> str:
+        digest = hashlib.sha256(str(self._pixels.shape).encode())
+        for part in np.array_split(self._pixels, max(1, len(self._pixels) // 1000)):
+            digest.update(np.ascontiguousarray(part).data)
+        return digest.hexdigest()
 
 
 class FileImages:
@@ -100,6 +122,14 @@ class FileImages:
         """The file of a row."""
         return [self.paths[row]]
 
+    def stored(self, row: int) -> UInt8Array | None:  # noqa: ARG002
+        """None: the pixels come from files."""
+        return None
+
+    def digest(self) -> str:
+        """Empty."""
+        return ""
+
 
 class StackedImages:
     """Several images as one row, e.g. both eyes of a patient: their channels one after the other.
@@ -121,6 +151,15 @@ class StackedImages:
     def files(self, row: int) -> list[Path]:
         """The files of a row."""
         return [path for number in self._numbers(row) for path in self.images.files(number)]
+
+    def stored(self, row: int) -> UInt8Array | None:
+        """Pixels of a row that came in arrays."""
+        parts = [self.images.stored(number) for number in self._numbers(row)]
+        return None if any(part is None for part in parts) else np.stack([part for part in parts if part is not None])
+
+    def digest(self) -> str:
+        """That of the single images."""
+        return self.images.digest()
 
     def _numbers(self, row: int) -> range:
         return range(row * self._count, (row + 1) * self._count)
@@ -148,6 +187,15 @@ class JoinedImages:
         reader, inner = self._find(row)
         return reader.files(inner)
 
+    def stored(self, row: int) -> UInt8Array | None:
+        """Pixels of a row of the whole that came in arrays."""
+        reader, inner = self._find(row)
+        return reader.stored(inner)
+
+    def digest(self) -> str:
+        """Those of all readers."""
+        return "".join(reader.digest() for reader in self.readers)
+
     def _find(self, row: int) -> tuple[ImageReader, int]:
         number = int(np.searchsorted(self._ends, row, side="right"))
         return self.readers[number], row - (int(self._ends[number - 1]) if number else 0)
@@ -173,6 +221,14 @@ class ChosenImages:
     def files(self, row: int) -> list[Path]:
         """The files of a chosen row."""
         return self.images.files(int(self._rows[row]))
+
+    def stored(self, row: int) -> UInt8Array | None:
+        """Pixels of a chosen row that came in arrays."""
+        return self.images.stored(int(self._rows[row]))
+
+    def digest(self) -> str:
+        """That of all rows."""
+        return self.images.digest()
 
 
 def read_image(path: Path, size: int, channels: int, max_pixels: int = MAX_PIXELS) -> UInt8Array:
@@ -210,10 +266,12 @@ def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
             check_pixel_count(opened.width, opened.height, max_pixels)
             opened.load()
             return _to_8_bits(ImageOps.exif_transpose(opened))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # damaged files make Pillow raise whatever its parsers stumble over
         raise UnreadableImageError(
-            f"cannot read the image {path}: {error}. Replace the file, take its row out of the table, or set "
-            "data.unreadable=skip."
+            f"cannot read the image {path}: {first_line(error)}. Replace the file, take its row out of the table, or "
+            "set data.unreadable=skip; `ltml data check` lists all such files."
         ) from error
 
 

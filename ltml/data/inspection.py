@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from PIL import Image
 
@@ -23,7 +24,12 @@ from ltml.files import cache_folder, hash_json
 from ltml.progress import track
 from ltml.types import UnreadableImageError
 
-SECONDS = 2.0
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+"""Raised whenever decoding or what is kept changes."""
+
+SECONDS = 0.5
 """Between two writings of what was seen."""
 
 
@@ -75,8 +81,7 @@ def inspect_images(paths: Sequence[Path], *, max_pixels: int = MAX_PIXELS, fresh
     }
     waiting = [path for path in there if path not in pictures]
     unreadable: dict[Path, str] = {}
-    store.parent.mkdir(parents=True, exist_ok=True)
-    with open(store, "w" if fresh else "a", encoding="utf-8") as file:
+    with _open(store, "w" if fresh else "a") as file:
         written = time.monotonic()
         results = in_threads(lambda path: _look(path, max_pixels), waiting)
         for path, found in zip(waiting, track(results, len(waiting), "images"), strict=True):
@@ -89,6 +94,16 @@ def inspect_images(paths: Sequence[Path], *, max_pixels: int = MAX_PIXELS, fresh
                 file.flush()
                 written = time.monotonic()
     return Inspection(pictures, unreadable)
+
+
+def _open(store: Path, mode: str) -> IO[str]:
+    """The file to write to; one that leads nowhere where the cache folder cannot be used."""
+    try:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        return open(store, mode, encoding="utf-8")
+    except OSError as error:
+        log.warning("what is seen cannot be kept for the next time (%s); LTML_CACHE names another folder", error)
+        return open(os.devnull, "w", encoding="utf-8")
 
 
 def _look(path: Path, max_pixels: int) -> Picture | str:
@@ -119,7 +134,7 @@ def _stamp(path: Path) -> list[int]:
 def _store(paths: Sequence[Path]) -> Path:
     """The file of what was seen in the folder that all paths share."""
     shared = os.path.commonpath(paths) if paths else ""
-    return cache_folder() / "inspections" / f"{hash_json(shared)[:16]}.jsonl"
+    return cache_folder() / "inspections" / f"{hash_json([FORMAT, shared])[:16]}.jsonl"
 
 
 def _read(store: Path) -> dict[str, tuple[Any, Picture]]:

@@ -1,14 +1,10 @@
-"""What label files share: large CSVs, headers, observations that can be uncertain or unmentioned, rows left out."""
+"""What label files share: packed files, observations that can be uncertain or unmentioned, rows left out."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import sys
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +13,7 @@ from pydantic import Field
 
 from ltml.data.faults import Faults
 from ltml.data.labels import UNKNOWN, label_codes
-from ltml.errors import InputError, first_few
+from ltml.errors import InputError
 
 NO_FINDING = "No Finding"
 
@@ -29,7 +25,6 @@ Blank = Annotated[Literal["zero", "unknown"], Field(description="what an observa
 NoFinding = Annotated[bool, Field(description=f"keep the observation '{NO_FINDING}' as a label")]
 
 MIXED_ONES = ("Edema", "Atelectasis")
-TEXT: Any = {"encoding": "utf-8-sig", "newline": ""}
 
 DOUBTFUL = 2
 """Code of -1 until the option says what it means."""
@@ -45,61 +40,6 @@ def find_file(folder: Path, name: str) -> Path:
         if path.is_file():
             return path
     raise InputError(f"{folder} has neither {name} nor {name}.gz; give the folder that holds the dataset's files")
-
-
-def read_large_csv(path: Path, what: str, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a large comma-separated UTF-8 file, plain or ``.gz``; every cell stays text, empty ones ``""``.
-
-    Args:
-        path: the file.
-        what: what the file is to the user, for messages.
-        columns: those that it must have.
-
-    Returns:
-        A frame of text whose index is the line each row ends on.
-
-    Raises:
-        InputError: the file cannot be read, has no rows, lacks or repeats a column, or a row has more or fewer cells
-            than the header.
-    """
-    try:
-        header, lines, rows = _read_rows(path)
-    except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
-        raise InputError(f"cannot read {what} {path}: {error}. It must be a comma-separated UTF-8 file.") from error
-    table = pd.DataFrame(rows, columns=header, index=lines, dtype=object)
-    need_columns(table, columns, path)
-    if repeated := table.columns[table.columns.duplicated()].tolist():
-        raise InputError(f"{path}: the column(s) {first_few(repeated)} appear more than once")
-    if not rows:
-        raise InputError(f"{path} has a header but no rows")
-    return table
-
-
-def _read_rows(path: Path) -> tuple[list[str], list[int], list[list[str]]]:
-    """Header, line of each row, rows; equal texts are one object, for of millions of cells few differ."""
-    lines: list[int] = []
-    rows: list[list[str]] = []
-    with gzip.open(path, "rt", **TEXT) if path.suffix == ".gz" else path.open(**TEXT) as file:
-        reader = csv.reader(file)
-        header = next(reader, [])
-        for row in filter(None, reader):
-            if len(row) != len(header):
-                message = f"{len(row)} cells under a header of {len(header)}"
-                raise InputError(f"{path}, line {reader.line_num}: {message}")
-            lines.append(reader.line_num)
-            rows.append([sys.intern(cell) for cell in row])
-    return header, lines, rows
-
-
-def need_columns(table: pd.DataFrame, columns: Sequence[str], path: Path) -> None:
-    """Check the header.
-
-    Raises:
-        InputError: names the columns that are not there.
-    """
-    if absent := [name for name in columns if name not in table]:
-        there = first_few(table.columns, most=12)
-        raise InputError(f"{path} has no column {first_few(absent)}; its columns are {there}")
 
 
 def observation_codes(

@@ -136,7 +136,7 @@ def _stratify(sizes: npt.NDArray[np.float64], shares: Sequence[float]) -> IntArr
 
 
 def split_by_column(column: pd.Series, where: str) -> dict[str, IntArray]:
-    """Row numbers by the split that the data give.
+    """Row numbers by the split that the data give; without ``val`` where no row names it.
 
     Raises:
         InputError: a value other than train, val or test.
@@ -147,13 +147,15 @@ def split_by_column(column: pd.Series, where: str) -> dict[str, IntArray]:
             f"{where}, line {wrong.index[0]}: split is '{wrong.iloc[0]}'; allowed: train, val, test "
             "(or leave the column out for a split by group)"
         )
-    return {name: np.flatnonzero(column == name) for name in SPLITS}
+    named = {name: np.flatnonzero(column == name) for name in SPLITS}
+    return {name: rows for name, rows in named.items() if len(rows) or name != "val"}
 
 
-def split_by_file(file: Path, ids: pd.Series) -> dict[str, IntArray]:
+def split_by_file(file: Path, ids: pd.Series, prefix: str = "") -> dict[str, IntArray]:
     """Row numbers by the split of a CSV with ``id`` and ``split``, such as a run's ``split.csv``.
 
-    Further splits (``test_natural`` and the like) are kept. Ids that the file does not list are in no split.
+    Further splits (``test_natural`` and the like) are kept. Ids that the file does not list are in no split. With a
+    prefix only its ids that begin with it count, without the prefix: those of one source of a union.
 
     Raises:
         InputError: a column is missing, an id is unknown or listed twice, or train, val or test has no rows.
@@ -161,6 +163,7 @@ def split_by_file(file: Path, ids: pd.Series) -> dict[str, IntArray]:
     table = read_csv_table(file, "data.split.file")
     if missing := [name for name in ("id", "split") if name not in table]:
         raise InputError(f"{file} has no column {first_few(missing)}; it needs id and split, as a run's split.csv has")
+    table = table[table["id"].str.startswith(prefix)].assign(id=table["id"].str.removeprefix(prefix))
     doubled = table["id"][table["id"].duplicated()]
     if len(doubled):
         raise InputError(f"{file}, line {doubled.index[0]}: the id '{doubled.iloc[0]}' is listed more than once")
@@ -173,7 +176,7 @@ def split_by_file(file: Path, ids: pd.Series) -> dict[str, IntArray]:
         )
     order = [*SPLITS, *sorted(set(table["split"]) - set(SPLITS))]
     splits = {name: np.sort(places[table["id"][table["split"] == name]].to_numpy()) for name in order}
-    if empty := [name for name in SPLITS if not len(splits[name])]:
+    if not prefix and (empty := [name for name in SPLITS if not len(splits[name])]):
         raise InputError(f"{file} has no rows for {first_few(empty)}; the column split must name train, val and test")
     return splits
 

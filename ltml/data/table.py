@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +18,10 @@ from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
 from ltml.data.images import ArrayImages, FileImages, StackedImages
 from ltml.data.inspection import inspect_images
+from ltml.data.labels import UNKNOWN
 from ltml.data.splits import SPLITS, check_groups_apart, split_by_file, split_by_group, take_validation
 from ltml.errors import InputError, first_few
+from ltml.files import hash_file
 from ltml.registry import DATASETS
 from ltml.types import Dataset, ImageReader, IntArray, Published, UInt8Array, Units
 
@@ -34,7 +37,7 @@ class LabelVersion:
         images: rows, or None where that is not published.
         patients: distinct groups, or None.
         positives: positives of some labels.
-        splits: the splits of the data that the counts are of; empty for all rows of the label file.
+        splits: the splits, as the data give them, that the counts are of; empty for all rows of the label file.
     """
 
     name: str
@@ -55,8 +58,9 @@ class LabelTable:
         rows: ``id`` (unique), ``group`` (patient), ``source``, ``image`` (path as listed) where images are files,
             ``line`` in the label file, and ``view``, ``age``, ``sex`` where the dataset has them.
         where: what messages call the label file.
+        label_files: every file that labels or splits were read from; empty for `where` alone.
         paths: the image files, `images_per_row` for each row; empty where `pixels` are given.
-        pixels: uint8 ``(N, H, W[, channels])`` of data that come as arrays.
+        pixels: uint8 ``(N, H, W[, channels])`` of data that come as arrays, likewise.
         root: no image may lie outside of this folder.
         images_per_row: images that make one row together, e.g. both eyes.
         splits: row numbers by split as the data give them; None for a split by group. Without ``val`` it is taken out
@@ -75,6 +79,7 @@ class LabelTable:
     codes: npt.NDArray[np.int8]
     rows: pd.DataFrame
     where: str
+    label_files: Sequence[Path] = ()
     paths: Sequence[Path] = ()
     pixels: UInt8Array | None = None
     root: Path | None = None
@@ -94,13 +99,12 @@ class LabelTable:
         kept = None
         if self.splits is not None:
             kept = {split: np.sort(place[numbers][place[numbers] >= 0]) for split, numbers in self.splits.items()}
-        numbers = np.arange(len(self.paths)).reshape(-1, self.images_per_row)
-        files: list[int] = numbers[rows].ravel().tolist() if len(numbers) else []
+        images = (rows[:, None] * self.images_per_row + np.arange(self.images_per_row)).ravel()
         changed = {
             "codes": self.codes[rows],
             "rows": self.rows.iloc[rows].reset_index(drop=True),
-            "paths": [self.paths[i] for i in files],
-            "pixels": None if self.pixels is None else self.pixels[rows],
+            "paths": [self.paths[i] for i in images.tolist()] if self.paths else (),
+            "pixels": None if self.pixels is None else self.pixels[images],
             "splits": kept,
             "units": None if self.units is None else self.units.choose(rows),
             "left_out": {**self.left_out, **({rule: len(self.rows) - len(rows)} if rule else {})},
@@ -114,12 +118,51 @@ def load_dataset(name: str, context: DataContext, **options: object) -> Dataset:
     Raises:
         InputError: an unknown dataset, or data that break a rule of their loader.
     """
-    loaded = DATASETS.get(name)(context, **options)
-    dataset: Dataset = to_dataset(loaded, context) if isinstance(loaded, LabelTable) else loaded
+    dataset = load_rows(name, context, **options)
     empty = [split for split in SPLITS if len(dataset.splits.get(split, ())) == 0]
     if empty:
         raise InputError(f"dataset '{dataset.name}' has no images for {', '.join(empty)}; every split needs some")
     return dataset
+
+
+def load_rows(name: str, context: DataContext, **options: object) -> Dataset:
+    """Load a registered dataset, whether or not every split has rows; see `load_dataset`."""
+    if context.roots and name != "union":
+        raise InputError(f"data.roots is for data.type=union; the folder of '{name}' is data.root")
+    loaded = DATASETS.get(name)(context, **options)
+    if not isinstance(loaded, LabelTable | Dataset):
+        raise InputError(f"the loader of '{name}' must return a LabelTable, not {type(loaded).__name__}")
+    return to_dataset(loaded, context) if isinstance(loaded, LabelTable) else loaded
+
+
+def check_form(table: LabelTable) -> None:
+    """Refuse a table that is not of the form that its docstring says, as a new loader may give.
+
+    Raises:
+        InputError: names the attribute, what it is and what it should be.
+    """
+    count, classes = len(table.rows), len(table.label_names)
+    absent = [column for column in ("id", "group", "source") if column not in table.rows]
+    images = len(table.paths) if table.pixels is None else len(table.pixels)
+    shape = getattr(table.codes, "shape", type(table.codes).__name__)
+    problem = ""
+    if count == 0:
+        problem = "no row is left to use"
+    elif absent:
+        problem = f"rows has no column {', '.join(absent)}; it needs id, group and source"
+    elif "split" in table.rows:
+        problem = "rows has a column split, which is not read: give row numbers by split as `splits`"
+    elif shape != (count, classes):
+        problem = f"codes has the shape {shape} where {count} rows and {classes} label_names need {(count, classes)}"
+    elif not np.isin(table.codes, (0, 1, UNKNOWN)).all():
+        strange = table.codes[~np.isin(table.codes, (0, 1, UNKNOWN))].flat[0]
+        problem = f"codes holds {strange}; allowed: 1, 0, or {UNKNOWN} where unknown"
+    elif len(set(table.label_names)) < classes:
+        problem = f"label_names holds a name twice: {first_few(table.label_names)}"
+    elif images != count * table.images_per_row:
+        problem = f"{images} images (paths or pixels) where {count} rows need {count * table.images_per_row}"
+    if problem:
+        raise InputError(f"dataset '{table.name}' ({table.where}): {problem}")
 
 
 def to_dataset(table: LabelTable, context: DataContext) -> Dataset:
@@ -128,7 +171,10 @@ def to_dataset(table: LabelTable, context: DataContext) -> Dataset:
     Raises:
         InputError: images are missing or lie outside of the root, an id is not unique, or a group is in two splits.
     """
+    check_form(table)
     check_inside(table, context.faults)
+    published = tuple(_compare(table, version) for version in table.versions)
+    label_files = {path.name: hash_file(path) for path in table.label_files or (Path(table.where),) if path.is_file()}
     table = _with_readable_images(table, context)
     check_ids(table, context.faults)
     splits = make_splits(table, context)
@@ -150,14 +196,16 @@ def to_dataset(table: LabelTable, context: DataContext) -> Dataset:
         units=table.units,
         images_per_row=table.images_per_row,
         left_out=table.left_out,
-        published=tuple(_compare(table, version, splits) for version in table.versions),
+        published=published,
+        label_files=label_files,
     )
 
 
-def _compare(table: LabelTable, version: LabelVersion, splits: Mapping[str, IntArray]) -> Published:
+def _compare(table: LabelTable, version: LabelVersion) -> Published:
     """Published counts of a version beside those of this copy."""
+    own = table.splits or {}
     whole = not version.splits
-    rows = np.arange(len(table.rows)) if whole else np.concatenate([splits[split] for split in version.splits])
+    rows = np.arange(len(table.rows)) if whole else np.concatenate([own[split] for split in version.splits])
     positives: Mapping[str, int] = dict(
         zip(table.label_names, (table.codes[rows] == 1).sum(axis=0).tolist(), strict=True)
     )
@@ -177,7 +225,7 @@ def _compare(table: LabelTable, version: LabelVersion, splits: Mapping[str, IntA
 def make_splits(table: LabelTable, context: DataContext) -> dict[str, IntArray]:
     """Row numbers by split: those of ``data.split.file``, of the data, or by group."""
     if context.split_file is not None:
-        return split_by_file(context.split_file, table.rows["id"])
+        return split_by_file(context.split_file, table.rows["id"], context.id_prefix)
     groups, codes = table.rows["group"].tolist(), table.codes if context.stratify else None
     if table.splits is None or not context.given_split:
         return split_by_group(groups, context.ratio, context.seed, codes)
@@ -185,13 +233,17 @@ def make_splits(table: LabelTable, context: DataContext) -> dict[str, IntArray]:
 
 
 def check_ids(table: LabelTable, faults: Faults) -> None:
-    """Report ids that are listed more than once.
+    """Report ids that are listed more than once, and rows without an id or a group.
 
     Raises:
         InputError: names them.
     """
     index = table.rows.get("line", table.rows.index)
     report_doubled(pd.Series(table.rows["id"].to_numpy(), index=index), table.where, faults)
+    for column, kind in (("id", "row without an id"), ("group", "row without a patient")):
+        empty = (table.rows[column].isna() | (table.rows[column] == "")).to_numpy()
+        found = [Fault(kind, f"{table.where}, line {line}", f"the {column} is empty") for line in index[empty]]
+        faults.report(found, "Rows of nobody would all be one patient; fill it in, or take them out.")
 
 
 def report_doubled(names: pd.Series, where: str, faults: Faults) -> None:
@@ -200,11 +252,12 @@ def report_doubled(names: pd.Series, where: str, faults: Faults) -> None:
     Raises:
         InputError: names them.
     """
-    doubled = names[names.duplicated()]
+    again = names.duplicated()
+    first = {name: line for line, name in names[~again & names.duplicated(keep=False)].items()}
     faults.report(
         [
-            Fault("listed twice", f"{where}, line {line}, '{name}'", "it is on an earlier line already")
-            for line, name in doubled.items()
+            Fault("listed twice", f"{where}, line {line}, '{name}'", f"it is on line {first[name]} already")
+            for line, name in names[again].items()
         ],
         advice="Every row needs an id of its own (where there is no id, the image's name is one).",
     )
@@ -228,14 +281,23 @@ def check_inside(table: LabelTable, faults: Faults) -> None:
 
 def find_missing(paths: Sequence[Path]) -> list[Path]:
     """Those image files that are not there, or empty."""
-    return [path for path in paths if not path.is_file() or path.stat().st_size == 0]
+    return [path for path in paths if not _size(path)]
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 if there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def _with_readable_images(table: LabelTable, context: DataContext) -> LabelTable:
     missing = find_missing(table.paths)
     if not context.skip_unreadable:
         context.faults.report(
-            [Fault("missing image", str(path), _missing_or_empty(path)) for path in missing],
+            [_missing_or_empty(path) for path in missing],
             advice=f"{len(missing)} of {len(table.paths)} images listed in {table.where} are missing or empty files. "
             "Paths are relative to data.root, or to the label file's folder where the dataset says so.",
         )
@@ -248,20 +310,24 @@ def _with_readable_images(table: LabelTable, context: DataContext) -> LabelTable
     return table.choose(np.flatnonzero(~broken), "missing or unreadable image (data.unreadable=skip)")
 
 
-def _missing_or_empty(path: Path) -> str:
-    return "the file is empty" if path.is_file() else "there is no such file"
+def _missing_or_empty(path: Path) -> Fault:
+    if path.is_file():
+        return Fault("empty image file", str(path), "the file is empty")
+    return Fault("missing image", str(path), "there is no such file")
 
 
 def _reader(table: LabelTable, context: DataContext) -> ImageReader:
+    images: ImageReader
     if table.pixels is not None:
-        return ArrayImages(table.pixels, context.size, context.channels)
-    files = FileImages(
-        table.paths,
-        context.size,
-        context.channels,
-        context.max_pixels,
-        published_size=table.image_size,
-        published_modes=table.image_modes,
-    )
-    images = open_cached(files)
+        images = ArrayImages(table.pixels, context.size, context.channels)
+    else:
+        files = FileImages(
+            table.paths,
+            context.size,
+            context.channels,
+            context.max_pixels,
+            published_size=table.image_size,
+            published_modes=table.image_modes,
+        )
+        images = open_cached(files)
     return StackedImages(images, table.images_per_row) if table.images_per_row > 1 else images

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ltml.errors import InputError
+
 ALIASES = {
     "Pleural Effusion": "Effusion",
     "Airspace Opacity": "Lung Opacity",
@@ -22,15 +24,24 @@ class Vocabulary:
 
     Args:
         aliases: canonical name by another name; comes before `ALIASES`.
+
+    Raises:
+        InputError: on looking up a name whose aliases go in a circle.
     """
 
     def __init__(self, aliases: Mapping[str, str]) -> None:
-        self._aliases = {_key(name): canonical for name, canonical in {**ALIASES, **aliases}.items()}
+        named = {_key(name): canonical for name, canonical in {**ALIASES, **aliases}.items()}
+        self._aliases = {key: canonical for key, canonical in named.items() if key != _key(canonical)}
         self._names: dict[str, str] = {}
 
     def canonical(self, name: str) -> str:
         """The canonical name; of a name that is no alias the first spelling that was met, underscores as spaces."""
-        known = self._aliases.get(_key(name), name.replace("_", " "))
+        known, seen = name.replace("_", " "), {_key(name)}
+        while _key(known) in self._aliases:  # an alias can be an alias of another
+            known = self._aliases[_key(known)]
+            if _key(known) in seen:
+                raise InputError(f"data.aliases go in a circle at '{known}'")
+            seen.add(_key(known))
         return self._names.setdefault(_key(known), known)
 
     def names(self) -> tuple[str, ...]:

@@ -48,6 +48,7 @@ def _faults(title: str, faults: Sequence[Mapping[str, str]]) -> str:
     for kind, members in sorted(by_kind.items()):
         lines.append(f"  {kind}: {len(members)}")
         lines += [f"    {fault['where']}: {fault['message']}" for fault in members[:SHOWN]]
+        lines += [f"    → {advice}" for advice in dict.fromkeys(fault["advice"] for fault in members) if advice]
         if len(members) > SHOWN:
             lines.append(f"    … and {len(members) - SHOWN} more (--json lists all)")
     return "\n".join(lines)
@@ -57,6 +58,9 @@ def _looked_at(report: Mapping[str, Any]) -> Iterator[str]:
     yield "rows: " + _pairs(report["rows"])
     if report["left_out"]:
         yield "left out: " + _pairs(report["left_out"])
+    if report["label_files"]:
+        digests = (f"{name} (SHA-256 {digest[:12]}…)" for name, digest in report["label_files"].items())
+        yield "label files: " + ", ".join(digests)
     if report["versions"]:
         yield "label version: " + ", ".join(f"{source} {version}" for source, version in report["versions"].items())
     if report["sizes"]:
@@ -80,7 +84,9 @@ def _sources(sources: Mapping[str, Any], order: Sequence[str]) -> str:
 
 def _summary(found: Mapping[str, Any], order: Sequence[str]) -> Iterator[str]:
     ratio = found["imbalance_ratio"]
-    yield "rows: " + _pairs(found["rows"]) + "; patients: " + _pairs(found["patients"])
+    yield "rows: " + _pairs(found["rows"])
+    grouped = found["patients"] != found["rows"]
+    yield "patients: " + (_pairs(found["patients"]) if grouped else "no groups given, every row stands alone")
     yield "imbalance ratio of train: " + ("undefined, a class has no positives" if ratio is None else f"{ratio:.1f}")
     yield "positives per row of train: " + _pairs(found["labels_per_row"])
     places = {name: c for c, name in enumerate(found["labels"])}

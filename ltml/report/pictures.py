@@ -22,8 +22,24 @@ def draw_stats(found: Mapping[str, Any], path: Path) -> None:
     Raises:
         InputError: the file's ending is not that of a picture.
     """
+    check_picture(path)
+    import matplotlib as mpl
+
+    with mpl.rc_context({"text.parse_math": False}):  # a label may hold any character
+        _draw_stats(found, path)
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a file that no picture can be written to.
+
+    Raises:
+        InputError: its ending is not that of a picture.
+    """
     if path.suffix not in FORMATS:
         raise InputError(f"cannot draw '{path}': its name must end in {', '.join(FORMATS)}")
+
+
+def _draw_stats(found: Mapping[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     together = np.array(found["cooccurrence"])

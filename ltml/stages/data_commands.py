@@ -10,7 +10,7 @@ from typing import Any
 from ltml.data.assemble import assemble_table
 from ltml.data.cache import CacheReport, fill_cache, source_files
 from ltml.data.check import CheckReport, check_dataset
-from ltml.data.faults import Faults
+from ltml.data.faults import Faults, in_one_line
 from ltml.data.stats import describe_labels, describe_sizes
 from ltml.data.table import load_dataset
 from ltml.errors import InputError
@@ -28,7 +28,12 @@ def check_data(recipe: Recipe, *, fresh: bool = False) -> CheckReport:
     """
     faults = Faults(collect=True)
     context = build_context(recipe, faults)
-    dataset = load_dataset(recipe.data.type, context, **recipe.data.options)
+    try:
+        dataset = load_dataset(recipe.data.type, context, **recipe.data.options)
+    except InputError as error:
+        if not faults.found:
+            raise
+        raise InputError(f"{error} (before that, {in_one_line(faults.found)})") from error
     return check_dataset(dataset, faults, fresh=fresh)
 
 
@@ -64,11 +69,13 @@ def assemble_labels(recipe: Recipe, out: str | os.PathLike[str]) -> Path | None:
         The folder that its image paths are relative to; None where images do not come from files.
 
     Raises:
-        InputError: the target is a folder, or no ``.csv``.
+        InputError: the target is no ``.csv``, or exists.
     """
     path = Path(out)
-    if path.suffix != ".csv" or path.is_dir():
+    if path.suffix != ".csv":
         raise InputError(f"cannot write the labels to '{path}': give the name of a .csv file")
+    if path.exists():
+        raise InputError(f"{path} exists already; give another name or remove it first")
     table, root = assemble_table(build_dataset(recipe))
     write_atomically(path, lambda temporary: table.to_csv(temporary, index=False))
     return root

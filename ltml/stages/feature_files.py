@@ -54,6 +54,14 @@ class NoImages:
         """None."""
         return []
 
+    def stored(self, row: int) -> UInt8Array | None:  # noqa: ARG002
+        """None."""
+        return None
+
+    def digest(self) -> str:
+        """Empty: the table has the hash of each file."""
+        return ""
+
 
 def read_feature_file(path: Path, split: str) -> FeatureFile:
     """Read an ``.npz`` with ``features`` ``(N, C, D)`` or ``(N, D)``, ``targets`` ``(N, C)`` and ``label_names``.

@@ -132,6 +132,7 @@ def begin_run(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:
         for name, pos, all_known in zip(dataset.label_names, dataset.class_counts(), known, strict=True)
     }
     write_json(run.path / "labels.json", counts)
+    write_json(run.path / "data.json", {"label_files": dict(dataset.label_files), "left_out": dict(dataset.left_out)})
     record_environment(run.path)
     text = yaml.safe_dump(recipe.to_dict() | about, sort_keys=False, allow_unicode=True)
     write_text(run.path / "recipe.yaml", text)  # last: it marks the folder as a run

@@ -194,3 +194,8 @@ def test_proportional_draws_have_each_source_s_share_in_every_step(world: int) -
 def test_draws_differ_by_epoch_and_repeat_by_seed() -> None:
     first, again, later = (_drawn([60, 12], 8, equal=True, epoch=epoch) for epoch in (0, 0, 1))
     assert first == again != later
+
+
+def test_without_a_seed_rows_keep_their_order() -> None:
+    rows = np.array([5, 3, 9, 1, 7])
+    assert [row for batch in EpochSampler([rows], 2, None) for row, _ in batch] == [5, 3, 9, 1, 7]

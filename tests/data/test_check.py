@@ -75,7 +75,7 @@ def _move_out(root: Path) -> None:
     ("plant", "kind", "where"),
     [
         (lambda root: (root / "images/00000002_000.png").unlink(), "missing image", "00000002_000.png"),
-        (lambda root: (root / "images/00000002_000.png").write_bytes(b""), "missing image", "00000002_000.png"),
+        (lambda root: (root / "images/00000002_000.png").write_bytes(b""), "empty image file", "00000002_000.png"),
         (lambda root: (root / "images/00000002_000.png").write_text("no"), "unreadable image", "00000002_000.png"),
         (_truncate, "truncated image", "00000002_000.png"),
         (_copy("00000001_000.png", "00000060_000.png"), "same pixels in two splits", "00000001_000.png"),
@@ -215,3 +215,85 @@ def test_the_python_front_door(clean: Path) -> None:
     report = ltml.check_data(ltml.load_recipe("nih", [f"data.root={clean}"]))
     assert report == check_data(ltml.load_recipe("nih", [f"data.root={clean}"]))
     assert not report.faults
+
+
+def test_advice_is_in_the_table_once_and_with_every_fault(cli, tree: Path) -> None:
+    _edit(tree, LABELS, "Hernia|Effusion", "Hernya")
+    _edit(tree, LABELS, "Pneumonia", "Pneumonya")
+    result = cli("data", "check", "nih", f"data.root={tree}")
+    assert result.stdout.count("→ Allowed: No Finding alone, or names out of") == 1
+    _, report = _check(cli, tree)
+    assert all("Allowed: No Finding" in fault["advice"] for fault in report["faults"])
+
+
+def test_faults_come_in_the_order_of_the_file(cli, tree: Path) -> None:
+    text = (tree / LABELS).read_text().splitlines()
+    for line in (2, 9, 10, 11):
+        text[line] = text[line].replace(".png,", ".png,x|", 1)
+    (tree / LABELS).write_text("\n".join(text))
+    _, report = _check(cli, tree)
+    assert [fault["where"].rpartition(" ")[2] for fault in report["faults"]] == ["3", "10", "11", "12"]
+
+
+def test_arrays_beside_files_are_compared_too(cli, clean: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (30, 24, 24)).astype(np.uint8)
+    images[29] = images[0]
+    split = np.array(["train"] * 20 + ["val"] * 5 + ["test"] * 5)
+    targets = np.arange(60).reshape(30, 2) % 2.0
+    np.savez(tmp_path / "a.npz", images=images, targets=targets, label_names=["Mass", "Edema"], split=split)
+    sources = f"[{{type: nih}}, {{type: npz, file: {tmp_path / 'a.npz'}}}]"
+    union = ("cxr_union", f"data.sources={sources}", f"data.roots.nih={clean}", "--json")
+    report = json.loads(cli("data", "check", *union).stdout)
+    assert [fault["kind"] for fault in report["faults"]] == ["same pixels in two splits"]
+    assert "npz:" in report["faults"][0]["message"]
+
+
+def test_faults_met_before_loading_had_to_stop_are_not_lost(cli, tree: Path) -> None:
+    _edit(tree, LABELS, "Hernia|Effusion", "Hernya")
+    (tree / "test_list.txt").write_text("\n")
+    result = cli("data", "check", "nih", f"data.root={tree}")
+    assert result.exit_code == 2
+    assert "no images for test" in result.stderr
+    assert "before that" in result.stderr
+    assert "Hernya" in result.stderr
+
+
+def test_a_lower_limit_looks_at_large_images_again(clean: Path) -> None:
+    paths = sorted((clean / "images").iterdir())
+    assert not inspect_images(paths, max_pixels=600).unreadable
+    assert len(inspect_images(paths, max_pixels=500).unreadable) == 120
+
+
+def test_the_same_pixels_in_another_shape_are_another_picture(tmp_path: Path) -> None:
+    for name, shape in (("a.png", (4, 9)), ("b.png", (9, 4))):
+        Image.fromarray(np.arange(36, dtype=np.uint8).reshape(shape)).save(tmp_path / name)
+    found = inspect_images([tmp_path / "a.png", tmp_path / "b.png"]).pictures
+    assert len({picture.digest for picture in found.values()}) == 2
+
+
+def test_an_unusable_cache_folder_does_not_stop_the_check(
+    cli, clean: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("LTML_CACHE", str(tmp_path / "file"))
+    code, report = _check(cli, clean)
+    assert (code, report["faults"]) == (0, [])
+    result = cli("data", "cache", "nih", f"data.root={clean}")
+    assert result.exit_code == 1
+    assert "LTML_CACHE names another folder" in result.stderr
+
+
+def test_label_files_are_known_by_their_hash(cli, clean: Path) -> None:
+    import hashlib
+
+    _, report = _check(cli, clean)
+    assert report["label_files"] == {LABELS: hashlib.sha256((clean / LABELS).read_bytes()).hexdigest()}
+
+
+@pytest.mark.parametrize("content", ["", None])
+def test_label_files_without_rows_are_said_to_be_so(cli, tree: Path, content: str | None) -> None:
+    (tree / LABELS).write_text((tree / LABELS).read_text().splitlines()[0] if content is None else content)
+    result = cli("data", "check", "nih", f"data.root={tree}")
+    assert result.exit_code == 2
+    assert ("a header but no rows" if content is None else "no content") in result.stderr

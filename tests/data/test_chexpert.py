@@ -142,7 +142,7 @@ def _edit(root: Path, file: str, old: str, new: str) -> None:
         ("train.csv", "PA,,,-1.0", "PA,,,-2", "train.csv, line 2, column 'Cardiomegaly': label value '-2'; allowed"),
         ("train.csv", "Fracture", "Fractures", "train.csv has no column Fracture"),
         ("valid.csv", "Sex", "Gender", "valid.csv has no column Sex"),
-        ("train.csv", "patient00002/study1/view1", "patient00001/study1/view1", "on an earlier line already"),
+        ("train.csv", "patient00002/study1/view1", "patient00001/study1/view1", r"on line \d+ already"),
         ("train.csv", "patient00002", "person2", "line 4: Path 'CheXpert-v1.0-small/train/person2"),
         ("valid.csv", "valid/patient00025", "train/patient00001", "another split's label file names it already"),
     ],

@@ -83,7 +83,7 @@ def test_labels_can_be_chosen(image_table: Callable[..., Path]) -> None:
         (lambda t: t.assign(image=t["image"].iloc[0]), r"59 × listed twice"),
         (lambda t: t.assign(group=["a", ""] + ["b"] * 58), r"line 3: the column 'group' is empty"),
         (lambda t: t.assign(split="dev"), r"line 2: split is 'dev'; allowed: train, val, test"),
-        (lambda t: t.assign(split="train"), r"no images for val, test"),
+        (lambda t: t.assign(split="train"), r"cannot take a validation set out of|no images for test"),
         (
             lambda t: t.assign(group="p7", split=["train"] * 40 + ["val"] * 10 + ["test"] * 10),
             r"'p7' in train and val and test|'p7'.*train and val and test",
@@ -141,3 +141,20 @@ def test_repeated_columns_and_missing_files(image_table: Callable[..., Path], tm
         load(tmp_path / "nothing.csv")
     with pytest.raises(InputError, match=r"needs data.file"):
         load(None)  # type: ignore[arg-type]
+
+
+def test_validation_is_taken_by_ratio_where_the_split_column_names_none(image_table: Callable[..., Path]) -> None:
+    dataset = load(image_table(split=["train"] * 48 + ["test"] * 12))
+    assert [len(dataset.splits[name]) for name in ("train", "val", "test")] == [42, 6, 12]
+
+
+def test_parquet_is_read_like_csv(image_table: Callable[..., Path], tmp_path: Path) -> None:
+    file = image_table()
+    table = pd.read_csv(file).astype({"bright": bool})
+    table.to_parquet(tmp_path / "labels.parquet")
+    dataset, plain = load(tmp_path / "labels.parquet"), load(file)
+    np.testing.assert_array_equal(dataset.targets, plain.targets)
+    np.testing.assert_array_equal(dataset.known, plain.known)
+    (tmp_path / "bad.parquet").write_bytes(b"no")
+    with pytest.raises(InputError, match=r"cannot read data.file .*bad.parquet"):
+        load(tmp_path / "bad.parquet")

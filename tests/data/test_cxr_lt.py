@@ -74,7 +74,7 @@ def _edit(root: Path, file: str, old: str, new: str) -> None:
         ("train_labeled.csv", "Tuberculosis", "TB", "train_labeled.csv has no column Tuberculosis"),
         ("test_labeled_task1.csv", ",fpath", ",path", "has no column fpath"),
         ("test_labeled_task1.csv", "Tuberculosis", "TB", "has no column TB"),
-        ("train_labeled.csv", dicom_id(1, 1), dicom_id(1, 0), "on an earlier line already"),
+        ("train_labeled.csv", dicom_id(1, 1), dicom_id(1, 0), r"on line \d+ already"),
         ("test_labeled_task1.csv", dicom_id(26, 0), dicom_id(1, 0), "line 2.*another split's label file names it"),
     ],
 )

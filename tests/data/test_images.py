@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
+import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ltml.data.images import decode, read_image, with_channels
 from ltml.types import UnreadableImageError
@@ -87,3 +89,33 @@ def test_a_grey_picture_in_a_colour_file_is_one_channel(tmp_path: Path) -> None:
     assert decode(tmp_path / "grey.png", 8).shape == (8, 8, 1)
     Image.fromarray(np.stack([RAMP, RAMP, RAMP // 2], axis=-1)).save(tmp_path / "colour.png")
     assert decode(tmp_path / "colour.png", 8).shape == (8, 8, 3)
+
+
+def test_whatever_a_damaged_file_makes_pillow_raise_names_the_file(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x010F] = "maker"
+    Image.fromarray(RAMP).save(tmp_path / "a.jpg", exif=exif)
+    good = (tmp_path / "a.jpg").read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        data = bytearray(good)
+        for place in rng.integers(0, len(good), 6):
+            data[place] = rng.integers(0, 256)
+        file = tmp_path / "bad.jpg"
+        file.write_bytes(bytes(data))
+        with contextlib.suppress(UnreadableImageError):  # anything else is a fault
+            assert read_image(file, 8, 1).shape == (8, 8, 1)
+
+
+def test_an_unexpected_exception_of_a_decoder_is_an_unreadable_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.fromarray(RAMP).save(tmp_path / "a.png")
+
+    def stumble(_: Image.Image) -> None:
+        raise struct.error("required argument is not an integer")
+
+    monkeypatch.setattr(ImageOps, "exif_transpose", stumble)
+    with pytest.raises(UnreadableImageError, match=r"a.png: required argument is not an integer.*data.unreadable=skip"):
+        read_image(tmp_path / "a.png", 8, 1)

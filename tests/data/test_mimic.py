@@ -118,10 +118,10 @@ def _edit(root: Path, file: str, change: Callable[[str], str]) -> None:
     [
         ("chexpert", ",,,,,,,,1.0", ",,,,,,,,2.0", "line 3, column 'No Finding': label value '2.0'; allowed"),
         ("chexpert", "Lung Opacity", "Opacity", "chexpert.csv.gz has no column Lung Opacity"),
-        ("chexpert", ",50000003,", ",50000002,", "'50000002': it is on an earlier line already"),
+        ("chexpert", ",50000003,", ",50000002,", r"'50000002': it is on line \d+ already"),
         ("split", ",validate", ",valid", "line 42: split is 'valid'. Allowed: train, validate, test"),
-        ("split", dicom_id(3, 1), dicom_id(3, 0), "it is on an earlier line already"),
-        ("metadata", dicom_id(3, 1), dicom_id(3, 0), "metadata.csv.gz, line 6.* on an earlier line already"),
+        ("split", dicom_id(3, 1), dicom_id(3, 0), r"it is on line \d+ already"),
+        ("metadata", dicom_id(3, 1), dicom_id(3, 0), r"metadata.csv.gz, line 6.* on line \d+ already"),
         ("metadata", "ViewPosition", "View", "has no column ViewPosition"),
         ("split", ",50000003,10000003,train", ",50000003,10000003", "line 6: 3 cells under a header of 4"),
         ("split", ",50000003,10000003,train", ",50000003,10000003,train,1", "line 6: 5 cells under a header of 4"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from trees.mnist import build
 
+from ltml.data.arrays import array_table
 from ltml.data.context import DataContext
 from ltml.data.datasets.mnist_multi import compose
 from ltml.data.labels import one_hot
@@ -119,3 +120,9 @@ def test_download_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def _no_network(self: object) -> None:
     raise RuntimeError("Error downloading train-images-idx3-ubyte.gz:\nTried one mirror")
+
+
+def test_images_and_labels_must_be_as_many(tmp_path: Path) -> None:
+    images = np.zeros((3, 4, 4), dtype=np.uint8)
+    with pytest.raises(InputError, match="train has 3 images but labels for 2"):
+        array_table("made", ("a", "b"), {"train": (images, np.zeros((2, 2), dtype=np.int8))}, tmp_path)

@@ -65,7 +65,7 @@ def _edit(root: Path, file: str, old: str, new: str) -> None:
         ("Data_Entry_2017_v2020.csv", "Hernia|Effusion", "Hernia|Efusion", "Finding Labels 'Hernia|Efusion'"),
         ("Data_Entry_2017_v2020.csv", "No Finding", "No Finding|Mass", "Finding Labels 'No Finding|Mass'"),
         ("Data_Entry_2017_v2020.csv", "Patient ID", "Patient", "has no column Patient ID"),
-        ("Data_Entry_2017_v2020.csv", "00000001_001.png", "00000001_000.png", "is on an earlier line already"),
+        ("Data_Entry_2017_v2020.csv", "00000001_001.png", "00000001_000.png", r"is on line \d+ already"),
         ("train_val_list.txt", "00000001_000.png", "00000099_000.png", "is not in the label file"),
         ("test_list.txt", "00000016_000.png", "00000001_000.png", "in more than one of the lists"),
         ("test_list.txt", "00000016_000.png", "", "left out"),

@@ -70,7 +70,8 @@ def test_optional_columns(tmp_path: Path) -> None:
 
 
 def test_arrays_by_split(tmp_path: Path) -> None:
-    arrays = _by_split() | {"val_ids": np.array(list("abcdef")), "test_groups": np.arange(8) // 4}
+    groups = {"train_groups": np.arange(100, 120), "val_groups": np.arange(50, 56), "test_groups": np.arange(8) // 4}
+    arrays = _by_split() | {"val_ids": np.array(list("abcdef"))} | groups
     dataset = _load(tmp_path, arrays)
     assert {split: rows.tolist() for split, rows in dataset.splits.items()} == {
         "train": list(range(20)),
@@ -78,7 +79,7 @@ def test_arrays_by_split(tmp_path: Path) -> None:
         "test": list(range(26, 34)),
     }
     assert dataset.table["id"].iloc[[0, 19, 20, 26]].tolist() == ["train-000000", "train-000019", "a", "test-000000"]
-    assert dataset.table["group"].iloc[[20, 26, 30]].tolist() == ["a", "0", "1"]
+    assert dataset.table["group"].iloc[[20, 26, 30]].tolist() == ["50", "0", "1"]
     assert [int(dataset.images.read(row)[0, 0, 0]) for row in (0, 20, 26)] == [0, 100, 200]
     without = {name: array for name, array in _by_split().items() if not name.startswith("val")}
     assert len(_load(tmp_path, without).splits["val"]) in (2, 3)
@@ -109,7 +110,7 @@ def test_shapes_and_types(tmp_path: Path, shape: tuple[int, ...], kind: type) ->
         ({"label_names": np.array(["a", "b", "a"])}, "holds a name twice"),
         ({"label_names": np.arange(3)}, "label_names is int64"),
         ({"ids": np.arange(40) / 2}, "'ids' is float64"),
-        ({"ids": np.array(["x"] * 40)}, "'x': it is on an earlier line already"),
+        ({"ids": np.array(["x"] * 40)}, r"'x': it is on line \d+ already"),
         ({"ids": np.array([""] + ["x"] * 39)}, "'ids' is empty in row 1"),
         ({"groups": np.arange(39)}, r"'groups' is int64 of shape \(39,\)"),
         ({"split": np.array(["train"] * 39 + ["dev"])}, "line 40: split is 'dev'; allowed: train, val, test"),
@@ -124,6 +125,8 @@ def test_wrong_arrays_are_named(tmp_path: Path, changed: dict, message: str) -> 
 def test_arrays_by_split_must_fit(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"images differ in shape: train_images \(12, 10\), val_images \(8, 8\)"):
         _load(tmp_path, _by_split() | {"val_images": _pixels(6, 0, (8, 8))})
+    with pytest.raises(InputError, match="has groups for test_ only; give them for every split, or for none"):
+        _load(tmp_path, _by_split() | {"test_groups": np.arange(8)})
     with pytest.raises(InputError, match="array 'split' that is not known"):
         _load(tmp_path, _by_split() | {"split": np.array(["train"] * 34)})
 

@@ -220,7 +220,7 @@ def test_a_label_file_elsewhere(tmp_path: Path) -> None:
     ("row", "column", "value", "message"),
     [
         (2, "C", 2, "line 4, column 'C': label value '2'; allowed: '0', '1'"),
-        (3, "ID", 6, "line 5, '6': it is on an earlier line already"),
+        (3, "ID", 6, r"line 5, '6': it is on line \d+ already"),
         (4, "Left-Diagnostic Keywords", " ，", "line 6, column 'Left-Diagnostic Keywords': it has no keyword"),
         (5, "Right-Fundus", "99_right.jpg", "99_right.jpg: there is no such file"),
     ],

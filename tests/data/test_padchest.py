@@ -106,7 +106,7 @@ def test_sixteen_bits_are_scaled_by_their_true_range(tmp_path: Path) -> None:
     [
         ("['normal']", "normal", "line 2: Labels 'normal'. Allowed: a list"),
         (",Labels,", ",Label,", "has no column Labels"),
-        ("_01-094", "_00-094", "_00-094-102.png': it is on an earlier line already"),
+        ("_01-094", "_00-094", r"_00-094-102.png': it is on line \d+ already"),
         (
             "POSTEROANTERIOR,PA,Manual review",
             "POSTEROANTERIOR,PA,x,Manual review",

@@ -101,3 +101,35 @@ def test_the_assembled_table_goes_to_a_csv(cli, tmp_path: Path) -> None:
     result = cli("data", "assemble", "digits_tiny", "--out", tmp_path / "labels.txt")
     assert result.exit_code == 2
     assert "give the name of a .csv file" in result.stderr
+
+
+def test_nothing_is_written_over(cli, image_table: Callable[..., Path]) -> None:
+    file = image_table()
+    before = file.read_bytes()
+    result = cli("data", "assemble", "csv_small", f"data.file={file}", "--out", file)
+    assert result.exit_code == 2
+    assert "exists already" in result.stderr
+    assert file.read_bytes() == before
+
+
+def test_a_union_of_files_and_arrays_has_rows_without_an_image(
+    cli, image_table: Callable[..., Path], tmp_path: Path
+) -> None:
+    sources = f"[{{type: csv, file: {image_table()}}}, {{type: digits, train_size: 50, val_size: 20, test_size: 20}}]"
+    result = cli("data", "assemble", "cxr_union", f"data.sources={sources}", "--out", tmp_path / "all.csv")
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "all.csv")
+    assert table["image"].notna().tolist() == (table["source"] == "csv").tolist()
+
+
+def test_any_character_can_be_in_a_label_of_a_picture(cli, image_table: Callable[..., Path], tmp_path: Path) -> None:
+    file = image_table(**{"a$x^^2$": "1", "b_{": "0"})
+    result = cli("data", "stats", "csv_small", f"data.file={file}", "--picture", tmp_path / "a.png")
+    assert result.exit_code == 0, result.output
+
+
+def test_patients_are_only_counted_where_there_are_groups(cli, image_table: Callable[..., Path]) -> None:
+    plain = cli("data", "stats", "csv_small", f"data.file={image_table()}").stdout
+    assert "patients: no groups given" in plain
+    grouped = cli("data", "stats", "csv_small", f"data.file={image_table(group=[f'g{i // 2}' for i in range(60)])}")
+    assert "patients: train 21, val 3, test 6" in grouped.stdout

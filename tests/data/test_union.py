@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from trees import chexpert, covidx, nih
+from trees import chexpert, covidx, nih, odir5k
 
 from ltml.data.context import DataContext
 from ltml.data.datasets.union import UnionSource
@@ -192,6 +192,98 @@ def test_spellings_are_one_label() -> None:
     assert words.canonical("Airspace Opacity") == words.canonical("airspace disease") == "Lung Opacity"
     assert words.canonical("Normal") == "No Finding"
     assert words.names() == ("Pleural Thickening", "Lung Opacity", "No Finding")
+
+
+def test_a_stored_split_keeps_label_budgets_where_they_belong(tables: Path) -> None:
+    both = (source(tables, "north", labels_kept=["Effusion"]), source(tables, "south"))
+    swapped = load(tables, *both).split_table()
+    swapped["split"] = swapped["split"].map({"train": "test", "test": "train", "val": "val"})
+    swapped.to_csv(tables / "split.csv", index=False)
+    union = load(tables, *both, context={"split_file": tables / "split.csv"})
+    mass = union.label_names.index("Mass")
+    north = (union.table["source"] == "north").to_numpy()
+    for split, known in {"train": False, "val": False, "test": True}.items():
+        rows = union.splits[split]
+        assert (union.known[rows[north[rows]], mass] == known).all()
+    swapped.assign(id="west:" + swapped["id"]).to_csv(tables / "split.csv", index=False)
+    with pytest.raises(InputError, match="the id 'west:.*' is of no source"):
+        load(tables, *both, context={"split_file": tables / "split.csv"})
+
+
+def test_parts_of_one_dataset_are_disjoint_tested_once_and_share_patients(tables: Path) -> None:
+    file = tables / "north" / "labels.csv"
+    halves = [
+        UnionSource.model_validate({"type": "csv", "name": name, "file": str(file), "part": [k, 2]})
+        for k, name in ((1, "first"), (2, "second"))
+    ]
+    union = load(tables, *halves)
+    images = union.table["image"]
+    train = images.iloc[union.splits["train"]]
+    assert len(train) == len(set(train)) == 12
+    assert images.iloc[union.splits["test"]].tolist() == ["16.png", "17.png", "18.png", "19.png"]
+    assert set(union.table["group"]) == {f"first:p{i}" for i in range(10)}
+    assert union.left_out == {
+        "first: not in part 1 of 2": 6,
+        "second: not in part 2 of 2": 6,
+        "second: tested as another source already": 4,
+    }
+
+
+def test_aliases_of_aliases_and_wrong_ones(tables: Path) -> None:
+    both = (source(tables, "north"), source(tables, "south"))
+    assert load(tables, *both, aliases={"Edema": "Pleural Effusion"}).label_names == (
+        "Pleural Thickening",
+        "Effusion",
+        "Mass",
+        "No Finding",
+    )
+    with pytest.raises(InputError, match="data.aliases go in a circle"):
+        load(tables, *both, aliases={"Edema": "Mass", "Mass": "Edema"})
+    with pytest.raises(InputError, match="data.aliases names 'Edma', which no source labels: did you mean 'Edema'"):
+        load(tables, *both, aliases={"Edma": "Mass"})
+    with pytest.raises(InputError, match="data.labels names one label more than once"):
+        load(tables, *both, labels=("Effusion", "Pleural Effusion"))
+
+
+@pytest.mark.parametrize("order", [("Mass", "Effusion"), ("Effusion", "Mass")])
+def test_sub_classes_of_sub_classes_do_not_depend_on_their_order(tables: Path, order: tuple[str, str]) -> None:
+    parents = {"Mass": "Effusion", "Effusion": "Edema"}
+    union = load(
+        tables, source(tables, "north"), source(tables, "south"), subclass_of={child: parents[child] for child in order}
+    )
+    effusion, mass = np.array([0, 0, 1, 1] * 5), np.array([0] * 10 + [1] * 10)
+    assert column(union, "Edema", "north") == np.where(effusion == 1, 1, -1).tolist()
+    assert column(union, "Mass", "north") == mass.tolist()
+
+
+def test_labels_of_units_are_masked_and_inferred_too(tmp_path: Path) -> None:
+    odir5k.build(tmp_path / "odir5k")
+    eyes = UnionSource.model_validate({"type": "odir5k", "labels_kept": ["D", "O"]})
+    union = load(tmp_path, eyes)
+    assert union.units is not None
+    cataract = union.label_names.index("C")
+    for split, known in {"train": False, "val": False, "test": True}.items():
+        codes = union.units.codes[np.unique(union.units.of_row[union.splits[split]])]
+        assert ((codes[:, cataract] >= 0) == known).all()
+    parent = load(tmp_path, eyes, subclass_of={"D": "G"})
+    assert parent.units is not None
+    train = np.unique(parent.units.of_row[parent.splits["train"]])
+    codes = parent.units.codes[train]
+    assert (codes[codes[:, parent.label_names.index("D")] == 1, parent.label_names.index("G")] == 1).all()
+
+
+def test_a_folder_that_is_not_there_is_named(tables: Path) -> None:
+    with pytest.raises(InputError, match=r"data.root .*nope is not a folder"):
+        load(tables / "nope", UnionSource(type="nih"))
+    with pytest.raises(InputError, match="add data.roots.nih=FOLDER, or a folder 'nih' in data.root"):
+        load(tables, UnionSource(type="nih"))
+    with pytest.raises(InputError, match="data.roots is for data.type=union"):
+        load_recipe_data("nih", tables)
+
+
+def load_recipe_data(name: str, root: Path) -> Dataset:
+    context = DataContext(root=None, size=12, channels=1, ratio=(7, 1, 2), seed=0, roots={"nih": root})
+    return load_dataset(name, context)
 
 
 SMALL = ("data.image_size=32", "data.resize=32", "train.epochs=1", "backbone={name: resnet18, pretrained: false}")

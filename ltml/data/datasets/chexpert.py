@@ -10,10 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
-from ltml.csv_table import read_csv_table
+from ltml.csv_table import need_columns, read_csv_table
 from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
-from ltml.data.label_files import NO_FINDING, Blank, NoFinding, Uncertain, keep, need_columns, observation_codes
+from ltml.data.label_files import NO_FINDING, Blank, NoFinding, Uncertain, keep, observation_codes
 from ltml.data.table import LabelTable, LabelVersion, report_doubled
 from ltml.errors import InputError, first_few
 from ltml.registry import DATASETS
@@ -96,12 +96,10 @@ def load(
 
 
 def _versions(*, with_test: bool) -> tuple[LabelVersion, ...]:
-    """Published counts; the rows of ``train.csv`` are train and val unless ``valid.csv`` is val."""
-    of_train = ("train",) if with_test else ("train", "val")
-    of_valid = ("val",) if with_test else ("test",)
+    """Published counts; ``valid.csv`` is the test split unless there is a later one."""
     return (
-        LabelVersion("v1.0 train.csv", 223_414, 64_540, splits=of_train),
-        LabelVersion("v1.0 valid.csv", 234, 200, splits=of_valid),
+        LabelVersion("v1.0 train.csv", 223_414, 64_540, splits=("train",)),
+        LabelVersion("v1.0 valid.csv", 234, 200, splits=("val" if with_test else "test",)),
     )
 
 

@@ -16,7 +16,7 @@ from ltml.registry import DATASETS
 
 LABEL = "COVID-19"
 VALUES = {"positive": 1, "negative": 0}
-SPLITS = ("train", "test")
+LISTS = ("train", "test")
 FORM = "patient_id filename class source"
 
 
@@ -31,11 +31,11 @@ def load(context: DataContext) -> LabelTable:
         InputError: a list is missing, or something in it is not as published.
     """
     root = context.need_root("covidx")
-    lists = [_read(root, split, context.faults) for split in SPLITS]
+    lists = [_read(root, split, context.faults) for split in LISTS]
     codes = np.concatenate(
         [
             label_codes(table, ["class"], VALUES, str(root / f"{split}.txt"), context.faults)
-            for split, table in zip(SPLITS, lists, strict=True)
+            for split, table in zip(LISTS, lists, strict=True)
         ]
     )
     table = pd.concat(lists).reset_index(names="line")
@@ -58,7 +58,7 @@ def load(context: DataContext) -> LabelTable:
         paths=[root / name for name in image],
         root=root,
         where=f"{root / 'train.txt'} and test.txt",
-        splits={split: np.flatnonzero(table["split"] == split) for split in SPLITS},
+        splits={split: np.flatnonzero(table["split"] == split) for split in LISTS},
         versions=(LabelVersion("CXR-2 test.txt", 400, positives={LABEL: 200}, splits=("test",)),),
     )
 

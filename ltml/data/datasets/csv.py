@@ -17,7 +17,7 @@ from ltml.errors import InputError, first_few, suggest
 from ltml.registry import DATASETS, FilePath
 
 RESERVED = ("image", "id", "group", "split", "source", "view", "age", "sex")
-VALUES = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "": UNKNOWN}
+VALUES = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "True": 1, "False": 0, "": UNKNOWN}
 
 
 @DATASETS.register("csv")
@@ -42,7 +42,8 @@ def load(
         raise InputError("the dataset 'csv' needs data.file: add data.file=labels.csv")
     table = _read_parquet(file) if file.suffix == ".parquet" else read_csv_table(file, "data.file")
     if "image" not in table:
-        raise InputError(f"{file} has no column 'image'; its columns are {first_few(table.columns, most=12)}")
+        there = first_few(table.columns, most=12)
+        raise InputError(f"{file} has no column 'image'; its columns, separated by commas, are {there}")
     names = _label_columns(table, labels, file)
     root = file.parent if context.root is None else context.need_root("csv")
     advice = "If the column is not a label, list the labels with data.labels=[…]."

@@ -10,9 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
+from ltml.csv_table import need_columns, read_csv_table
 from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
-from ltml.data.label_files import find_file, need_columns, read_large_csv
+from ltml.data.label_files import find_file
 from ltml.data.labels import label_codes
 from ltml.data.table import LabelTable, LabelVersion, report_doubled
 from ltml.errors import InputError, first_few
@@ -97,7 +98,7 @@ def load(
 
 def _read(file: Path, faults: Faults) -> pd.DataFrame:
     """Rows of a file, each film once; the index is the line."""
-    table = read_large_csv(file, "the label file", META)
+    table = read_csv_table(file, "the label file", META)
     report_doubled(table["dicom_id"], str(file), faults)
     return table[~table["dicom_id"].duplicated()]
 

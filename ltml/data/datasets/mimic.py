@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
+from ltml.csv_table import need_columns, read_csv_table
 from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
 from ltml.data.label_files import (
@@ -21,9 +22,7 @@ from ltml.data.label_files import (
     counted,
     find_file,
     keep,
-    need_columns,
     observation_codes,
-    read_large_csv,
 )
 from ltml.data.table import LabelTable, LabelVersion, report_doubled
 from ltml.registry import DATASETS
@@ -44,7 +43,7 @@ LABELS = (
     "Pneumothorax",
     "Support Devices",
 )
-SPLITS = {"train": "train", "validate": "val", "test": "test"}
+SPLIT_NAMES = {"train": "train", "validate": "val", "test": "test"}
 """Ours by the split file's."""
 
 VIEWS = {"frontal": ("PA", "AP"), "lateral": ("LATERAL", "LL")}
@@ -122,7 +121,7 @@ def load(
         paths=[root / name for name in image],
         root=root,
         where=str(where),
-        splits={ours: np.flatnonzero(rows["split"] == theirs) for theirs, ours in SPLITS.items()},
+        splits={ours: np.flatnonzero(rows["split"] == theirs) for theirs, ours in SPLIT_NAMES.items()},
         left_out={**_unlisted(metadata, listed), **left_out},
         versions=VERSIONS if films == "all" and test_labels == "labeler" else (),
         image_modes=("L",),
@@ -144,13 +143,13 @@ class _Studies:
 
 def _listed_films(file: Path, faults: Faults) -> pd.DataFrame:
     """Rows of the split file, each film once, all of a known split; the index is the line."""
-    table = read_large_csv(file, "the split file", ("dicom_id", "study_id", "subject_id", "split"))
+    table = read_csv_table(file, "the split file", ("dicom_id", "study_id", "subject_id", "split"))
     report_doubled(table["dicom_id"], str(file), faults)
     table = table[~table["dicom_id"].duplicated()]
-    wrong = table["split"][~table["split"].isin(list(SPLITS))]
+    wrong = table["split"][~table["split"].isin(list(SPLIT_NAMES))]
     faults.report(
         [Fault("unknown split", f"{file}, line {line}", f"split is '{value}'") for line, value in wrong.items()],
-        f"Allowed: {', '.join(SPLITS)}.",
+        f"Allowed: {', '.join(SPLIT_NAMES)}.",
     )
     return table.drop(index=wrong.index)
 
@@ -158,7 +157,7 @@ def _listed_films(file: Path, faults: Faults) -> pd.DataFrame:
 def _metadata(root: Path, faults: Faults) -> pd.Series:
     """ViewPosition by dicom_id."""
     file = find_file(root, "mimic-cxr-2.0.0-metadata.csv")
-    table = read_large_csv(file, "the metadata", ("dicom_id", "ViewPosition"))
+    table = read_csv_table(file, "the metadata", ("dicom_id", "ViewPosition"))
     report_doubled(table["dicom_id"], str(file), faults)
     return table[~table["dicom_id"].duplicated()].set_index("dicom_id")["ViewPosition"]
 
@@ -169,7 +168,7 @@ def _unlisted(metadata: pd.Series, listed: pd.DataFrame) -> dict[str, int]:
 
 def _read_studies(file: Path, names: tuple[str, ...], uncertain: Uncertain, blank: Blank, faults: Faults) -> _Studies:
     """Each study once, with the names that the labelers have for its observations."""
-    table = read_large_csv(file, "the label file", ("study_id",)).rename(columns=RADIOLOGIST_NAMES)
+    table = read_csv_table(file, "the label file", ("study_id",)).rename(columns=RADIOLOGIST_NAMES)
     need_columns(table, names, file)
     report_doubled(table["study_id"], str(file), faults)
     table = table[~table["study_id"].duplicated()]

@@ -72,7 +72,7 @@ VERSIONS = (
             "Pleural_Thickening": 2242,
             "Hernia": 141,
         },
-        splits=("train", "val"),
+        splits=("train",),
     ),
 )
 
@@ -148,9 +148,12 @@ def _read(file: Path) -> pd.DataFrame:
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.reader(lines, strict=True)
-            (_, header), *body = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
+            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
         raise InputError(f"cannot read the label file {file}: {error}") from error
+    if len(rows) < 2:
+        raise InputError(f"{file} has {'a header but no rows' if rows else 'no content'}")
+    (_, header), *body = rows
     places = {
         ours: next((header.index(name) for name in names if name in header), -1) for ours, names in COLUMNS.items()
     }

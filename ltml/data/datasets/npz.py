@@ -98,6 +98,9 @@ def _check_names(arrays: Arrays, prefixes: list[str], file: Path) -> None:
             f"{file} has no array {first_few(absent)}; it holds {first_few(arrays, most=12) or 'nothing'}. It needs "
             "label_names, and images and targets or train_images, train_targets and so on."
         )
+    grouped = [prefix for prefix in prefixes if f"{prefix}groups" in arrays]
+    if 0 < len(grouped) < len(prefixes):
+        raise InputError(f"{file} has groups for {first_few(grouped)} only; give them for every split, or for none")
     allowed = [*needed, *(f"{prefix}{name}" for prefix in prefixes for name in TEXTS)]
     allowed += ["split"] if prefixes == [""] else []
     for name in arrays:
@@ -172,5 +175,4 @@ def _splits(arrays: Arrays, counts: Mapping[str, int], file: Path) -> dict[str, 
     column = _text(arrays, "split", counts[""], file)
     if column is None:
         return None
-    splits = split_by_column(pd.Series(column, index=range(1, len(column) + 1)), str(file))
-    return {split: rows for split, rows in splits.items() if len(rows) or split != "val"}
+    return split_by_column(pd.Series(column, index=range(1, len(column) + 1)), str(file))

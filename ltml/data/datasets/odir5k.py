@@ -15,10 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
-from ltml.csv_table import read_csv_table
+from ltml.csv_table import need_columns, read_csv_table
 from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
-from ltml.data.label_files import need_columns
 from ltml.data.labels import UNKNOWN, label_codes
 from ltml.data.table import LabelTable, LabelVersion, report_doubled
 from ltml.errors import InputError

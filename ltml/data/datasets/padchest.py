@@ -14,9 +14,10 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
+from ltml.csv_table import read_csv_table
 from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
-from ltml.data.label_files import find_file, read_large_csv
+from ltml.data.label_files import find_file
 from ltml.data.table import LabelTable, report_doubled
 from ltml.errors import InputError, first_few, suggest
 from ltml.registry import DATASETS
@@ -59,7 +60,7 @@ def load(
     """
     root = context.need_root("padchest")
     file = find_file(root, LABEL_FILE)
-    table = read_large_csv(file, "the label file", (*COLUMNS, "Labels"))
+    table = read_csv_table(file, "the label file", (*COLUMNS, "Labels"))
     report_doubled(table["ImageID"], str(file), context.faults)
     table = table[~table["ImageID"].duplicated()]
     lists = _label_lists(table["Labels"], file, context.faults)

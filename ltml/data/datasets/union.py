@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,12 +14,13 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ltml.csv_table import read_csv_table
 from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
 from ltml.data.images import ChosenImages, JoinedImages
 from ltml.data.labels import UNKNOWN
-from ltml.data.splits import SPLITS, check_groups_apart, divide, split_by_file
-from ltml.data.table import load_dataset
+from ltml.data.splits import SPLITS, check_groups_apart, divide
+from ltml.data.table import load_rows
 from ltml.data.vocabulary import Vocabulary
 from ltml.errors import InputError, first_few, suggest
 from ltml.registry import DATASETS
@@ -94,7 +96,9 @@ def load(
     """Several partially labelled datasets in one vocabulary; unknown where a source never labels a class.
 
     The files of a source lie in ``data.roots.<source>``, or in ``data.root/<source>``. Each source keeps its own
-    split. Ids and groups are preceded by the source's name.
+    split, unless ``data.split.file`` gives one; that says which rows are used, so `part` and `images` do not apply. Ids
+    and groups are preceded by the source's name. Of several sources with the same data (its parts, say) only the first
+    is tested on, and they share their patients.
 
     Raises:
         InputError: a source or a label does not exist, or a source cannot be loaded.
@@ -104,44 +108,94 @@ def load(
         raise InputError(f"data.sources: {first_few(repeated)} is there more than once; give each a name of its own")
     if strange := sorted(context.roots.keys() - set(titles)):
         raise InputError(f"data.roots names '{strange[0]}', which is no source: {suggest(strange[0], titles)}")
+    if context.root is not None:
+        context.need_root("union")
+    if context.split_file is not None:
+        _check_split_file(context.split_file, titles)
+    owners = [_first_alike(context, sources, number) for number in range(len(sources))]
     parts = [_load_source(context, source) for source in sources]
+    parts = [part if owner == n else _untested(part) for n, (part, owner) in enumerate(zip(parts, owners, strict=True))]
     vocabulary = Vocabulary(aliases)
     canonical = [[vocabulary.canonical(name) for name in part.label_names] for part in parts]
+    _check_aliases(aliases, parts)
     chosen = _chosen_labels(labels, vocabulary)
     translated = [
-        _translate(part, source, names, chosen, vocabulary)
-        for part, source, names in zip(parts, sources, canonical, strict=True)
+        _translate(part, source, sources[owner], names, chosen, vocabulary)
+        for part, source, owner, names in zip(parts, sources, owners, canonical, strict=True)
     ]
     union = _join(translated)
     codes = _infer(_codes(union), chosen, subclass_of, vocabulary, context.faults)
-    splits = union.splits if context.split_file is None else split_by_file(context.split_file, union.table["id"])
-    check_groups_apart(union.table["group"], splits, "the union", context.faults)
-    return replace(union, targets=(codes == 1).astype(np.uint8), known=codes != UNKNOWN, splits=splits)
+    units = union.units
+    if units is not None:
+        units = replace(units, codes=_infer(units.codes, chosen, subclass_of, vocabulary, Faults(collect=True)))
+    check_groups_apart(union.table["group"], union.splits, "the union", context.faults)
+    return replace(union, targets=(codes == 1).astype(np.uint8), known=codes != UNKNOWN, units=units)
 
 
 def _load_source(context: DataContext, source: UnionSource) -> Dataset:
-    root = context.roots.get(source.title)
-    if root is None and context.root is not None and (context.root / source.title).is_dir():
-        root = context.root / source.title
-    inner = replace(context, root=root, roots={}, split_file=None, root_key=f"data.roots.{source.title}")
-    dataset = load_dataset(source.type, inner, **source.options)
-    train = dataset.splits["train"]
+    inner = replace(
+        context,
+        root=_folder(context, source),
+        roots={},
+        id_prefix=f"{context.id_prefix}{source.title}:",
+        root_key=f"data.roots.{source.title}",
+        root_hint=f", or a folder '{source.title}' in data.root",
+    )
+    dataset = load_rows(source.type, inner, **source.options)
+    return dataset if context.split_file is not None else _cut_train(dataset, source, context.seed)
+
+
+def _cut_train(dataset: Dataset, source: UnionSource, seed: int) -> Dataset:
+    """The training rows that `part` and `images` leave."""
     if source.part is not None:
         number, count = source.part
+        train = dataset.splits["train"]
         groups = dataset.table["group"].iloc[train].tolist()
         if len(set(groups)) < count:
             raise InputError(f"source '{source.title}' has {len(set(groups))} training groups, too few for part")
-        train = train[divide(groups, [1.0] * count, derive_seed(context.seed, "part"))[number - 1]]
+        chosen = train[divide(groups, [1.0] * count, derive_seed(seed, "part"))[number - 1]]
+        dataset = _choose(dataset, {**dataset.splits, "train": chosen}, f"not in part {number} of {count}")
+    train = dataset.splits["train"]
     if source.images is not None and source.images < len(train):
-        rng = np.random.default_rng(derive_seed(context.seed, "images", source.title))
-        train = np.sort(rng.permutation(train)[: source.images])
-    return dataset if len(train) == len(dataset.splits["train"]) else _with_train(dataset, train)
+        rng = np.random.default_rng(derive_seed(seed, "images", source.title))
+        chosen = np.sort(rng.permutation(train)[: source.images])
+        dataset = _choose(dataset, {**dataset.splits, "train": chosen}, f"more than images={source.images}")
+    return dataset
 
 
-def _with_train(dataset: Dataset, train: IntArray) -> Dataset:
-    """The dataset with other training rows; rows in no split are left out."""
-    splits = {**dataset.splits, "train": train}
+def _folder(context: DataContext, source: UnionSource) -> Path | None:
+    """Where the files of a source are, if that is said."""
+    inside = None if context.root is None else context.root / source.title
+    return context.roots.get(source.title, inside if inside is not None and inside.is_dir() else None)
+
+
+def _first_alike(context: DataContext, sources: Sequence[UnionSource], number: int) -> int:
+    """The first source with the same data as this one: the same type, options and folder."""
+    data = [(source.type, source.options, _folder(context, source)) for source in sources]
+    return data.index(data[number])
+
+
+def _untested(dataset: Dataset) -> Dataset:
+    kept = {name: rows for name, rows in dataset.splits.items() if name in ("train", "val")}
+    return _choose(dataset, kept, "tested as another source already")
+
+
+def _check_split_file(file: Path, titles: Sequence[str]) -> None:
+    """Refuse a stored split with ids of no source."""
+    ids = read_csv_table(file, "data.split.file", ("id",))["id"]
+    strange = ids[~ids.str.startswith(tuple(f"{title}:" for title in titles))]
+    if len(strange):
+        raise InputError(
+            f"{file}, line {strange.index[0]}: the id '{strange.iloc[0]}' is of no source ({', '.join(titles)}); "
+            "ids of a union begin with the source's name and ':'"
+        )
+
+
+def _choose(dataset: Dataset, splits: Mapping[str, IntArray], reason: str) -> Dataset:
+    """The dataset with other splits; rows in none are left out for a reason that is said."""
     rows = np.sort(np.concatenate(list(splits.values())))
+    left_out = {**dataset.left_out, reason: len(dataset.table) - len(rows)}
+    log.info("%s: %d row(s) left out: %s", dataset.name, left_out[reason], reason)
     return replace(
         dataset,
         table=dataset.table.iloc[rows].reset_index(drop=True),
@@ -150,7 +204,16 @@ def _with_train(dataset: Dataset, train: IntArray) -> Dataset:
         splits={name: np.searchsorted(rows, numbers) for name, numbers in splits.items()},
         images=ChosenImages(dataset.images, rows),
         units=None if dataset.units is None else dataset.units.choose(rows),
+        left_out=left_out,
     )
+
+
+def _check_aliases(aliases: Mapping[str, str], parts: Sequence[Dataset]) -> None:
+    there = [name for part in parts for name in part.label_names]
+    spelled = {name.replace("_", " ").casefold() for name in (*there, *aliases.values())}
+    for name in aliases:
+        if name.replace("_", " ").casefold() not in spelled:
+            raise InputError(f"data.aliases names '{name}', which no source labels: {suggest(name, there, most=40)}")
 
 
 def _codes(dataset: Dataset) -> Codes:
@@ -165,6 +228,8 @@ def _chosen_labels(labels: Sequence[str] | None, vocabulary: Vocabulary) -> tupl
     for name, given in zip(chosen, labels, strict=True):
         if name not in known:
             raise InputError(f"data.labels names '{given}', which no source labels: {suggest(given, known, most=40)}")
+    if len(set(chosen)) < len(chosen):
+        raise InputError(f"data.labels names one label more than once: {first_few(labels, most=40)}")
     return chosen
 
 
@@ -180,9 +245,14 @@ def _in_vocabulary(codes: Codes, names: Sequence[str], chosen: Sequence[str]) ->
 
 
 def _translate(
-    dataset: Dataset, source: UnionSource, names: Sequence[str], chosen: tuple[str, ...], vocabulary: Vocabulary
+    dataset: Dataset,
+    source: UnionSource,
+    owner: UnionSource,
+    names: Sequence[str],
+    chosen: tuple[str, ...],
+    vocabulary: Vocabulary,
 ) -> Dataset:
-    """A source in the labels of the union, with its name before ids and groups."""
+    """A source in the labels of the union; before ids stands its name, before groups that of the patients' owner."""
     dropped = _dropped_labels(source, dataset.label_names, names, chosen, vocabulary)
     codes = _in_vocabulary(_codes(dataset), names, chosen)
     budgeted = np.concatenate([dataset.splits["train"], dataset.splits["val"]])
@@ -193,7 +263,7 @@ def _translate(
         of_unit[np.ix_(np.unique(units.of_row[budgeted]), dropped)] = UNKNOWN
         units = Units(_prefixed(source.title, units.ids), of_unit, units.of_row)
     ids = _prefixed(source.title, dataset.table["id"])
-    groups = _prefixed(source.patients or source.title, dataset.table["group"])
+    groups = _prefixed(source.patients or owner.patients or owner.title, dataset.table["group"])
     return replace(
         dataset,
         name=source.title,
@@ -231,15 +301,18 @@ def _infer(
     codes: Codes, names: Sequence[str], subclass_of: Mapping[str, str], vocabulary: Vocabulary, faults: Faults
 ) -> Codes:
     """What is known of a label through its parent or its children; what a source says itself is never changed."""
-    filled = codes.copy()
-    for child, parent in subclass_of.items():
-        pair = [vocabulary.canonical(name) for name in (child, parent)]
-        for name in pair:
-            if name not in names:
-                raise InputError(f"data.subclass_of names '{name}', which no source labels: {suggest(name, names)}")
-        inner, outer = (names.index(name) for name in pair)
-        filled[(filled[:, inner] == 1) & (filled[:, outer] == UNKNOWN), outer] = 1
-        filled[(filled[:, outer] == 0) & (filled[:, inner] == UNKNOWN), inner] = 0
+    filled, before = codes.copy(), None
+    pairs = [[vocabulary.canonical(name) for name in pair] for pair in subclass_of.items()]
+    for name in (name for pair in pairs for name in pair):
+        if name not in names:
+            raise InputError(f"data.subclass_of names '{name}', which no source labels: {suggest(name, names)}")
+    columns = [(names.index(child), names.index(parent)) for child, parent in pairs]
+    while before is None or (filled != before).any():  # what one pair says, another may carry on
+        before = filled.copy()
+        for inner, outer in columns:
+            filled[(filled[:, inner] == 1) & (filled[:, outer] == UNKNOWN), outer] = 1
+            filled[(filled[:, outer] == 0) & (filled[:, inner] == UNKNOWN), inner] = 0
+    for (inner, outer), pair in zip(columns, pairs, strict=True):
         conflicts = int(((filled[:, inner] == 1) & (filled[:, outer] == 0)).sum())
         message = f"{conflicts} row(s) have {pair[0]} but not {pair[1]}, of which it is a sub-class; left as labelled"
         faults.doubt([Fault("sub-class without its class", pair[0], message)] if conflicts else [])
@@ -272,6 +345,7 @@ def _join(parts: Sequence[Dataset]) -> Dataset:
         units=_join_units(parts),
         images_per_row=per_row.pop(),
         published=tuple(version for part in parts for version in part.published),
+        label_files={f"{part.name}/{name}": digest for part in parts for name, digest in part.label_files.items()},
         left_out={f"{part.name}: {rule}": count for part in parts for rule, count in part.left_out.items()},
     )
 
