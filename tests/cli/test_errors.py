@@ -75,7 +75,7 @@ def test_pretrained_weights_that_cannot_be_had_are_a_failure(cli, tmp_path: Path
 def test_faulty_tables(cli, image_table: Callable[..., Path], tmp_path: Path) -> None:
     run = ["run", "csv_small", "--out", tmp_path / "runs"]
     file = image_table(split="train", group="a")
-    check(cli(*run, f"data.file={file}"), 2, "no images for test")
+    check(cli(*run, f"data.file={file}"), 2, "cannot take a validation set out of 1 training group(s)")
     file.write_text(file.read_text().replace("000.png,1", "000.png,2"))
     check(cli(*run, f"data.file={file}"), 2, "line 2, column 'bright': label value '2'", "allowed: '1', '0'")
     file.write_text(image_table().read_text().replace("001.png", "000.png"))
