@@ -28,7 +28,7 @@ def test_a_finished_run_holds_what_it_promises(tiny_run: Path) -> None:
     assert recipe.to_dict() == load_recipe("digits_tiny").to_dict()
     own = {str(path.relative_to(tiny_run)) for path in tiny_run.rglob("*") if path.is_file()}
     assert own == {
-        "recipe.yaml", "environment.json", "split.csv", "labels.json", "changes.json",
+        "recipe.yaml", "environment.json", "split.csv", "labels.json", "data.json", "changes.json",
         "gaussians.safetensors", "gaussians.json",
         "stage1/metrics.json", "stage1/metrics_val.json", "stage1/metrics_test_natural.json",
         "stage2/metrics.json", "stage2/metrics_val.json", "stage2/metrics_test_natural.json",
