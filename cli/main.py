@@ -10,6 +10,7 @@ import typer
 from .arguments import JsonFlag, Overrides, RecipeName, load
 from .data import data_app
 from .errors import guarded
+from .relations import relations
 
 if TYPE_CHECKING:
     from ltml.types import RunResult
@@ -23,6 +24,7 @@ app = typer.Typer(
 recipes_app = typer.Typer(no_args_is_help=True, help="List, show, copy and check recipes.")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(data_app, name="data")
+app.command()(relations)
 
 Out = Annotated[Path, typer.Option("--out", help="root of the run directories")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="training and sampling seed")]

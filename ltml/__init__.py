@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ltml.stages.evaluate import evaluate
     from ltml.stages.inspect import describe_gaussians
     from ltml.stages.pipeline import run, stage1, stage2
+    from ltml.stages.relations import describe_relations
 
 __version__ = version("ltml")
 
@@ -26,6 +27,7 @@ _LAZY = {
     "stage1": "ltml.stages.pipeline",
     "stage2": "ltml.stages.pipeline",
     "describe_gaussians": "ltml.stages.inspect",
+    "describe_relations": "ltml.stages.relations",
     "evaluate": "ltml.stages.evaluate",
     "assemble_labels": "ltml.stages.data_commands",
     "cache_images": "ltml.stages.data_commands",
@@ -43,6 +45,7 @@ __all__ = [
     "create_loss",
     "data_stats",
     "describe_gaussians",
+    "describe_relations",
     "evaluate",
     "list_backbones",
     "list_datasets",

@@ -171,12 +171,14 @@ class Batch(NamedTuple):
         targets: float32 ``(B, C)``, 0 where unknown.
         known: bool ``(B, C)``.
         rows: int64 ``(B,)`` row numbers in the dataset.
+        strong: a second, stronger view of the same images, where an objective wants one.
     """
 
     images: Tensor
     targets: Tensor
     known: Tensor
     rows: Tensor
+    strong: Tensor | None = None
 
 
 class ModelOutput(NamedTuple):
@@ -185,10 +187,12 @@ class ModelOutput(NamedTuple):
     Attributes:
         features: ``(B, C, D)`` class-aware or ``(B, D)`` shared.
         logits: ``(B, C)``.
+        pooled: ``(B, D0)``, the mean of the backbone's map.
     """
 
     features: Tensor
     logits: Tensor
+    pooled: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ loader processes, sees the same pixels.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -29,8 +29,8 @@ Draw = Literal["natural", "equal", "proportional"]
 Index = tuple[int, int]
 """A row and the epoch it is drawn in."""
 
-Item = tuple[int, Tensor | str]
-"""A row and its pixels, or why they could not be read."""
+Item = tuple[int, list[Tensor] | str]
+"""A row and its views, or why its pixels could not be read."""
 
 
 class EpochSampler(Sampler[list[Index]]):
@@ -99,12 +99,12 @@ class EpochSampler(Sampler[list[Index]]):
 
 
 class _Views(TorchDataset[Item]):
-    """Decodes a row and draws its view."""
+    """Decodes a row once and draws its views."""
 
-    def __init__(self, dataset: Dataset, view: View | None, size: int, seed: int | None) -> None:
+    def __init__(self, dataset: Dataset, views: Mapping[str, View | None], size: int, seed: int | None) -> None:
         self._images = dataset.images
         self._per_row = dataset.images_per_row
-        self._view = view
+        self._views = views
         self._size = size
         self._seed = seed
 
@@ -115,19 +115,19 @@ class _Views(TorchDataset[Item]):
         except InputError as error:
             return row, str(error)  # a worker process cannot raise it without its traceback
         try:
-            return row, self._draw(pixels, row, epoch)
+            return row, [self._draw(pixels, name, row, epoch) for name in self._views]
         except InputError as error:
             return row, str(error)
         except Exception as error:  # whatever torchvision raises for a transform that does not suit
             return row, f"data.views: {type(error).__name__} in a transform: {first_line(error)}"
 
-    def _draw(self, pixels: Tensor, row: int, epoch: int) -> Tensor:
-        """The view of each image of the row, one after the other along the channels."""
-        with seeded(derive_seed(self._seed or 0, "view", epoch, row)):
-            return torch.cat([self._draw_one(image) for image in pixels.chunk(self._per_row)])
+    def _draw(self, pixels: Tensor, name: str, row: int, epoch: int) -> Tensor:
+        """A view of each image of the row, one after the other along the channels."""
+        with seeded(derive_seed(self._seed or 0, name, epoch, row)):
+            return torch.cat([self._draw_one(image, self._views[name]) for image in pixels.chunk(self._per_row)])
 
-    def _draw_one(self, pixels: Tensor) -> Tensor:
-        image: Tensor = self._view(pixels) if self._view else pixels
+    def _draw_one(self, pixels: Tensor, view: View | None) -> Tensor:
+        image: Tensor = view(pixels) if view else pixels
         expected = (len(pixels), self._size, self._size)
         if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.shape != expected:
             found = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
@@ -161,6 +161,7 @@ class BatchLoader:
         device: where batches go.
         seed: training seed for shuffled batches and random views; None for the fixed order of the split.
         draw: ``natural`` takes all rows as one source, ``equal`` and ``proportional`` see `EpochSampler`.
+        strong: second view of the same images; None for one view only.
         workers: loader processes; None chooses from the machine (none for images in memory).
     """
 
@@ -175,6 +176,7 @@ class BatchLoader:
         device: torch.device,
         seed: int | None = None,
         draw: Draw = "natural",
+        strong: View | None = None,
         workers: int | None = None,
     ) -> None:
         self._targets = torch.from_numpy(dataset.targets.astype(np.float32))
@@ -184,7 +186,7 @@ class BatchLoader:
         self._sampler = EpochSampler(sources, batch_size, seed, equal=draw == "equal")
         count = _workers(dataset) if workers is None else workers
         self._loader = DataLoader(
-            _Views(dataset, view, size, seed),
+            _Views(dataset, {"view": view} | ({"strong": strong} if strong else {}), size, seed),
             batch_sampler=self._sampler,
             num_workers=count,
             collate_fn=list,
@@ -207,16 +209,17 @@ class BatchLoader:
             yield self._collate(items)
 
     def _collate(self, items: list[Item]) -> Batch:
-        failure = next((pixels for _, pixels in items if isinstance(pixels, str)), None)
+        failure = next((views for _, views in items if isinstance(views, str)), None)
         if failure is not None:
             raise InputError(failure)
         rows = torch.tensor([row for row, _ in items])
-        images = torch.stack([pixels for _, pixels in items if isinstance(pixels, Tensor)])
+        images, *strong = (torch.stack(list(view)) for view in zip(*(views for _, views in items), strict=True))
         return Batch(
             images=self._send(images),
             targets=self._send(self._targets[rows]),
             known=self._send(self._known[rows]),
             rows=rows,
+            strong=self._send(strong[0]) if strong else None,
         )
 
     def _send(self, tensor: Tensor) -> Tensor:

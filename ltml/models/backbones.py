@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ltml.errors import InputError, LtmlError, first_few, first_line, suggest
+from ltml.models.ibn import check_ibn, mix_norms
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +28,13 @@ class Backbone(nn.Module):
         pretrained: load timm's weights of that name from the network or its cache.
         weights: a local file with the model's weights instead.
         options: further arguments of ``timm.create_model``.
+        ibn: instance-batch normalisation in the shallow blocks; loaded weights go to the channels they belong to.
 
     Attributes:
         width: channels ``D0`` of the feature map.
 
     Raises:
-        InputError: unknown name, wrong options, or a weight file that does not fit.
+        InputError: unknown name, wrong options, a weight file that does not fit, or IBN where it is not defined.
         LtmlError: pretrained weights that are neither cached nor reachable.
     """
 
@@ -45,13 +47,16 @@ class Backbone(nn.Module):
         pretrained: bool = False,
         weights: Path | None = None,
         options: Mapping[str, Any] | None = None,
+        ibn: bool = False,
     ) -> None:
         super().__init__()
         self.net: Any = _create(
-            name, image_size, channels, dict(options or {}), pretrained=pretrained and weights is None
+            name, image_size, channels, dict(options or {}), pretrained=pretrained and weights is None, ibn=ibn
         )
         if weights is not None:
             load_weights(self.net, weights)
+        if ibn:
+            mix_norms(name, self.net, loaded=pretrained or weights is not None)
         self.width: int = self.net.num_features
         self._prefix_tokens = int(getattr(self.net, "num_prefix_tokens", 0))
         self._check_input(name, image_size, channels)
@@ -116,7 +121,7 @@ def check_backbone_name(name: str) -> None:
         raise InputError(f"backbone.name: unknown weights '{tag}' of '{architecture}': {suggest(tag, tags)}")
 
 
-def _create(name: str, image_size: int, channels: int, options: dict[str, Any], *, pretrained: bool) -> Any:
+def _create(name: str, image_size: int, channels: int, options: dict[str, Any], *, pretrained: bool, ibn: bool) -> Any:
     check_backbone_name(name)
     config = timm.get_pretrained_cfg(name)
     if config is not None and config.fixed_input_size:
@@ -125,6 +130,8 @@ def _create(name: str, image_size: int, channels: int, options: dict[str, Any], 
         net = timm.create_model(name, pretrained=False, in_chans=channels, num_classes=0, **options)
     except Exception as error:  # timm lets wrong arguments fail wherever they first matter
         raise InputError(f"backbone.options {options} do not suit timm's '{name}': {first_line(error)}") from error
+    if ibn:
+        check_ibn(name, net)
     if not pretrained:
         return net
     log.info("loading pretrained weights of %s from the cache or the network", name)

@@ -41,18 +41,28 @@ class Stage1Model(nn.Module):
 
         Logits of half precision would tie scores that differ, for some heads more than for others.
         """
-        features = self.features(images)
+        feature_map = self._map(images)
+        features = self._side_by_side(self.head.features(feature_map))
         with torch.autocast(images.device.type, enabled=False):
-            return ModelOutput(features, self.head.classifier(features.float()))
+            logits = self.head.classifier(features.float())
+        return ModelOutput(features, logits, self._side_by_side(feature_map.mean(dim=(2, 3))))
 
     def features(self, images: Tensor) -> Tensor:
         """Class-aware ``(B, C, D)`` or shared ``(B, D)`` features of uint8 images ``(B, channels, H, W)``.
 
         With `n` images per row, ``(B, n channels, H, W)`` gives ``(B, C, n D)`` or ``(B, n D)``.
         """
+        return self._side_by_side(self.head.features(self._map(images)))
+
+    def _map(self, images: Tensor) -> Tensor:
+        """Feature map of every single image, those of a row after one another."""
         single = torch.stack(images.chunk(self.images_per_row, dim=1), dim=1).flatten(0, 1)
-        normalised = single.float().div_(255).sub_(self.mean).div_(self.std)  # in place: no fresh memory to fault in
-        features: Tensor = self.head.features(self.backbone(normalised))
+        feature_map: Tensor = self.backbone(
+            single.float().div_(255).sub_(self.mean).div_(self.std)  # in place: no fresh memory to fault in
+        )
+        return feature_map
+
+    def _side_by_side(self, features: Tensor) -> Tensor:
         return torch.cat([features[i :: self.images_per_row] for i in range(self.images_per_row)], dim=-1)
 
     @property

@@ -1,4 +1,10 @@
-"""What a term sees of a step, and the weighted sum of terms."""
+"""What a term knows of the data and sees of a step, and the weighted sum of terms.
+
+A term is a module called with a `Step`. Its constructor takes the recipe's loss and the `TrainingFacts` by position;
+its keyword-only parameters are the options of a recipe. A term that compares two views has ``needs_strong = True``.
+What it remembers between steps it keeps in buffers, which are saved and restored with the run. Parameters that it
+steps with an optimiser of its own it names in ``own_parameters()``.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +14,69 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ltml.types import Batch, ModelOutput
+from ltml.types import Batch, Dataset, ModelOutput
+
+
+class TrainingFacts(NamedTuple):
+    """What terms may know of the training set before the first step.
+
+    Attributes:
+        rows: rows of the dataset; a batch names them by number.
+        epochs: that training may last.
+        positives: known positives per class in train, int64 ``(C,)``.
+        negatives: known negatives, likewise.
+        common: bool ``(C,)``, classes that every source labels in train.
+        sources: names of the sources.
+        source_of_row: int64 ``(rows,)``.
+        feature_shape: of the model's features for one row, ``(C, D)`` or ``(D,)``.
+        pooled_width: channels ``D0`` of the backbone's map.
+    """
+
+    rows: int
+    epochs: int
+    positives: Tensor
+    negatives: Tensor
+    common: Tensor
+    sources: tuple[str, ...]
+    source_of_row: Tensor
+    feature_shape: tuple[int, ...]
+    pooled_width: int
+
+    @classmethod
+    def of(cls, dataset: Dataset, epochs: int, feature_shape: tuple[int, ...], pooled_width: int) -> TrainingFacts:
+        """The facts of a dataset, and of the model that is trained on it."""
+        train = dataset.splits["train"]
+        known, positive = torch.from_numpy(dataset.known), torch.from_numpy(dataset.targets == 1)
+        sources = tuple(sorted(set(dataset.table["source"])))
+        source_of_row = torch.tensor([sources.index(source) for source in dataset.table["source"]])
+        by_source = [known[train][source_of_row[train] == number] for number in range(len(sources))]
+        return cls(
+            rows=len(dataset.table),
+            epochs=epochs,
+            positives=(known & positive)[train].sum(dim=0),
+            negatives=(known & ~positive)[train].sum(dim=0),
+            common=torch.stack([part.any(dim=0) for part in by_source if len(part)]).all(dim=0),
+            sources=sources,
+            source_of_row=source_of_row,
+            feature_shape=feature_shape,
+            pooled_width=pooled_width,
+        )
 
 
 class Step(NamedTuple):
-    """One step of training as a term sees it."""
+    """One step of training as a term sees it.
+
+    Attributes:
+        batch: the images and labels.
+        output: of the model for the (weak) view.
+        epoch: from 0.
+        strong: of the model for the strong view, where a term that has started needs it.
+    """
 
     batch: Batch
     output: ModelOutput
     epoch: int
+    strong: ModelOutput | None = None
 
 
 class Term(NamedTuple):
@@ -36,6 +96,18 @@ class Objective(nn.Module):
         self._weights = [term.weight for term in terms]
         self._starts = [term.start_epoch for term in terms]
 
+    def needs_strong(self, epoch: int | None = None) -> bool:
+        """Whether a term needs the strong view, in an epoch or at all."""
+        return any(
+            getattr(module, "needs_strong", False) and (epoch is None or epoch >= start)
+            for module, start in zip(self.terms, self._starts, strict=True)
+        )
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """Parameters of terms that train with the model; not those that a term steps itself."""
+        own = {id(parameter) for term in self.terms for parameter in getattr(term, "own_parameters", list)()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in own]
+
     def forward(self, step: Step) -> Tensor:
         """Scalar objective of a step, float32 at least; 0 before any term has started."""
         total = step.output.logits.float().sum() * 0
@@ -43,3 +115,8 @@ class Objective(nn.Module):
             if step.epoch >= start:
                 total = total + weight * module(step)
         return torch.as_tensor(total)
+
+
+def mean_where(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the entries that a mask keeps; 0 where it keeps none, and no gradient to the others."""
+    return torch.where(mask, values, torch.zeros_like(values)).sum() / mask.sum().clamp(min=1)

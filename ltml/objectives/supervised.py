@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ltml.objectives.objective import Step
+from ltml.objectives.objective import Step, TrainingFacts
 from ltml.registry import OBJECTIVES
 
 
@@ -14,9 +14,10 @@ class Supervised(nn.Module):
 
     Args:
         loss: the recipe's loss.
+        facts: unused; every term is built alike.
     """
 
-    def __init__(self, loss: nn.Module) -> None:
+    def __init__(self, loss: nn.Module, facts: TrainingFacts) -> None:  # noqa: ARG002
         super().__init__()
         self.loss = loss
 

@@ -68,7 +68,10 @@ TransformSpec = str | Annotated[dict[str, dict[str, Any]], Field(min_length=1, m
 class ViewsSection(Section):
     """Views of an image: torchvision.transforms.v2 by name, applied in order to uint8 pixels."""
 
-    train: tuple[TransformSpec, ...] = Field((), description="view drawn for training")
+    train: tuple[TransformSpec, ...] = Field((), description="view drawn for training, the weak one of two")
+    strong: tuple[TransformSpec, ...] = Field(
+        (), description="second view of the same image for objectives that compare two; drawn only for those"
+    )
     eval: tuple[TransformSpec, ...] = Field((), description="fixed view for features and predictions")
 
 
@@ -98,6 +101,9 @@ class DataSection(Section):
     resize: Positive | None = Field(None, description="side images are resized to before the views; null: image_size")
     channels: Literal[1, 3] = Field(3, description="1: grey, 3: RGB")
     views: ViewsSection = Field(ViewsSection(), description="image transforms")
+    ten_crop: bool = Field(
+        False, description="final predictions: mean over corners and centre of data.resize and their mirror images"
+    )
     split: SplitSection = Field(SplitSection(), description="train, val and test")
     draw: Literal["natural", "equal", "proportional"] = Field(
         "natural",
@@ -125,6 +131,9 @@ class BackboneSection(Section):
     name: str = Field("resnet50", description="any timm model (`ltml list backbones`)")
     pretrained: bool = Field(True, description="load timm's weights of that name (network or cache); never a fallback")
     weights: FilePath | None = Field(None, description="local weight file, .safetensors or .pth, instead")
+    ibn: bool = Field(
+        False, description="instance-batch normalisation (IBN) in the shallow blocks; densenet*, resnet* only"
+    )
     options: dict[str, Any] = Field({}, description="further arguments for timm.create_model")
 
     @model_validator(mode="after")
@@ -296,6 +305,9 @@ class Recipe(Section):
     objectives: tuple[ObjectiveSection, ...] = Field(
         (ObjectiveSection(type="supervised"),), description="terms of the training objective", min_length=1
     )
+    init_from: FilePath | None = Field(
+        None, description="folder of a run whose stage 1 this one starts from; new classes may be appended"
+    )
     train: TrainSection = Field(TrainSection(), description="stage 1")
     stage2: Stage2Section = Field(Stage2Section(), description="stage 2")
     metrics: MetricsSection = Field(MetricsSection(), description="scoring")
@@ -306,6 +318,8 @@ class Recipe(Section):
     def _fields_agree(self) -> Recipe:
         if self.data.resize is not None and self.data.resize < self.data.image_size:
             raise ValueError(f"data.resize ({self.data.resize}) must be at least data.image_size")
+        if self.data.ten_crop and (self.data.resize or 0) <= self.data.image_size:
+            raise ValueError("data.ten_crop needs data.resize above data.image_size, out of which it crops")
         if all(term.start_epoch >= self.train.epochs for term in self.objectives):
             raise ValueError(f"no objective starts before train.epochs ({self.train.epochs}); lower a start_epoch")
         return self

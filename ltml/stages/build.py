@@ -17,10 +17,12 @@ from ltml.errors import InputError
 from ltml.models.backbones import Backbone, normalization
 from ltml.models.model import Stage1Model
 from ltml.models.text import TextConfig, embed_prompts
-from ltml.objectives.objective import Objective, Term
+from ltml.objectives.objective import Objective, Term, TrainingFacts
 from ltml.recipe.schema import Recipe
 from ltml.registry import HEADS, LOSSES, OBJECTIVES
 from ltml.types import Dataset
+
+CROPS = 10
 
 WORDS = "head.words"
 """Where a checkpoint keeps the word embeddings."""
@@ -51,9 +53,9 @@ def build_dataset(recipe: Recipe) -> Dataset:
 
 
 def build_loader(
-    recipe: Recipe, dataset: Dataset, split: str, device: torch.device, *, training: bool = False
+    recipe: Recipe, dataset: Dataset, split: str, device: torch.device, *, training: bool = False, strong: bool = False
 ) -> BatchLoader:
-    """Batches of a split: shuffled with the training view, or in order with the fixed one."""
+    """Batches of a split: shuffled with the training view, and the strong one if asked for, or in order as fixed."""
     name = "train" if training else "eval"
     view = build_view(getattr(recipe.data.views, name), f"data.views.{name}")
     return BatchLoader(
@@ -65,8 +67,19 @@ def build_loader(
         device=device,
         seed=recipe.seeds.train if training else None,
         draw=recipe.data.draw if training else "natural",
+        strong=build_view(recipe.data.views.strong, "data.views.strong") if strong else None,
         workers=recipe.data.workers,
     )
+
+
+def build_final_loader(recipe: Recipe, dataset: Dataset, split: str, device: torch.device) -> BatchLoader:
+    """Batches of a split for final predictions: in order, with the fixed view or, for ten crops, as they are."""
+    if not recipe.data.ten_crop:
+        return build_loader(recipe, dataset, split, device)
+    size = recipe.data.resize or recipe.data.image_size
+    batch_size = max(1, max(recipe.train.batch_size, 64) // CROPS)
+    workers = recipe.data.workers
+    return BatchLoader(dataset, split, None, size=size, batch_size=batch_size, device=device, workers=workers)
 
 
 def embed_labels(recipe: Recipe, label_names: Sequence[str]) -> Tensor | None:
@@ -95,6 +108,7 @@ def build_model(
         pretrained=pretrained and recipe.backbone.pretrained,
         weights=recipe.backbone.weights if pretrained else None,
         options=recipe.backbone.options,
+        ibn=recipe.backbone.ibn,
     )
     several = (images_per_row,) if images_per_row > 1 else ()
     head = HEADS.get(recipe.head.type)(backbone.width, len(label_names), words, *several, **recipe.head.options)
@@ -121,15 +135,28 @@ def rebuild_model(recipe: Recipe, dataset: Dataset, weights: Mapping[str, Tensor
     return model
 
 
-def build_objective(recipe: Recipe) -> Objective:
-    """The weighted sum of the recipe's objective terms."""
+def build_objective(recipe: Recipe, dataset: Dataset, model: Stage1Model) -> Objective:
+    """The weighted sum of the recipe's objective terms, for a model that is to be trained on a dataset."""
     loss: nn.Module = LOSSES.get(recipe.loss.type)(**recipe.loss.options)
+    facts = TrainingFacts.of(dataset, recipe.train.epochs, *_output_shapes(recipe, dataset, model))
     return Objective(
         [
-            Term(OBJECTIVES.get(term.type)(loss, **term.options), term.weight, term.start_epoch)
+            Term(OBJECTIVES.get(term.type)(loss, facts, **term.options), term.weight, term.start_epoch)
             for term in recipe.objectives
         ]
     )
+
+
+@torch.no_grad()
+def _output_shapes(recipe: Recipe, dataset: Dataset, model: Stage1Model) -> tuple[tuple[int, ...], int]:
+    """Shape of the features and width of the pooled map of one row, by a blank one."""
+    size, channels = recipe.data.image_size, recipe.data.channels * dataset.images_per_row
+    model.eval()
+    blank = torch.zeros(1, channels, size, size, dtype=torch.uint8, device=model.mean.device)
+    output = model(blank)
+    model.train()
+    assert output.pooled is not None
+    return tuple(output.features.shape[1:]), output.pooled.shape[1]
 
 
 def checkpoint_about(recipe: Recipe, dataset: Dataset, stage: int) -> dict[str, Any]:

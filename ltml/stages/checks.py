@@ -10,6 +10,7 @@ from ltml.errors import InputError, first_few
 from ltml.metrics.groups import make_groups
 from ltml.models.backbones import check_backbone_name
 from ltml.recipe.schema import Recipe
+from ltml.registry import OBJECTIVES
 from ltml.stages.refit import elementwise
 from ltml.types import Dataset
 
@@ -25,6 +26,13 @@ def check_recipe(recipe: Recipe) -> None:
     check_backbone_name(recipe.backbone.name)
     build_view(recipe.data.views.train, "data.views.train")
     build_view(recipe.data.views.eval, "data.views.eval")
+    build_view(recipe.data.views.strong, "data.views.strong")
+    for term in recipe.objectives:
+        if getattr(OBJECTIVES.get(term.type), "needs_strong", False) and not recipe.data.views.strong:
+            raise InputError(
+                f"the objective '{term.type}' compares two views of an image and data.views.strong is empty; list its "
+                "transforms there, e.g. data.views.strong=[{RandomErasing: {p: 1.0}}]"
+            )
     for key, loss in (("loss", recipe.loss), ("stage2.m_step.loss", recipe.stage2.m_step.loss)):
         if loss.options.get("reduction") == "none":
             raise InputError(f"{key}.{loss.type}.reduction=none cannot be trained; allowed in a recipe: mean, sum")

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from torchvision.transforms.v2.functional import ten_crop
 
 from ltml.data.batches import BatchLoader
 from ltml.errors import LtmlError, first_few
@@ -20,24 +21,36 @@ class NonFiniteLogitsError(LtmlError):
 
 
 @torch.inference_mode()
-def predict(model: Stage1Model, loader: BatchLoader, dataset: Dataset, split: str, compute: Compute) -> Predictions:
+def predict(
+    model: Stage1Model, loader: BatchLoader, dataset: Dataset, split: str, compute: Compute, *, crop: int | None = None
+) -> Predictions:
     """Probabilities of every row or unit of a split, in the split's order; float64 sigmoid of the logits.
+
+    Args:
+        model: in eval mode afterwards.
+        loader: of the split, in order.
+        dataset: what the loader reads.
+        split: its name.
+        compute: device and precision.
+        crop: side of ten crops whose probabilities are averaged, px; None for the images as the loader gives them.
 
     Raises:
         NonFiniteLogitsError: the model has diverged.
     """
     model.eval()
-    logits = []
+    answers = []
     for batch in track(loader.epoch(), len(loader), f"predict {split}"):
+        views = (batch.images,) if crop is None else ten_crop(batch.images, [crop])
         with compute.autocast():
-            logits.append(model(batch.images).logits.double().cpu())
-    scores = torch.cat(logits)
-    if not bool(scores.isfinite().all()):
+            logits = torch.stack([model(view).logits.double().cpu() for view in views])
+        answers.append(logits.sigmoid().mean(dim=0).where(logits.isfinite().all(dim=0), torch.nan))
+    probs = torch.cat(answers)
+    if not bool(probs.isfinite().all()):
         raise NonFiniteLogitsError(
             f"the model's logits on {split} are not finite: training has diverged. Lower the learning rate, set "
             "train.clip_norm, or use train.precision=float32; changed so, it is another run and starts anew."
         )
-    return to_predictions(scores.sigmoid().numpy(), dataset, split)
+    return to_predictions(probs.numpy(), dataset, split)
 
 
 def to_predictions(probs: npt.NDArray[np.float64], dataset: Dataset, split: str) -> Predictions:

@@ -198,7 +198,8 @@ def remove_stage(run: RunDirectory, stage: int) -> None:
 def _stage1_hash(recipe: Recipe, dataset: Dataset) -> str:
     """Sixteen hex digits over every field that stage 1 depends on, and the data."""
     prompts = recipe.head.type == "prompt_query" and recipe.text.encoder != "none"
-    parts = {"data", "backbone", "head", "loss", "objectives", "train", "plugins"} | ({"text"} if prompts else set())
+    parts = {"data", "backbone", "head", "loss", "objectives", "train", "plugins", "init_from"}
+    parts |= {"text"} if prompts else set()
     fields = {key: value for key, value in identity(recipe).items() if key.split(".")[0] in parts}
     return hash_json([fields, recipe.seeds.split, recipe.seeds.train, dataset.fingerprint()])[:16]
 
@@ -207,6 +208,7 @@ def _input_files(recipe: Recipe) -> dict[str, str]:
     """Hash by path of the local weights that stage 1 starts from, as far as they are (still) there."""
     names = [recipe.backbone.weights, recipe.text.name, recipe.text.weights]
     paths = [Path(name) for name in names if name is not None]
+    paths += [read_run(recipe.init_from)[0].checkpoint1] if recipe.init_from is not None else []
     return {str(path): hash_file(path) for path in paths if path.is_file()}
 
 

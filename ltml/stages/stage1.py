@@ -14,9 +14,18 @@ from ltml.objectives.objective import Step
 from ltml.progress import track
 from ltml.recipe.schema import Recipe
 from ltml.seeds import derive_seed
-from ltml.stages.build import build_loader, build_model, build_objective, checkpoint_about, embed_labels, rebuild_model
+from ltml.stages.build import (
+    build_final_loader,
+    build_loader,
+    build_model,
+    build_objective,
+    checkpoint_about,
+    embed_labels,
+    rebuild_model,
+)
 from ltml.stages.evaluate import score_run, scored_splits, write_predictions
 from ltml.stages.features import SPLITS, extract_features, has_features
+from ltml.stages.grow import start_from
 from ltml.stages.predict import describe_batch, predict
 from ltml.stages.run_directory import RunDirectory, begin_run, record_environment, record_inputs, remove_stage
 from ltml.training.checkpoint import load_weights, save_weights
@@ -52,7 +61,9 @@ def run_stage1(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
             loader = build_loader(recipe, dataset, split, compute.device)
             extract_features(model, loader, dataset, split, run.features, compute, dtype=recipe.train.feature_dtype)
         for split in unpredicted:
-            answers = predict(model, build_loader(recipe, dataset, split, compute.device), dataset, split, compute)
+            batches = build_final_loader(recipe, dataset, split, compute.device)
+            crop = recipe.data.image_size if recipe.data.ten_crop else None
+            answers = predict(model, batches, dataset, split, compute, crop=crop)
             write_predictions(run.predictions(1, split), answers)
     score_run(recipe, dataset, run, stage=1)
 
@@ -76,12 +87,14 @@ class Training:
         words = embed_labels(recipe, dataset.label_names)
         torch.manual_seed(derive_seed(recipe.seeds.train, "weights"))
         model = build_model(recipe, dataset.label_names, words, pretrained=True, images_per_row=dataset.images_per_row)
+        if recipe.init_from is not None:
+            start_from(model, dataset.label_names, recipe.init_from)
         self.model = compute.place(model)
-        self.objective = build_objective(recipe).to(compute.device)
+        self.objective = build_objective(recipe, dataset, self.model).to(compute.device)
         settings, schedule = recipe.train, recipe.train.schedule
         self.optimizer = make_optimizer(
             settings.optimizer,
-            [*self.model.parameters(), *self.objective.parameters()],
+            [*self.model.parameters(), *self.objective.shared_parameters()],
             lr=settings.lr,
             weight_decay=settings.weight_decay,
             betas=settings.betas,
@@ -105,7 +118,8 @@ class Training:
             "optimizer": self.optimizer,
             "schedule": self.schedule,
         }
-        batches = build_loader(self.recipe, self.dataset, "train", self.compute.device, training=True)
+        strong = self.objective.needs_strong()
+        batches = build_loader(self.recipe, self.dataset, "train", self.compute.device, training=True, strong=strong)
         validation = build_loader(self.recipe, self.dataset, "val", self.compute.device)
         progress = Progress.load(self.run.shared, parts)
         if progress.done:
@@ -126,10 +140,13 @@ class Training:
     def train_epoch(self, batches: BatchLoader, epoch: int) -> float:
         """One pass over the training images; its mean loss."""
 
+        needs_strong = self.objective.needs_strong(epoch)
+
         def loss_of(batch: Batch) -> Tensor:
             with self.compute.autocast():
                 output = self.model(batch.images)
-            loss: Tensor = self.objective(Step(batch, output, epoch))
+                strong = self.model(batch.strong) if batch.strong is not None and needs_strong else None
+            loss: Tensor = self.objective(Step(batch, output, epoch, strong))
             return loss
 
         seed_epoch(self.recipe.seeds.train, "epoch", epoch)

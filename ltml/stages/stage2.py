@@ -28,7 +28,7 @@ from ltml.losses.bce import bce_loss
 from ltml.losses.gce import gce_loss
 from ltml.progress import track
 from ltml.recipe.schema import Recipe, Stage2Section
-from ltml.stages.build import build_loader, checkpoint_about, rebuild_model
+from ltml.stages.build import build_final_loader, build_loader, checkpoint_about, rebuild_model
 from ltml.stages.evaluate import score_run, scored_splits, write_predictions
 from ltml.stages.features import extract_features, has_features, load_features
 from ltml.stages.predict import describe_batch, predict
@@ -99,7 +99,9 @@ def run_stage2(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
         weights, _ = load_weights(run.checkpoint2)
         model = compute.place(rebuild_model(recipe, dataset, weights, stage=2))
         for split in unpredicted:
-            answers = predict(model, build_loader(recipe, dataset, split, compute.device), dataset, split, compute)
+            batches = build_final_loader(recipe, dataset, split, compute.device)
+            crop = recipe.data.image_size if recipe.data.ten_crop else None
+            answers = predict(model, batches, dataset, split, compute, crop=crop)
             write_predictions(run.predictions(2, split), answers)
     score_run(recipe, dataset, run, stage=2)
 

@@ -16,8 +16,10 @@ import ltml
 from ltml.errors import InputError
 from ltml.models import text
 from ltml.recipe.load import load_recipe
+from ltml.stages.build import build_dataset, rebuild_model
 from ltml.stages.features import load_features
 from ltml.stages.run_directory import read_run
+from ltml.training.checkpoint import load_weights
 from ltml.types import Predictions
 
 FAST = ["train.epochs=1", "data.train_size=64", "data.val_size=64", "data.test_size=32"]
@@ -44,9 +46,6 @@ def test_a_finished_run_holds_what_it_promises(tiny_run: Path) -> None:
 
 
 def test_features_are_those_of_the_model_in_eval_mode(tiny_run: Path) -> None:
-    from ltml.stages.build import build_dataset, rebuild_model
-    from ltml.training.checkpoint import load_weights
-
     run, recipe = read_run(tiny_run)
     dataset = build_dataset(recipe)
     weights, about = load_weights(run.checkpoint1)
@@ -58,7 +57,7 @@ def test_features_are_those_of_the_model_in_eval_mode(tiny_run: Path) -> None:
     rows = dataset.splits["val"]
     images = torch.from_numpy(np.stack([dataset.images.read(row) for row in rows[:5]]).transpose(0, 3, 1, 2).copy())
     with torch.no_grad():
-        features, logits = model(images)
+        features, logits, _ = model(images)
     np.testing.assert_allclose(store.features[:5], features, atol=1e-5)
     np.testing.assert_array_equal(store.targets, dataset.targets[rows])
     assert store.ids.tolist() == dataset.ids("val").tolist()
@@ -278,3 +277,26 @@ def test_a_non_finite_loss_names_the_images(tmp_path: Path) -> None:
     recipe = load_recipe("digits_tiny", [*FAST, "train.lr=1.0e+30", "train.optimizer=sgd", "train.epochs=3"])
     with pytest.raises(NonFiniteLossError, match=r"the loss is .* largest logit .*, images train-00"):
         ltml.run(recipe, tmp_path)
+
+
+def test_ten_crops_are_averaged_in_the_final_predictions(cli, image_table: Callable[..., Path], tmp_path: Path) -> None:
+    options = [f"data.file={image_table()}", "data.image_size=12", "data.resize=16", "train.epochs=1", "method=bce"]
+    options += ["data.views={train: [{RandomCrop: {size: 12}}], eval: [{CenterCrop: {size: 12}}]}"]
+    result = cli("run", "csv_small", *options, "data.ten_crop=true", "--out", tmp_path / "runs")
+    assert result.exit_code == 0, result.output
+    (run_dir,) = (tmp_path / "runs").rglob("seed0")
+    run, recipe = read_run(run_dir)
+    dataset = build_dataset(recipe)
+    weights, _ = load_weights(run.checkpoint1)
+    model = rebuild_model(recipe, dataset, weights, stage=1).eval()
+    table = pd.read_csv(run.predictions(1, "test"))
+    corners = [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]
+    for row, probs in zip(dataset.splits["test"], table[["prob:bright", "prob:odd"]].to_numpy(), strict=True):
+        image = torch.from_numpy(dataset.images.read(int(row)).transpose(2, 0, 1).copy())[None]
+        crops = [image[..., y : y + 12, x : x + 12] for y, x in corners]
+        with torch.no_grad():
+            slow = torch.stack([model(view).logits.double().sigmoid() for c in crops for view in (c, c.flip(-1))])
+        np.testing.assert_allclose(probs, slow.mean(dim=0)[0].numpy(), atol=1e-6)
+    result = cli("run", "csv_small", *options, "data.resize=null", "data.ten_crop=true", "--out", tmp_path / "x")
+    assert result.exit_code == 2
+    assert "data.ten_crop needs data.resize above data.image_size" in result.stderr

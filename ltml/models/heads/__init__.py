@@ -3,8 +3,10 @@
 A head is a module with
 
 - ``features(map)``: ``(B, D0, H, W)`` to ``(B, C, D)`` class-aware or ``(B, D)`` shared features, and
-- ``classifier``: a module from those features to logits ``(B, C)`` with ``class_weights()``, the same map as one
-  weight vector and bias per class, from which stage 2 refits it.
+- optionally ``class_dims``: by name of a tensor its dimensions that are classes, if new classes can be appended to a
+  trained head without changing the answers of the old ones, and
+- ``classifier``: a module from those features to logits ``(B, C)``; where it is one linear map per class it has
+  ``class_weights()``, the same map as weight vectors and biases, from which stage 2 refits it.
 
 Its constructor takes the map's width, the number of classes, the word embeddings (or None) and, where there are
 several, the number of images per row by position; its keyword-only parameters are the options of a recipe. With several

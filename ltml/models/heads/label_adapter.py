@@ -40,6 +40,8 @@ class LabelAdapterHead(nn.Module):
         images_per_row: images whose features stand side by side before the classifier.
     """
 
+    class_dims = {"classifier.queries": (0, 1), "classifier.to_weights.weight": (1,)}  # noqa: RUF012
+
     def __init__(
         self,
         in_width: int,

@@ -23,6 +23,8 @@ class LinearHead(nn.Module):
         pool: how the map becomes one feature.
     """
 
+    class_dims = {"classifier.weight": (0,), "classifier.bias": (0,)}  # noqa: RUF012
+
     def __init__(
         self,
         in_width: int,

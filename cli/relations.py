@@ -1,0 +1,36 @@
+"""``ltml relations``: how alike the classes of a run are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .arguments import JsonFlag
+from .errors import guarded
+from .output import print_json
+
+
+@guarded
+def relations(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")],
+    picture: Annotated[Path | None, typer.Option("--picture", help="also draw it, .png, .svg or .pdf")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="also write the similarities, a new .csv file")] = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """How alike the classes are: by their learned queries, and by their mean training features."""
+    import ltml
+    from ltml.report.pictures import check_picture, draw_relations
+    from ltml.report.relation_tables import check_csv, relations_table, write_relations
+
+    if picture is not None:
+        check_picture(picture)
+    if csv is not None:
+        check_csv(csv)
+    found = ltml.describe_relations(run_dir)
+    if picture is not None:
+        draw_relations(found, picture)
+    if csv is not None:
+        write_relations(found, csv)
+    print_json(found) if as_json else typer.echo(relations_table(found))

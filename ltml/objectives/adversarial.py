@@ -1,0 +1,109 @@
+"""Features that do not tell their source: task-specific adversarial training (Luo et al., TMI 2020, eqs. 2-3)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ltml.errors import InputError
+from ltml.objectives.objective import Step, TrainingFacts
+from ltml.registry import OBJECTIVES
+
+
+@OBJECTIVES.register("adversarial")
+class Adversarial(nn.Module):
+    """One discriminator per common class tells the source from that class's feature; the model learns to hide it.
+
+    The paper's eqs. 2 and 3 disagree in sign. The game is: discriminators minimise the error of classifying sources, by
+    an RMSprop of their own, and the generator maximises it. A step first steps the discriminators on detached features,
+    then gives the model the negative of their error (the recipe's weight of the term is ``lambda``, 0.03 in the paper).
+
+    Args:
+        loss: unused; every term is built alike.
+        facts: of the training set and the model.
+        holistic: one discriminator on the pooled feature instead (the ablation HAT).
+        width: of the two hidden layers.
+        lr: of RMSprop.
+
+    Raises:
+        InputError: fewer than two sources, no class that all of them label, or features that are not class-aware.
+    """
+
+    source_of_row: Tensor
+
+    def __init__(
+        self,
+        loss: nn.Module,  # noqa: ARG002
+        facts: TrainingFacts,
+        *,
+        holistic: Annotated[bool, Field(description="one discriminator on the pooled feature (HAT)")] = False,
+        width: Annotated[int, Field(gt=0, description="hidden units of a discriminator")] = 128,
+        lr: Annotated[float, Field(gt=0, description="rate of the discriminators' RMSprop")] = 1e-4,
+    ) -> None:
+        super().__init__()
+        self.holistic = holistic
+        self.classes: list[int] = torch.nonzero(facts.common).flatten().tolist()
+        _check(facts, self.classes, holistic=holistic)
+        inputs = facts.pooled_width if holistic else facts.feature_shape[1]
+        count = 1 if holistic else len(self.classes)
+        self.discriminators = nn.ModuleList(_discriminator(inputs, width, len(facts.sources)) for _ in range(count))
+        self.register_buffer("source_of_row", facts.source_of_row)
+        self.optimizer = torch.optim.RMSprop(self.discriminators.parameters(), lr=lr)
+
+    def own_parameters(self) -> list[nn.Parameter]:
+        """What this term steps itself."""
+        return list(self.discriminators.parameters())
+
+    def forward(self, step: Step) -> Tensor:
+        """Step the discriminators; the negative of their error, a scalar with a gradient to the model alone."""
+        sources = self.source_of_row[step.batch.rows.to(self.source_of_row.device)]
+        features = self._features(step)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.error([feature.detach() for feature in features], sources).backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.discriminators.requires_grad_(False)
+        value = -self.error(features, sources)
+        self.discriminators.requires_grad_(True)
+        return value
+
+    def error(self, features: list[Tensor], sources: Tensor) -> Tensor:
+        """Cross entropy of the sources ``(B,)``, mean over discriminators; features ``(B, D)`` for each of them."""
+        pairs = zip(self.discriminators, features, strict=True)
+        return torch.stack([functional.cross_entropy(tell(feature), sources) for tell, feature in pairs]).mean()
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """State of the optimiser, saved with the run."""
+        return self.optimizer.state_dict()
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Put the optimiser's state back."""
+        self.optimizer.load_state_dict(state)
+
+    def _features(self, step: Step) -> list[Tensor]:
+        if self.holistic:
+            assert step.output.pooled is not None
+            return [step.output.pooled.float()]
+        return [step.output.features[:, c].float() for c in self.classes]
+
+
+def _check(facts: TrainingFacts, classes: list[int], *, holistic: bool) -> None:
+    if len(facts.sources) < 2:
+        raise InputError("the objective 'adversarial' needs images of two sources or more; use data.type=union")
+    if not classes:
+        raise InputError("the objective 'adversarial' needs a class that every source labels; there is none")
+    if not holistic and len(facts.feature_shape) == 1:
+        raise InputError(
+            "the objective 'adversarial' needs a feature per class: use head.type=branches or prompt_query, or "
+            "adversarial.holistic=true"
+        )
+
+
+def _discriminator(inputs: int, width: int, sources: int) -> nn.Module:
+    """Three linear layers, two LeakyReLU (section III-D)."""
+    return nn.Sequential(
+        nn.Linear(inputs, width), nn.LeakyReLU(), nn.Linear(width, width), nn.LeakyReLU(), nn.Linear(width, sources)
+    )

@@ -1,0 +1,40 @@
+"""The strong view's answers to unknown labels follow the weak view's (Label-Assemble, ISBI 2023, section 2)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ltml.objectives.objective import Step, TrainingFacts, mean_where
+from ltml.objectives.pseudo_label import Sharpness, Threshold, sharpen
+from ltml.registry import OBJECTIVES
+
+
+@OBJECTIVES.register("consistency")
+class Consistency(nn.Module):
+    """Mean squared distance of the strong view's unknown answers from the weak view's pseudo labels (``L_consist``).
+
+    Args:
+        loss: unused; every term is built alike.
+        facts: unused.
+        threshold: see `sharpen`.
+        t: see `sharpen`.
+    """
+
+    needs_strong = True
+
+    def __init__(
+        self,
+        loss: nn.Module,  # noqa: ARG002
+        facts: TrainingFacts,  # noqa: ARG002
+        *,
+        threshold: Threshold = 0.5,
+        t: Sharpness = 4.0,
+    ) -> None:
+        super().__init__()
+        self.threshold, self.t = threshold, t
+
+    def forward(self, step: Step) -> Tensor:
+        """Scalar; 0 for a batch without unknown labels."""
+        assert step.strong is not None
+        weak, strong = step.output.logits.float().sigmoid(), step.strong.logits.float().sigmoid()
+        return mean_where((strong - sharpen(weak, self.threshold, self.t)) ** 2, ~step.batch.known)

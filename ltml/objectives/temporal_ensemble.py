@@ -1,0 +1,86 @@
+"""Unknown labels from the average of past predictions, the certain ones first (Luo et al., TMI 2020, eqs. 4-6)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ltml.objectives.objective import Step, TrainingFacts, mean_where
+from ltml.registry import OBJECTIVES
+
+
+@OBJECTIVES.register("temporal_ensemble")
+class TemporalEnsemble(nn.Module):
+    """Mean squared distance of unknown predictions from their moving average over epochs, where they are certain.
+
+    For a sample's ``t``-th update ``Z_t = gamma Z_(t-1) + (1 - gamma) p_(t-1)`` and the target is
+    ``z_t = Z_t / (1 - gamma^(t-1))``; before there is a past prediction a sample is passed over. Updates are counted
+    per sample, at most one an epoch, with its last prediction of that epoch: where sources are drawn equally some
+    samples come several times. An entry counts if ``|0.5 - p| >= H``, and ``H`` falls linearly over training (the paper
+    does not say how).
+
+    Args:
+        loss: unused; every term is built alike.
+        facts: of the training set.
+        gamma: momentum of the average.
+        uncertainty: False lets every unknown entry count (the ablation TE).
+        h_start: ``H`` in the first epoch.
+        h_end: ``H`` in the last.
+        hard: targets are 0 or 1 (the ablation with hard pseudo labels).
+    """
+
+    ensemble: Tensor
+    updates: Tensor
+    latest: Tensor
+    latest_epoch: Tensor
+
+    def __init__(
+        self,
+        loss: nn.Module,  # noqa: ARG002
+        facts: TrainingFacts,
+        *,
+        gamma: Annotated[float, Field(ge=0, lt=1, description="momentum of the average over epochs")] = 0.9,
+        uncertainty: Annotated[bool, Field(description="only entries with |0.5 - p| at least H count")] = True,
+        h_start: Annotated[float, Field(ge=0, le=0.5, description="H in the first epoch")] = 0.4,
+        h_end: Annotated[float, Field(ge=0, le=0.5, description="H in the last epoch")] = 0.0,
+        hard: Annotated[bool, Field(description="targets are 0 or 1")] = False,
+    ) -> None:
+        super().__init__()
+        classes = len(facts.positives)
+        self.gamma, self.uncertainty, self.hard = gamma, uncertainty, hard
+        self.h_start, self.h_end, self.epochs = h_start, h_end, facts.epochs
+        self.register_buffer("ensemble", torch.zeros(facts.rows, classes))
+        self.register_buffer("updates", torch.zeros(facts.rows, dtype=torch.int64))
+        self.register_buffer("latest", torch.zeros(facts.rows, classes))
+        self.register_buffer("latest_epoch", torch.full((facts.rows,), -1))
+
+    def forward(self, step: Step) -> Tensor:
+        """Scalar; 0 for a batch without unknown labels that have a past."""
+        rows = step.batch.rows.to(self.ensemble.device)
+        answers = step.output.logits.float().sigmoid()
+        self._close_epochs(rows, step.epoch)
+        counts = self.updates[rows]
+        past = 1 - self.gamma ** counts.clamp(min=1).float()
+        targets = self.ensemble[rows] / past[:, None]
+        targets = (targets > 0.5).float() if self.hard else targets
+        counted = ~step.batch.known & (counts > 0)[:, None]
+        if self.uncertainty:
+            counted = counted & ((0.5 - answers.detach()).abs() >= self.threshold(step.epoch))
+        self.latest[rows] = answers.detach()
+        self.latest_epoch[rows] = step.epoch
+        return mean_where((answers - targets) ** 2, counted)
+
+    def threshold(self, epoch: int) -> float:
+        """``H`` in an epoch, from 0."""
+        share = min(epoch / max(self.epochs - 1, 1), 1.0)
+        return self.h_start + (self.h_end - self.h_start) * share
+
+    def _close_epochs(self, rows: Tensor, epoch: int) -> None:
+        """Take the last prediction of an earlier epoch into the average, once."""
+        waiting = torch.unique(rows[(self.latest_epoch[rows] >= 0) & (self.latest_epoch[rows] < epoch)])
+        self.ensemble[waiting] = self.gamma * self.ensemble[waiting] + (1 - self.gamma) * self.latest[waiting]
+        self.updates[waiting] += 1
+        self.latest_epoch[waiting] = -1

@@ -1,0 +1,50 @@
+"""The task-weighted loss of Luo et al. (TMI 2020, eq. 1) on known labels."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ltml.objectives.objective import Step, TrainingFacts, mean_where
+from ltml.registry import OBJECTIVES
+
+
+@OBJECTIVES.register("weighted_partial")
+class WeightedPartial(nn.Module):
+    """``-alpha_c [beta_c y log p + (1 - y) log(1 - p)]``, averaged over known entries.
+
+    ``beta_c`` is negatives over positives among known training labels (1 where there is no positive), ``alpha_c`` is
+    `common_weight` for classes that every source labels, and 1 for the others. The paper divides by the number of
+    classes, of which each of its samples knows a different number; here the mean is over what is known.
+
+    Args:
+        loss: unused; every term is built alike.
+        facts: of the training set.
+        common_weight: ``alpha`` of common classes.
+    """
+
+    alpha: Tensor
+    beta: Tensor
+
+    def __init__(
+        self,
+        loss: nn.Module,  # noqa: ARG002
+        facts: TrainingFacts,
+        *,
+        common_weight: Annotated[float, Field(gt=0, description="alpha of classes that every source labels")] = 3.0,
+    ) -> None:
+        super().__init__()
+        ratio = facts.negatives / facts.positives.clamp(min=1)
+        self.register_buffer("beta", torch.where(facts.positives > 0, ratio, torch.ones_like(ratio)).float())
+        self.register_buffer("alpha", torch.where(facts.common, common_weight, 1.0))
+
+    def forward(self, step: Step) -> Tensor:
+        """Scalar; 0 for a batch without known labels."""
+        logits, targets = step.output.logits.float(), step.batch.targets
+        present, absent = functional.logsigmoid(logits), functional.logsigmoid(-logits)
+        entries = -self.alpha * (self.beta * targets * present + (1 - targets) * absent)
+        return mean_where(entries, step.batch.known)

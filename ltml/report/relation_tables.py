@@ -1,0 +1,88 @@
+"""How alike classes are, as text for a terminal of 80 columns and as a CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from pathlib import Path
+from textwrap import fill
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from ltml.errors import InputError
+from ltml.files import write_atomically
+from ltml.report.tables import render
+
+KINDS = {"queries": "class queries", "features": "mean features"}
+"""What `ltml.describe_relations` compares classes by."""
+SHOWN = 10
+"""Pairs that are printed per kind; all are in the JSON and the CSV."""
+
+
+def relations_table(found: Mapping[str, Any]) -> str:
+    """The most similar pairs of classes by each kind of `ltml.describe_relations`, and what is not defined."""
+    return "\n".join(part for kind in KINDS for part in _parts(found, kind))
+
+
+def relations_frame(found: Mapping[str, Any]) -> pd.DataFrame:
+    """The whole similarity matrices in long form: kind, label_a, label_b, similarity (missing where undefined)."""
+    names = [entry["label"] for entry in found["labels"]]
+    rows = [
+        (kind, a, b, value)
+        for kind in KINDS
+        if found[kind]
+        for a, row in zip(names, found[kind]["similarity"], strict=True)
+        for b, value in zip(names, row, strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["kind", "label_a", "label_b", "similarity"])
+
+
+def write_relations(found: Mapping[str, Any], path: Path) -> None:
+    """Write `relations_frame` as a CSV.
+
+    Raises:
+        InputError: see `check_csv`.
+    """
+    check_csv(path)
+    write_atomically(path, lambda temporary: relations_frame(found).to_csv(temporary, index=False))
+
+
+def check_csv(path: Path) -> None:
+    """Refuse a file that no similarities are to be written to.
+
+    Raises:
+        InputError: it is no ``.csv``, or exists.
+    """
+    if path.suffix != ".csv":
+        raise InputError(f"cannot write the similarities to '{path}': give the name of a .csv file")
+    if path.exists():
+        raise InputError(f"{path} exists already; give another name or remove it first")
+
+
+def _parts(found: Mapping[str, Any], kind: str) -> Iterator[str]:
+    relation = found[kind]
+    if relation is None:
+        yield fill(f"{KINDS[kind]}: none, {found['absent'][kind]}", width=80)
+        return
+    yield _pairs_table(found["labels"], relation["similarity"], f"stage {found['stage']}, {KINDS[kind]}")
+    for entry in relation["undefined"]:
+        yield fill(f"{entry['label']}: undefined, {entry['reason']}", width=80)
+
+
+def _pairs_table(labels: list[Mapping[str, Any]], similarity: list[list[float | None]], title: str) -> str:
+    values = ((similarity[a][b], a, b) for a, b in combinations(range(len(labels)), 2))
+    pairs = sorted(((value, a, b) for value, a, b in values if value is not None), key=lambda pair: -pair[0])
+    count = f"{SHOWN} most similar of {len(pairs)} pairs" if len(pairs) > SHOWN else f"{len(pairs)} pair(s)"
+    table = Table(title=Text(f"{title}: {count}"), title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("class", "class"):
+        table.add_column(name, min_width=10)
+        table.add_column("train+", justify="right", no_wrap=True)
+    table.add_column("cosine", justify="right", no_wrap=True)
+    for value, *members in pairs[:SHOWN]:
+        cells = [cell for c in members for cell in (Text(labels[c]["label"]), str(labels[c]["n_pos"]))]
+        table.add_row(*cells, f"{value:.3f}")
+    return render(table)

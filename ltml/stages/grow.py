@@ -1,0 +1,70 @@
+"""Start stage 1 from another run's weights, with its classes or with new ones beside them (Label-Assemble, fig. 1B)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ltml.errors import InputError, first_few
+from ltml.models.model import Stage1Model
+from ltml.stages.run_directory import read_run
+from ltml.training.checkpoint import load_weights
+
+log = logging.getLogger(__name__)
+
+
+def start_from(model: Stage1Model, label_names: Sequence[str], run_dir: Path) -> None:
+    """Give a new model the weights of a run's stage 1; its classes keep their answers.
+
+    Args:
+        model: of the recipe, freshly initialised; what belongs to new classes stays as it is.
+        label_names: of the model.
+        run_dir: folder of the run.
+
+    Raises:
+        InputError: there is no finished stage 1, the run has a class that the model has not, the head cannot grow, or
+            the architectures differ.
+    """
+    run, _ = read_run(run_dir)
+    weights, about = load_weights(run.checkpoint1)
+    old = tuple(about["label_names"])
+    missing = [name for name in old if name not in label_names]
+    if missing:
+        raise InputError(f"init_from={run_dir}: its class {first_few(missing)} is not among the labels of this recipe")
+    state = grown(model, weights, old, label_names, run_dir)
+    model.load_state_dict(state)
+    fresh = [name for name in label_names if name not in old]
+    log.info("stage 1 starts from %s%s", run_dir, f", with new classes {first_few(fresh)}" if fresh else "")
+
+
+def grown(
+    model: Stage1Model, weights: Mapping[str, Tensor], old: Sequence[str], new: Sequence[str], where: Path
+) -> dict[str, Tensor]:
+    """The model's state with the old weights in it, class by class where a tensor has a dimension of classes.
+
+    Raises:
+        InputError: see `start_from`.
+    """
+    class_dims: Mapping[str, tuple[int, ...]] = getattr(model.head, "class_dims", {})
+    places = torch.tensor([list(new).index(name) for name in old])
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    if state.keys() != weights.keys():
+        raise InputError(f"init_from={where}: its model has other parts than this recipe's (head, backbone or prompts)")
+    for name, value in weights.items():
+        dims = class_dims.get(name.removeprefix("head."), ()) if name.startswith("head.") else ()
+        target = state[name]
+        if not dims:
+            if target.shape != value.shape:
+                raise InputError(
+                    f"init_from={where}: '{name}' has shape {tuple(value.shape)} there and {tuple(target.shape)} here; "
+                    "classes can be appended with head.type=label_adapter or linear"
+                )
+            state[name] = value.to(target)
+            continue
+        index = tuple(places if dim in dims else torch.arange(size) for dim, size in enumerate(target.shape))
+        target[torch.meshgrid(*index, indexing="ij")] = value.to(target)
+    return state

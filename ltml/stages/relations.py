@@ -1,0 +1,219 @@
+"""How alike a run's classes are: by their learned queries and by their mean features (Label- and Data-Assemble)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
+from scipy.stats import pearsonr
+from torch import Tensor
+
+from ltml.errors import InputError
+from ltml.recipe.schema import Recipe
+from ltml.stages.features import has_features, load_features
+from ltml.stages.run_directory import RunDirectory, read_run, read_train_positives
+from ltml.training.checkpoint import load_weights
+from ltml.types import FloatArray
+
+Float64Array = npt.NDArray[np.float64]
+
+QUERIES = ("head.classifier.queries", "head.label_embedding")
+"""Where a checkpoint keeps the class queries of ``label_adapter`` and of ``prompt_query``."""
+PART_BYTES = 64 << 20
+"""Features are summed in parts of this size."""
+
+
+def describe_relations(run_dir: str | Path, stage: int = 1) -> dict[str, Any]:
+    """Cosine similarity of a run's classes, and its hierarchical clustering, ready for `json.dumps`.
+
+    ``queries`` compares the learned class queries (Label-Assemble, ISBI 2023, footnote 1): the rows of ``q (C, C)`` of
+    ``label_adapter``, the label embeddings ``L (C, D)`` of ``prompt_query`` without the indicator that all labels
+    share. ``features`` compares `mean_features` over the training features that stage 1 stored (Data-Assemble,
+    section 5). Every class that has a vector other than zero takes part in the clustering.
+
+    Args:
+        run_dir: the run's folder.
+        stage: whose queries, 1 or 2; ``features`` is None for 2, for only stage 1 stores them.
+
+    Returns:
+        ``{"stage", "head", "labels": [{"label", "n_pos"}], "queries", "features", "absent"}``. ``n_pos`` counts known
+        training positives. The kinds ``queries`` and ``features`` are None where ``absent`` has the reason under
+        their name, and otherwise ``{"similarity", "clustering", "undefined"}``: a ``C × C`` list, None where
+        undefined; see `cluster`; and the ``{"label", "reason"}`` of each class without a similarity.
+
+    Raises:
+        InputError: not a run, one whose stage is not finished, or one with neither queries nor features.
+    """
+    run, recipe = read_run(Path(run_dir))
+    weights, names = _load_checkpoint(run, stage)
+    positives = read_train_positives(run)
+    queries, features, absent = _queries_of(weights), None, {}
+    if queries is None:
+        absent["queries"] = f"stage {stage} of a run with head.type={recipe.head.type} keeps no class queries"
+    if reason := _why_no_features(run, recipe, stage):
+        absent["features"] = reason
+    else:
+        store = load_features(run.features, "train")
+        features = mean_features(store.features, store.masked_targets())
+    if queries is None and features is None:
+        raise InputError(f"{run_dir} has nothing to compare classes by: {'; '.join(absent.values())}")
+    return {
+        "stage": stage,
+        "head": recipe.head.type,
+        "labels": [{"label": name, "n_pos": positives[name]} for name in names],
+        "queries": _relate(queries, names, dict.fromkeys(names, "its query is zero")),
+        "features": _relate(features, names, _reasons(positives)),
+        "absent": absent,
+    }
+
+
+def cosine_similarities(vectors: FloatArray) -> Float64Array:
+    """Cosine of the angle between every two rows.
+
+    Args:
+        vectors: ``(C, D)``.
+
+    Returns:
+        ``(C, C)``, symmetric, in [-1, 1]; NaN beside a row that is zero or not finite.
+    """
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    directions = vectors / np.where((lengths > 0) & np.isfinite(lengths), lengths, np.nan)
+    similarity: Float64Array = np.clip(directions @ directions.T, -1, 1)
+    np.fill_diagonal(similarity, np.where(np.isnan(similarity.diagonal()), np.nan, 1))
+    return (similarity + similarity.T) / 2
+
+
+def mean_features(features: FloatArray, targets: FloatArray) -> Float64Array:
+    """Mean feature of each class over its known positives, after subtracting the global mean.
+
+    The paper shifts "the origin point of the feature space to the mean vector of all features" (Data-Assemble, section
+    5), and its feature is shared by the classes: then the mean of all samples is subtracted, labelled or not.
+    Class-aware features have no such common origin: each class reads the image through a query of its own, whose
+    offset would outweigh what the image adds. So the mean of each class's own features over its known samples is
+    subtracted, and what is left is the change that the presence of the class makes.
+
+    Args:
+        features: shared ``(N, D)`` or class-aware ``(N, C, D)``; may be memory-mapped.
+        targets: ``(N, C)``: 0, 1, or NaN where unknown.
+
+    Returns:
+        ``(C, D)``; a row of NaN for a class without known positives, or without anything else beside them, whose mean
+        is the global mean itself.
+    """
+    positive = targets == 1
+    counted = np.ones_like(positive) if features.ndim == 2 else ~np.isnan(targets)
+    means = _means(features, positive) - _means(features, counted)
+    means[positive.sum(axis=0) == counted.sum(axis=0)] = np.nan
+    return means
+
+
+def cluster(similarity: Float64Array, names: Sequence[str]) -> dict[str, Any] | None:
+    """Hierarchical clustering, average linkage on ``1 − similarity``, of the classes whose similarity is defined.
+
+    Args:
+        similarity: ``(C, C)`` as from `cosine_similarities`.
+        names: the ``C`` labels.
+
+    Returns:
+        ``{"labels", "order", "merges"}``: the labels that take part; the same in the order of the dendrogram's leaves;
+        and ``[left, right, distance, size]`` per merge as scipy's linkage matrix has it, where a number below
+        ``len(labels)`` is a label and ``len(labels) + i`` is the i-th merge. None with fewer than two such labels.
+    """
+    defined = np.flatnonzero(~np.isnan(similarity.diagonal())).tolist()
+    if len(defined) < 2:
+        return None
+    distances = 1 - similarity[np.ix_(defined, defined)]
+    merges = linkage(squareform(distances, checks=False), method="average")
+    labels = [names[c] for c in defined]
+    return {
+        "labels": labels,
+        "order": [labels[c] for c in leaves_list(merges)],
+        "merges": [[int(left), int(right), float(distance), int(size)] for left, right, distance, size in merges],
+    }
+
+
+def similarity_gain_correlation(similarity: npt.ArrayLike, gains: npt.ArrayLike) -> tuple[float, float]:
+    """Pearson's r between similarity to a class and the gain from adding it (Label-Assemble, fig. 1C).
+
+    Args:
+        similarity: of the class of interest to each added class; any shape.
+        gains: what adding each of them gained; the same shape. Where either is NaN the pair is left out.
+
+    Returns:
+        r and its two-sided p; both NaN with fewer than three pairs or where one side is constant.
+
+    Raises:
+        InputError: the shapes differ.
+    """
+    pairs = [np.asarray(values, dtype=np.float64) for values in (similarity, gains)]
+    if pairs[0].shape != pairs[1].shape:
+        raise InputError(
+            f"Expected one gain per similarity but got {pairs[0].shape} similarities and {pairs[1].shape} gains"
+        )
+    complete = ~(np.isnan(pairs[0]) | np.isnan(pairs[1]))
+    x, y = (values[complete] for values in pairs)
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan"), float("nan")
+    found = pearsonr(x, y)
+    return float(found.statistic), float(found.pvalue)
+
+
+def _load_checkpoint(run: RunDirectory, stage: int) -> tuple[dict[str, Tensor], list[str]]:
+    """Weights and label names after a stage."""
+    if stage not in (1, 2):
+        raise InputError(f"stage = {stage!r}: a run has the stages 1 and 2")
+    path = run.checkpoint1 if stage == 1 else run.checkpoint2
+    if not path.is_file():
+        raise InputError(f"{run.path} has no finished stage {stage}: run `ltml stage{stage}` with its recipe first")
+    weights, about = load_weights(path)
+    return weights, list(about["label_names"])
+
+
+def _queries_of(weights: Mapping[str, Tensor]) -> Float64Array | None:
+    found = [weights[name].double().numpy() for name in QUERIES if name in weights]
+    return found[0] if found else None
+
+
+def _why_no_features(run: RunDirectory, recipe: Recipe, stage: int) -> str | None:
+    if stage == 2:
+        return "only stage 1 stores its features"
+    if run.shared.parent == run.path.resolve():
+        return "the run began from feature files and keeps no copy: use ltml.stages.relations.mean_features on them"
+    if has_features(run.features):
+        return None
+    setting = " and stage2.method=gaussian" if recipe.stage2.method == "none" else ""
+    return f"no features are stored: `ltml stage1` with the same recipe{setting} stores them without training again"
+
+
+def _means(features: FloatArray, chosen: npt.NDArray[np.bool_]) -> Float64Array:
+    """Float64 means ``(C, D)`` over the chosen samples ``(N, C)`` of each class; NaN where there are none."""
+    total = np.zeros((chosen.shape[1], features.shape[-1]))
+    rows = max(1, PART_BYTES // (8 * int(np.prod(features.shape[1:]))))
+    for start in range(0, len(features), rows):
+        part, weights = features[start : start + rows].astype(np.float64), chosen[start : start + rows].astype(float)
+        total += weights.T @ part if part.ndim == 2 else np.einsum("nc,ncd->cd", weights, part)
+    counts = chosen.sum(axis=0)[:, None]
+    return total / np.where(counts > 0, counts, np.nan)
+
+
+def _reasons(positives: Mapping[str, int]) -> dict[str, str]:
+    """Why the mean feature of a label, if it has no similarity, has none."""
+    none, same = "no known positives", "its mean feature is the global mean"
+    return {name: same if count else none for name, count in positives.items()}
+
+
+def _relate(vectors: Float64Array | None, names: list[str], reasons: Mapping[str, str]) -> dict[str, Any] | None:
+    if vectors is None:
+        return None
+    similarity = cosine_similarities(vectors)
+    undefined = [names[c] for c in np.flatnonzero(np.isnan(similarity.diagonal()))]
+    return {
+        "similarity": [[None if np.isnan(value) else float(value) for value in row] for row in similarity],
+        "clustering": cluster(similarity, names),
+        "undefined": [{"label": name, "reason": reasons[name]} for name in undefined],
+    }

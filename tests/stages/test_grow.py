@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ltml.recipe.load import load_recipe
+from ltml.stages.build import build_dataset, build_loader, build_model, rebuild_model
+from ltml.stages.grow import start_from
+from ltml.stages.run_directory import read_run
+from ltml.training.checkpoint import load_weights
+
+FEW = "[two, zero, one]"
+SOURCES = "data.sources=[{type: digits, train_size: 120, val_size: 60, test_size: 40, imbalance_ratio: 3.0}]"
+SMALL = ("data.image_size=32", "data.resize=null", "data.channels=1", "data.views={}", "train.epochs=1")
+BACKBONE = "backbone={name: resnet18, pretrained: false, options: {layers: [1, 1, 1, 1], channels: [8, 8, 8, 8]}}"
+
+
+def _train(cli, out: Path, *more: str):
+    return cli("stage1", "cxr_union", SOURCES, *SMALL, BACKBONE, *more, "--out", out)
+
+
+@pytest.fixture(scope="module", params=["label_adapter", "bce"])
+def small_run(request: pytest.FixtureRequest, cli, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """A run with three classes."""
+    out = tmp_path_factory.mktemp("grow")
+    assert _train(cli, out, f"data.labels={FEW}", f"method={request.param}").exit_code == 0
+    return request.param, next(out.rglob("seed0"))
+
+
+def test_old_classes_keep_their_answers_when_new_ones_are_appended(small_run: tuple[str, Path]) -> None:
+    method, run_dir = small_run
+    names = ("one", "five", "zero", "two", "nine")
+    shared = (SOURCES, *SMALL, BACKBONE, f"method={method}")
+    old_recipe = load_recipe("cxr_union", [*shared, f"data.labels={FEW}"])
+    recipe = load_recipe("cxr_union", [*shared, f"data.labels=[{', '.join(names)}]"])
+    old_data, dataset = build_dataset(old_recipe), build_dataset(recipe)
+    weights, _ = load_weights(read_run(run_dir)[0].checkpoint1)
+    before = rebuild_model(old_recipe, old_data, weights, stage=1).eval()
+    torch.manual_seed(3)
+    after = build_model(recipe, names, None, pretrained=False)
+    start_from(after, names, run_dir)
+    after.eval()
+    (batch, *_) = build_loader(recipe, dataset, "test", torch.device("cpu")).epoch()
+    with torch.no_grad():
+        old, new = before(batch.images).logits, after(batch.images).logits
+    for c, name in enumerate(("two", "zero", "one")):
+        torch.testing.assert_close(new[:, names.index(name)], old[:, c], rtol=0, atol=1e-6)
+    assert new.shape[1] == 5
+    assert not torch.allclose(new[:, 1], new[:, 4])  # new classes have weights of their own
+
+
+def test_training_goes_on_from_another_run(cli, small_run: tuple[str, Path], tmp_path: Path) -> None:
+    method, run_dir = small_run
+    result = _train(cli, tmp_path, "data.labels=[zero, one, two, three]", f"init_from={run_dir}", f"method={method}")
+    assert result.exit_code == 0, result.output
+    assert "with new classes three" in result.stderr
+    again = _train(cli, tmp_path, "data.labels=[zero, one, two, three]", f"init_from={run_dir}", f"method={method}")
+    assert "stage 1, epoch" not in again.stderr
+
+
+def test_what_cannot_be_continued_is_named(cli, small_run: tuple[str, Path], tmp_path: Path) -> None:
+    method, run_dir = small_run
+    start = (f"init_from={run_dir}", f"method={method}")
+    result = _train(cli, tmp_path, "data.labels=[zero, one, three]", *start)
+    assert result.exit_code == 2
+    assert "its class two is not among the labels" in result.stderr
+    result = _train(
+        cli, tmp_path, f"data.labels={FEW}", f"init_from={run_dir}", "method=ldrnet", "text={encoder: none}"
+    )
+    assert result.exit_code == 2
+    assert "its model has other parts" in result.stderr
+    result = _train(cli, tmp_path, f"data.labels={FEW}", *start, BACKBONE.replace("8, 8, 8, 8", "8, 8, 8, 16"))
+    assert result.exit_code == 2
+    assert "has shape" in result.stderr
+    result = _train(cli, tmp_path, f"data.labels={FEW}", f"init_from={tmp_path}", f"method={method}")
+    assert result.exit_code == 2
+    assert "is not a run" in result.stderr
+    assert not list(tmp_path.rglob("checkpoint.safetensors"))
