@@ -95,11 +95,17 @@ def stage2(
 @guarded
 def evaluate(
     target: Annotated[Path, typer.Argument(metavar="RUN|PREDICTIONS.csv", help="a run's folder or a predictions file")],
+    novel: Annotated[str | None, typer.Option("--novel", help="how well a label held out of training is told")] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Score saved predictions: a run's, or anyone's."""
     import ltml
 
+    if novel is not None:
+        from .output import print_novel
+
+        print_novel(ltml.evaluate_novel(target, novel), as_json=as_json)
+        return
     from .output import print_json, print_result, print_scores
 
     result = ltml.evaluate(target)

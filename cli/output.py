@@ -46,3 +46,15 @@ def print_gaussians(described: Mapping[str, Any]) -> None:
     from ltml.report.tables import gaussians_table
 
     typer.echo(gaussians_table(described))
+
+
+def print_novel(found: Mapping[str, Any], *, as_json: bool) -> None:
+    """The AUC of a held-out label, a line per split and stage."""
+    if as_json:
+        print_json(found)
+        return
+    for split, stages in found["splits"].items():
+        for stage, entry in stages.items():
+            value = "undefined" if entry["auroc"] is None else f"{entry['auroc']:.3f}"
+            counts = f"{entry['n_novel']} novel, {entry['n_seen']} seen"
+            typer.echo(f"{found['label']}, {split}, {stage}: AUC {value} ({counts})")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ltml.metrics.table import MetricTable, score
     from ltml.recipe.load import load_recipe
     from ltml.stages.data_commands import assemble_labels, cache_images, check_data, data_stats
-    from ltml.stages.evaluate import evaluate
+    from ltml.stages.evaluate import evaluate, evaluate_novel
     from ltml.stages.inspect import describe_gaussians
     from ltml.stages.pipeline import run, stage1, stage2
     from ltml.stages.relations import describe_relations
@@ -29,6 +29,7 @@ _LAZY = {
     "describe_gaussians": "ltml.stages.inspect",
     "describe_relations": "ltml.stages.relations",
     "evaluate": "ltml.stages.evaluate",
+    "evaluate_novel": "ltml.stages.evaluate",
     "assemble_labels": "ltml.stages.data_commands",
     "cache_images": "ltml.stages.data_commands",
     "check_data": "ltml.stages.data_commands",
@@ -47,6 +48,7 @@ __all__ = [
     "describe_gaussians",
     "describe_relations",
     "evaluate",
+    "evaluate_novel",
     "list_backbones",
     "list_datasets",
     "list_encoders",

@@ -112,6 +112,7 @@ class Dataset:
         left_out: how many rows each named rule left out.
         published: what is published of its labels, one entry per known version and source.
         label_files: SHA-256 by name of the files that labels and splits were read from.
+        novel: by label that is held out of training, its codes int8 per row (or unit): 1, 0, or -1 where unknown.
     """
 
     name: str
@@ -126,6 +127,7 @@ class Dataset:
     left_out: Mapping[str, int] = field(default_factory=dict)
     published: tuple[Published, ...] = ()
     label_files: Mapping[str, str] = field(default_factory=dict)
+    novel: Mapping[str, npt.NDArray[np.int8]] = field(default_factory=dict)
 
     def class_counts(self, split: str = "train") -> IntArray:
         """Known positives per class in a split, int64 ``(C,)``."""
@@ -158,6 +160,8 @@ class Dataset:
             digest.update("\x00".join(self.units.ids).encode() + self.units.codes.tobytes())
             digest.update(np.ascontiguousarray(self.units.of_row, dtype=np.int64).tobytes())
         digest.update(self.images.digest().encode())
+        for name, codes in self.novel.items():
+            digest.update(name.encode() + codes.tobytes())
         for split, rows in self.splits.items():
             digest.update(split.encode() + np.ascontiguousarray(rows, dtype=np.int64).tobytes())
         return digest.hexdigest()
@@ -226,6 +230,7 @@ class Predictions:
         groups: text ``(N,)``; the patient, unit of the bootstrap.
         probs: float64 ``(N, C)`` in [0, 1].
         targets: float64 ``(N, C)``: 0, 1, or NaN where unknown.
+        novel: by label that was held out of training, float64 ``(N,)``: 0, 1, or NaN where unknown.
     """
 
     label_names: tuple[str, ...]
@@ -233,13 +238,15 @@ class Predictions:
     groups: Sequence[str]
     probs: npt.NDArray[np.float64]
     targets: npt.NDArray[np.float64]
+    novel: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
 
     def to_frame(self) -> pd.DataFrame:
-        """Columns ``id, group, prob:<label>…, target:<label>…``; unknown targets are missing."""
+        """Columns ``id, group, prob:<label>…, target:<label>…, novel:<label>…``; unknown targets are missing."""
         columns: dict[str, Any] = {"id": list(self.ids), "group": list(self.groups)}
         columns |= {f"prob:{name}": self.probs[:, c] for c, name in enumerate(self.label_names)}
         labels = pd.DataFrame(self.targets, columns=[f"target:{name}" for name in self.label_names]).astype("Int8")
-        return pd.concat([pd.DataFrame(columns), labels], axis=1)
+        novel = pd.DataFrame({f"novel:{name}": values for name, values in self.novel.items()}).astype("Int8")
+        return pd.concat([pd.DataFrame(columns), labels, novel], axis=1)
 
     @classmethod
     def read(cls, path: Path) -> Predictions:
@@ -267,7 +274,10 @@ class Predictions:
         if len(doubled):
             raise InputError(f"{path}, line {doubled.index[0]}: the id '{doubled.iloc[0]}' appears more than once")
         groups = frame.get("group", frame["id"])
-        return cls(labels, frame["id"].tolist(), groups.tolist(), probs, targets)
+        novel = [column for column in columns if column.startswith("novel:")]
+        held_out = _numbers(frame[novel], path) if novel else np.empty((len(frame), 0))
+        by_label = {column.removeprefix("novel:"): held_out[:, c] for c, column in enumerate(novel)}
+        return cls(labels, frame["id"].tolist(), groups.tolist(), probs, targets, by_label)
 
 
 def _numbers(frame: pd.DataFrame, path: Path) -> npt.NDArray[np.float64]:

@@ -110,6 +110,9 @@ class DataSection(Section):
         description="training images of several sources: as they come, as many of each in every step, or in every step "
         "in proportion to the source's size",
     )
+    novel: tuple[str, ...] = Field(
+        (), description="labels held out of training: no classes, and rows that have them leave train and val"
+    )
     max_pixels: Annotated[int, Field(gt=0, le=178_000_000)] = Field(
         89_000_000, description="images with more pixels are refused"
     )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ltml.data.batches import BatchLoader
 from ltml.data.context import DataContext
 from ltml.data.faults import Faults
+from ltml.data.subset import hold_out
 from ltml.data.table import load_dataset
 from ltml.data.views import build_view
 from ltml.errors import InputError
@@ -49,7 +50,8 @@ def build_context(recipe: Recipe, faults: Faults | None = None) -> DataContext:
 
 def build_dataset(recipe: Recipe) -> Dataset:
     """Table, labels, splits and image reader of the recipe's data."""
-    return load_dataset(recipe.data.type, build_context(recipe), **recipe.data.options)
+    dataset = load_dataset(recipe.data.type, build_context(recipe), **recipe.data.options)
+    return hold_out(dataset, recipe.data.novel) if recipe.data.novel else dataset
 
 
 def build_loader(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from ltml.errors import InputError
 from ltml.files import write_atomically, write_json
 from ltml.metrics.groups import make_groups
+from ltml.metrics.ranking import auroc
 from ltml.metrics.table import MetricTable, changes, score
 from ltml.recipe.schema import MetricsSection, Recipe
 from ltml.stages.run_directory import RunDirectory, read_run, read_train_positives
@@ -92,12 +94,56 @@ def evaluate(target: str | Path) -> RunResult | dict[str, Any]:
     run, recipe = read_run(path)
     positives = read_train_positives(run)
     splits: dict[str, dict[str, Any]] = {}
-    for stage, folder in ((1, run.shared), (2, run.path / "stage2")):
-        for file in sorted(folder.glob("predictions_*.csv")):
-            split = file.stem.removeprefix("predictions_")
-            table = score_predictions(Predictions.read(file), recipe.metrics, positives)
-            splits.setdefault(split, {})[f"stage{stage}"] = table.to_json(split)
-    if not splits:
-        raise InputError(f"the run {path} has no predictions yet; finish it with `ltml run`")
+    for stage, split, answers in _saved_predictions(run):
+        table = score_predictions(answers, recipe.metrics, positives)
+        splits.setdefault(split, {})[f"stage{stage}"] = table.to_json(split)
     test = splits.get("test", {})
     return RunResult(run.path, test.get("stage1"), test.get("stage2"), splits)
+
+
+def evaluate_novel(run_dir: str | Path, label: str) -> dict[str, Any]:
+    """How well a run tells a class that training never saw: it should be answered low everywhere.
+
+    The score of a sample is ``1 - max_c a_c`` over the classes of the run (Data-Assemble, Table 7).
+
+    Args:
+        run_dir: folder of a run whose recipe held the label out (``data.novel``).
+        label: the label.
+
+    Returns:
+        ``label``, and by scored split and stage ``auroc`` (None if undefined), ``n_novel`` and ``n_seen``.
+
+    Raises:
+        InputError: there is no such run, or it did not hold that label out.
+    """
+    run, recipe = read_run(Path(run_dir))
+    if label not in recipe.data.novel:
+        held = ", ".join(recipe.data.novel) or "none"
+        raise InputError(f"the run {run.path} did not hold out '{label}' (held out: {held}); train with data.novel=[…]")
+    splits: dict[str, dict[str, Any]] = {}
+    for stage, split, answers in _saved_predictions(run):
+        if split == "val":
+            continue  # nothing novel is in it
+        value, targets = auroc(1 - answers.probs.max(axis=1), answers.novel[label]), answers.novel[label]
+        splits.setdefault(split, {})[f"stage{stage}"] = {
+            "auroc": None if math.isnan(value) else value,
+            "n_novel": int((targets == 1).sum()),
+            "n_seen": int((targets == 0).sum()),
+        }
+    return {"label": label, "splits": splits}
+
+
+def _saved_predictions(run: RunDirectory) -> list[tuple[int, str, Predictions]]:
+    """Stage, split and content of every predictions file of a run.
+
+    Raises:
+        InputError: there is none.
+    """
+    files = [
+        (stage, file)
+        for stage, folder in ((1, run.shared), (2, run.path / "stage2"))
+        for file in sorted(folder.glob("predictions_*.csv"))
+    ]
+    if not files:
+        raise InputError(f"the run {run.path} has no predictions yet; finish it with `ltml run`")
+    return [(stage, file.stem.removeprefix("predictions_"), Predictions.read(file)) for stage, file in files]

@@ -13,7 +13,7 @@ from ltml.errors import LtmlError, first_few
 from ltml.models.model import Stage1Model
 from ltml.progress import track
 from ltml.training.devices import Compute
-from ltml.types import Batch, Dataset, Predictions
+from ltml.types import Batch, Dataset, IntArray, Predictions
 
 
 class NonFiniteLogitsError(LtmlError):
@@ -62,7 +62,7 @@ def to_predictions(probs: npt.NDArray[np.float64], dataset: Dataset, split: str)
     groups = dataset.table["group"].iloc[rows].astype(str)
     if units is None:
         ids, targets = dataset.ids(split).astype(str).tolist(), dataset.masked_targets(split)
-        return Predictions(dataset.label_names, ids, groups.tolist(), probs, targets)
+        return Predictions(dataset.label_names, ids, groups.tolist(), probs, targets, _novel(dataset, rows))
     place, chosen = pd.factorize(units.of_row[rows])
     codes = units.codes[chosen]
     return Predictions(
@@ -71,7 +71,13 @@ def to_predictions(probs: npt.NDArray[np.float64], dataset: Dataset, split: str)
         groups=groups[~pd.Series(place, index=groups.index).duplicated()].tolist(),
         probs=pd.DataFrame(probs).groupby(place).mean().to_numpy(),
         targets=np.where(codes >= 0, codes, np.nan),
+        novel=_novel(dataset, chosen),
     )
+
+
+def _novel(dataset: Dataset, places: IntArray) -> dict[str, npt.NDArray[np.float64]]:
+    """What is known of labels held out of training, for some rows or units."""
+    return {name: np.where(codes >= 0, codes, np.nan)[places] for name, codes in dataset.novel.items()}
 
 
 @torch.no_grad()

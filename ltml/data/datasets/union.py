@@ -17,9 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ltml.csv_table import read_csv_table
 from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
-from ltml.data.images import ChosenImages, JoinedImages
+from ltml.data.images import JoinedImages
 from ltml.data.labels import UNKNOWN
 from ltml.data.splits import SPLITS, check_groups_apart, divide
+from ltml.data.subset import choose_splits
 from ltml.data.table import load_rows
 from ltml.data.vocabulary import Vocabulary
 from ltml.errors import InputError, first_few, suggest
@@ -154,12 +155,12 @@ def _cut_train(dataset: Dataset, source: UnionSource, seed: int) -> Dataset:
         if len(set(groups)) < count:
             raise InputError(f"source '{source.title}' has {len(set(groups))} training groups, too few for part")
         chosen = train[divide(groups, [1.0] * count, derive_seed(seed, "part"))[number - 1]]
-        dataset = _choose(dataset, {**dataset.splits, "train": chosen}, f"not in part {number} of {count}")
+        dataset = choose_splits(dataset, {**dataset.splits, "train": chosen}, f"not in part {number} of {count}")
     train = dataset.splits["train"]
     if source.images is not None and source.images < len(train):
         rng = np.random.default_rng(derive_seed(seed, "images", source.title))
         chosen = np.sort(rng.permutation(train)[: source.images])
-        dataset = _choose(dataset, {**dataset.splits, "train": chosen}, f"more than images={source.images}")
+        dataset = choose_splits(dataset, {**dataset.splits, "train": chosen}, f"more than images={source.images}")
     return dataset
 
 
@@ -177,7 +178,7 @@ def _first_alike(context: DataContext, sources: Sequence[UnionSource], number: i
 
 def _untested(dataset: Dataset) -> Dataset:
     kept = {name: rows for name, rows in dataset.splits.items() if name in ("train", "val")}
-    return _choose(dataset, kept, "tested as another source already")
+    return choose_splits(dataset, kept, "tested as another source already")
 
 
 def _check_split_file(file: Path, titles: Sequence[str]) -> None:
@@ -189,23 +190,6 @@ def _check_split_file(file: Path, titles: Sequence[str]) -> None:
             f"{file}, line {strange.index[0]}: the id '{strange.iloc[0]}' is of no source ({', '.join(titles)}); "
             "ids of a union begin with the source's name and ':'"
         )
-
-
-def _choose(dataset: Dataset, splits: Mapping[str, IntArray], reason: str) -> Dataset:
-    """The dataset with other splits; rows in none are left out for a reason that is said."""
-    rows = np.sort(np.concatenate(list(splits.values())))
-    left_out = {**dataset.left_out, reason: len(dataset.table) - len(rows)}
-    log.info("%s: %d row(s) left out: %s", dataset.name, left_out[reason], reason)
-    return replace(
-        dataset,
-        table=dataset.table.iloc[rows].reset_index(drop=True),
-        targets=dataset.targets[rows],
-        known=dataset.known[rows],
-        splits={name: np.searchsorted(rows, numbers) for name, numbers in splits.items()},
-        images=ChosenImages(dataset.images, rows),
-        units=None if dataset.units is None else dataset.units.choose(rows),
-        left_out=left_out,
-    )
 
 
 def _check_aliases(aliases: Mapping[str, str], parts: Sequence[Dataset]) -> None:

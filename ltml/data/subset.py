@@ -1,0 +1,69 @@
+"""Less of a dataset: some rows, or some labels held out of training."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ltml.data.images import ChosenImages
+from ltml.errors import InputError, suggest
+from ltml.types import Dataset, IntArray
+
+log = logging.getLogger(__name__)
+
+
+def choose_splits(dataset: Dataset, splits: Mapping[str, IntArray], reason: str) -> Dataset:
+    """The dataset with other splits; rows in none are left out for a reason that is said."""
+    rows = np.sort(np.concatenate(list(splits.values())))
+    left_out = {**dataset.left_out, reason: len(dataset.table) - len(rows)}
+    log.info("%s: %d row(s) left out: %s", dataset.name, left_out[reason], reason)
+    return replace(
+        dataset,
+        table=dataset.table.iloc[rows].reset_index(drop=True),
+        targets=dataset.targets[rows],
+        known=dataset.known[rows],
+        splits={name: np.searchsorted(rows, numbers) for name, numbers in splits.items()},
+        images=ChosenImages(dataset.images, rows),
+        units=None if dataset.units is None else dataset.units.choose(rows),
+        left_out=left_out,
+        novel={name: codes if dataset.units else codes[rows] for name, codes in dataset.novel.items()},
+    )
+
+
+def hold_out(dataset: Dataset, novel: Sequence[str]) -> Dataset:
+    """Labels that training never sees (Data-Assemble, Table 7): no classes, and no row of train or val has them.
+
+    Args:
+        dataset: with those labels among its classes.
+        novel: labels to hold out; what is known of them goes to ``Dataset.novel``.
+
+    Raises:
+        InputError: a label does not exist, or none is left to train on.
+    """
+    for name in novel:
+        if name not in dataset.label_names:
+            hint = suggest(name, dataset.label_names, most=40)
+            raise InputError(f"data.novel names '{name}', which is no label of the data: {hint}")
+    kept = [c for c, name in enumerate(dataset.label_names) if name not in novel]
+    if not kept:
+        raise InputError("data.novel holds every label: there is nothing to train on")
+    held = [c for c, name in enumerate(dataset.label_names) if name in novel]
+    codes = np.where(dataset.known, dataset.targets.astype(np.int8), np.int8(-1))
+    has_one = (codes[:, held] == 1).any(axis=1)
+    splits = {
+        split: rows if split.startswith("test") else rows[~has_one[rows]] for split, rows in dataset.splits.items()
+    }
+    of = codes if dataset.units is None else dataset.units.codes
+    units = None if dataset.units is None else replace(dataset.units, codes=dataset.units.codes[:, kept])
+    without = replace(
+        dataset,
+        label_names=tuple(dataset.label_names[c] for c in kept),
+        targets=dataset.targets[:, kept],
+        known=dataset.known[:, kept],
+        units=units,
+        novel={dataset.label_names[c]: of[:, c] for c in held},
+    )
+    return choose_splits(without, splits, f"shows {' or '.join(novel)} in train or val (data.novel)")
