@@ -89,6 +89,9 @@ def load(
     sources: Annotated[tuple[UnionSource, ...], Field(min_length=1, description="the datasets")],
     labels: Annotated[tuple[str, ...] | None, Field(description="canonical labels to keep; null: all")] = None,
     aliases: Annotated[dict[str, str], Field(description="canonical name by another name of a label")] = {},  # noqa: B006
+    separate: Annotated[
+        bool, Field(description="a label of two sources is two classes, 'source: label' (the multi-task comparison)")
+    ] = False,
     subclass_of: Annotated[
         dict[str, str],
         Field(description="parent label by label: a positive makes an unknown parent positive, a negative parent it"),
@@ -117,11 +120,14 @@ def load(
     parts = [_load_source(context, source) for source in sources]
     parts = [part if owner == n else _untested(part) for n, (part, owner) in enumerate(zip(parts, owners, strict=True))]
     vocabulary = Vocabulary(aliases)
-    canonical = [[vocabulary.canonical(name) for name in part.label_names] for part in parts]
+    canonical = [
+        [vocabulary.canonical(name) for name in _named(part.label_names, source, separate=separate)]
+        for part, source in zip(parts, sources, strict=True)
+    ]
     _check_aliases(aliases, parts)
     chosen = _chosen_labels(labels, vocabulary)
     translated = [
-        _translate(part, source, sources[owner], names, chosen, vocabulary)
+        _translate(part, source, sources[owner], names, chosen, vocabulary, separate=separate)
         for part, source, owner, names in zip(parts, sources, owners, canonical, strict=True)
     ]
     union = _join(translated)
@@ -162,6 +168,10 @@ def _cut_train(dataset: Dataset, source: UnionSource, seed: int) -> Dataset:
         chosen = np.sort(rng.permutation(train)[: source.images])
         dataset = choose_splits(dataset, {**dataset.splits, "train": chosen}, f"more than images={source.images}")
     return dataset
+
+
+def _named(names: Sequence[str], source: UnionSource, *, separate: bool) -> list[str]:
+    return [f"{source.title}: {name}" if separate else name for name in names]
 
 
 def _folder(context: DataContext, source: UnionSource) -> Path | None:
@@ -235,9 +245,11 @@ def _translate(
     names: Sequence[str],
     chosen: tuple[str, ...],
     vocabulary: Vocabulary,
+    *,
+    separate: bool,
 ) -> Dataset:
     """A source in the labels of the union; before ids stands its name, before groups that of the patients' owner."""
-    dropped = _dropped_labels(source, dataset.label_names, names, chosen, vocabulary)
+    dropped = _dropped_labels(source, dataset.label_names, names, chosen, vocabulary, separate=separate)
     codes = _in_vocabulary(_codes(dataset), names, chosen)
     budgeted = np.concatenate([dataset.splits["train"], dataset.splits["val"]])
     codes[np.ix_(budgeted, dropped)] = UNKNOWN
@@ -269,11 +281,14 @@ def _dropped_labels(
     names: Sequence[str],
     chosen: Sequence[str],
     vocabulary: Vocabulary,
+    *,
+    separate: bool,
 ) -> IntArray:
     """Columns that the source's label budget does not hold."""
     if source.labels_kept is None:
         return np.empty(0, dtype=np.int64)
-    kept = {vocabulary.canonical(name): name for name in source.labels_kept}
+    given_names = _named(source.labels_kept, source, separate=separate)
+    kept = {vocabulary.canonical(name): given for name, given in zip(given_names, source.labels_kept, strict=True)}
     for name, given in kept.items():
         if name not in names:
             hint = suggest(given, label_names, most=40)
