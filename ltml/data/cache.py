@@ -22,8 +22,10 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
-from ltml.data.images import FileImages, decode, with_channels
+from ltml.data.decode import decode
+from ltml.data.images import FileImages
 from ltml.data.parallel import in_threads
+from ltml.data.pixels import with_channels
 from ltml.errors import InputError, LtmlError, first_few, first_line
 from ltml.files import cache_folder, hash_json, write_atomically
 from ltml.progress import track

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ltml.data.faults import Faults
-from ltml.data.images import MAX_PIXELS
+from ltml.data.pixels import MAX_PIXELS
 from ltml.errors import InputError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ltml.data.images import check_pixel_count, stretch
+from ltml.data.pixels import check_pixel_count, stretch
 from ltml.errors import InputError
 
 

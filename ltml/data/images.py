@@ -1,36 +1,19 @@
-"""Pixels by row: arrays in memory, or image files decoded to uint8 at one size.
-
-A picture is decoded, turned as its EXIF says, resized to a square, and only then made grey or RGB: the cache keeps it
-before that last step, and gives the same pixels.
-"""
+"""Pixels by row: arrays in memory, image files decoded when asked for, and combinations of readers."""
 
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
-from ltml.errors import InputError, first_line
-from ltml.types import ImageReader, UInt8Array, UnreadableImageError
-
-MAX_PIXELS = 89_000_000
-"""Largest picture that is decoded unless told otherwise, a little below the size at which Pillow warns of bombs."""
-
-PILLOW_LIMIT = 178_000_000
-"""Pillow itself refuses pictures above about this many pixels."""
-
-TO_GREY = np.array([19595, 38470, 7471], dtype=np.uint32)
-"""ITU-R 601-2 weights times 2^16, as Pillow's conversion to grey has them."""
-
-PALETTES = ("P", "PA")
-
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # data.max_pixels is the limit here
+from ltml.data.decode import decode
+from ltml.data.pixels import MAX_PIXELS, resize, with_channels
+from ltml.types import ImageReader, UInt8Array
 
 
 class ArrayImages:
@@ -229,116 +212,3 @@ class ChosenImages:
     def digest(self) -> str:
         """That of all rows."""
         return self.images.digest()
-
-
-def read_image(path: Path, size: int, channels: int, max_pixels: int = MAX_PIXELS) -> UInt8Array:
-    """Pixels of a file, uint8 ``(size, size, channels)``; see `decode`."""
-    return with_channels(decode(path, size, max_pixels), channels)
-
-
-def decode(path: Path, size: int, max_pixels: int = MAX_PIXELS) -> UInt8Array:
-    """Decode a file and resize it to a square.
-
-    Returns:
-        uint8 ``(size, size, 1)`` if the picture is grey, whatever the file's mode, else ``(size, size, 3)``.
-
-    Raises:
-        UnreadableImageError: the file is missing, damaged, too large, or not an image.
-    """
-    pixels = resize(open_picture(path, max_pixels), size)
-    if pixels.ndim == 3 and bool((pixels == pixels[..., :1]).all()):
-        return pixels[..., :1]
-    return pixels.reshape(size, size, -1)
-
-
-def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The picture of an image or DICOM file at its own size, mode ``L`` or ``RGB``, upright.
-
-    Raises:
-        UnreadableImageError: as in `decode`.
-    """
-    try:
-        if is_dicom(path):
-            from ltml.data.dicom import read_dicom  # an extra
-
-            return read_dicom(path, max_pixels)
-        with Image.open(path) as opened:
-            check_pixel_count(opened.width, opened.height, max_pixels)
-            opened.load()
-            return _to_8_bits(ImageOps.exif_transpose(opened))
-    except (InputError, MemoryError):
-        raise
-    except Exception as error:  # damaged files make Pillow raise whatever its parsers stumble over
-        raise UnreadableImageError(
-            f"cannot read the image {path}: {first_line(error)}. Replace the file, take its row out of the table, or "
-            "set data.unreadable=skip; `ltml data check` lists all such files."
-        ) from error
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM, by its name's ending or its preamble."""
-    if path.suffix.lower() in (".dcm", ".dicom"):
-        return True
-    if path.suffix:
-        return False
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
-def check_pixel_count(width: int, height: int, max_pixels: int) -> None:
-    """Refuse a picture before it is decoded.
-
-    Raises:
-        ValueError: it has more pixels than allowed.
-    """
-    if width * height > max_pixels:
-        raise ValueError(f"{width}×{height} pixels are more than data.max_pixels={max_pixels}")
-
-
-def resize(image: Image.Image, size: int) -> UInt8Array:
-    """Antialiased bilinear resize to a square of `size` px, uint8 ``(size, size[, 3])``."""
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(image, dtype=np.uint8)
-
-
-def with_channels(pixels: UInt8Array, channels: int) -> UInt8Array:
-    """Grey or RGB pixels ``(H, W[, 1 or 3])`` as ``(H, W, channels)``."""
-    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
-    if pixels.shape[-1] == channels:
-        return pixels
-    if channels == 3:
-        return np.repeat(pixels, 3, axis=-1)
-    return ((pixels @ TO_GREY + 0x8000) >> 16).astype(np.uint8)[..., None]
-
-
-def stretch(values: npt.NDArray[Any], limits: tuple[float, float] | None = None) -> UInt8Array:
-    """Values of any integer or float range as uint8.
-
-    Files of 16 bits hold 10, 12, 15 or 16 bits of it, and rarely say how many: the range of their type would leave
-    most of them almost black.
-
-    Args:
-        values: any shape.
-        limits: what becomes 0 and 255; None for the smallest and largest value.
-
-    Raises:
-        ValueError: a value is not finite.
-    """
-    low, high = limits or (float(values.min()), float(values.max()))
-    if not np.isfinite(values).all():
-        raise ValueError("it holds values that are not finite")
-    if high <= low:
-        return np.zeros(values.shape, dtype=np.uint8)
-    scaled = (values.astype(np.float64) - low) * (255 / (high - low))
-    return scaled.round().clip(0, 255).astype(np.uint8)
-
-
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(stretch(np.asarray(image)))
-    if image.mode in ("1", "L", "LA", "La"):
-        return image.convert("L")
-    if image.mode in PALETTES:
-        image = image.convert("RGBA")  # a transparent entry has no colour of its own otherwise
-    return image.convert("RGB")

@@ -18,8 +18,9 @@ from typing import IO, Any
 
 from PIL import Image
 
-from ltml.data.images import MAX_PIXELS, is_dicom, open_picture
+from ltml.data.decode import is_dicom, open_picture
 from ltml.data.parallel import in_threads
+from ltml.data.pixels import MAX_PIXELS
 from ltml.files import cache_folder, hash_json
 from ltml.progress import track
 from ltml.types import UnreadableImageError

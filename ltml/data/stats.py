@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ltml.data.images import is_dicom
+from ltml.data.decode import is_dicom
 from ltml.data.parallel import in_threads
 from ltml.types import Dataset, IntArray
 

@@ -8,7 +8,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from ltml.data.images import read_image
+from ltml.data.decode import read_image
 from ltml.types import UnreadableImageError
 
 RAMP = np.arange(64, dtype=np.uint16).reshape(8, 8) * 60 + 40

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from ltml.data.images import decode, read_image, with_channels
+from ltml.data.decode import decode, read_image
+from ltml.data.pixels import with_channels
 from ltml.types import UnreadableImageError
 
 RAMP = np.add.outer(np.arange(8), np.arange(8)).astype(np.uint8) * 16

@@ -17,7 +17,7 @@ from pydantic import Field
 from sklearn.datasets import load_digits
 
 from ltml.data.context import DataContext
-from ltml.data.images import resize
+from ltml.data.pixels import resize
 from ltml.data.table import LabelTable
 from ltml.errors import InputError
 from ltml.registry import DATASETS

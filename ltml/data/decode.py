@@ -1,0 +1,83 @@
+"""Image files to uint8: decoded, turned as their EXIF says, resized to a square, and only then made grey or RGB.
+
+The cache keeps a picture before that last step, and so gives the same pixels.
+"""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ltml.data.dicom import read_dicom
+from ltml.data.pixels import MAX_PIXELS, check_pixel_count, resize, stretch, with_channels
+from ltml.errors import InputError, first_line
+from ltml.types import UInt8Array, UnreadableImageError
+
+PALETTES = ("P", "PA")
+
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # data.max_pixels is the limit here
+
+
+def read_image(path: Path, size: int, channels: int, max_pixels: int = MAX_PIXELS) -> UInt8Array:
+    """Pixels of a file, uint8 ``(size, size, channels)``; see `decode`."""
+    return with_channels(decode(path, size, max_pixels), channels)
+
+
+def decode(path: Path, size: int, max_pixels: int = MAX_PIXELS) -> UInt8Array:
+    """Decode a file and resize it to a square.
+
+    Returns:
+        uint8 ``(size, size, 1)`` if the picture is grey, whatever the file's mode, else ``(size, size, 3)``.
+
+    Raises:
+        UnreadableImageError: the file is missing, damaged, too large, or not an image.
+    """
+    pixels = resize(open_picture(path, max_pixels), size)
+    if pixels.ndim == 3 and bool((pixels == pixels[..., :1]).all()):
+        return pixels[..., :1]
+    return pixels.reshape(size, size, -1)
+
+
+def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The picture of an image or DICOM file at its own size, mode ``L`` or ``RGB``, upright.
+
+    Raises:
+        UnreadableImageError: as in `decode`.
+    """
+    try:
+        if is_dicom(path):
+            return read_dicom(path, max_pixels)
+        with Image.open(path) as opened:
+            check_pixel_count(opened.width, opened.height, max_pixels)
+            opened.load()
+            return _to_8_bits(ImageOps.exif_transpose(opened))
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # damaged files make Pillow raise whatever its parsers stumble over
+        raise UnreadableImageError(
+            f"cannot read the image {path}: {first_line(error)}. Replace the file, take its row out of the table, or "
+            "set data.unreadable=skip; `ltml data check` lists all such files."
+        ) from error
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, by its name's ending or its preamble."""
+    if path.suffix.lower() in (".dcm", ".dicom"):
+        return True
+    if path.suffix:
+        return False
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return Image.fromarray(stretch(np.asarray(image)))
+    if image.mode in ("1", "L", "LA", "La"):
+        return image.convert("L")
+    if image.mode in PALETTES:
+        image = image.convert("RGBA")  # a transparent entry has no colour of its own otherwise
+    return image.convert("RGB")

@@ -1,0 +1,66 @@
+"""Arithmetic of pixels: sizes, channels, ranges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ltml.types import UInt8Array
+
+MAX_PIXELS = 89_000_000
+"""Largest picture that is decoded unless told otherwise, a little below the size at which Pillow warns of bombs."""
+
+TO_GREY = np.array([19595, 38470, 7471], dtype=np.uint32)
+"""ITU-R 601-2 weights times 2^16, as Pillow's conversion to grey has them."""
+
+
+def check_pixel_count(width: int, height: int, max_pixels: int) -> None:
+    """Refuse a picture before it is decoded.
+
+    Raises:
+        ValueError: it has more pixels than allowed.
+    """
+    if width * height > max_pixels:
+        raise ValueError(f"{width}×{height} pixels are more than data.max_pixels={max_pixels}")
+
+
+def resize(image: Image.Image, size: int) -> UInt8Array:
+    """Antialiased bilinear resize to a square of `size` px, uint8 ``(size, size[, 3])``."""
+    if image.size != (size, size):
+        image = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(image, dtype=np.uint8)
+
+
+def with_channels(pixels: UInt8Array, channels: int) -> UInt8Array:
+    """Grey or RGB pixels ``(H, W[, 1 or 3])`` as ``(H, W, channels)``."""
+    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+    if pixels.shape[-1] == channels:
+        return pixels
+    if channels == 3:
+        return np.repeat(pixels, 3, axis=-1)
+    return ((pixels @ TO_GREY + 0x8000) >> 16).astype(np.uint8)[..., None]
+
+
+def stretch(values: npt.NDArray[Any], limits: tuple[float, float] | None = None) -> UInt8Array:
+    """Values of any integer or float range as uint8.
+
+    Files of 16 bits hold 10, 12, 15 or 16 bits of it, and rarely say how many: the range of their type would leave
+    most of them almost black.
+
+    Args:
+        values: any shape.
+        limits: what becomes 0 and 255; None for the smallest and largest value.
+
+    Raises:
+        ValueError: a value is not finite.
+    """
+    low, high = limits or (float(values.min()), float(values.max()))
+    if not np.isfinite(values).all():
+        raise ValueError("it holds values that are not finite")
+    if high <= low:
+        return np.zeros(values.shape, dtype=np.uint8)
+    scaled = (values.astype(np.float64) - low) * (255 / (high - low))
+    return scaled.round().clip(0, 255).astype(np.uint8)
