@@ -19,6 +19,7 @@ def describe_components(kind: str, pattern: str) -> dict[str, str]:
         "methods": _methods,
         "heads": lambda: _registered("HEADS"),
         "losses": lambda: _registered("LOSSES"),
+        "objectives": lambda: _registered("OBJECTIVES"),
         "datasets": lambda: _registered("DATASETS"),
         "backbones": _backbones,
         "encoders": _encoders,

@@ -132,7 +132,7 @@ def gaussians(
 @app.command("list")
 @guarded
 def list_components(
-    kind: Annotated[str, typer.Argument(metavar="methods|heads|losses|datasets|backbones|encoders")],
+    kind: Annotated[str, typer.Argument(metavar="methods|heads|losses|objectives|datasets|backbones|encoders")],
     pattern: Annotated[str, typer.Argument(help="wildcard, e.g. 'resnet*'")] = "*",
     as_json: JsonFlag = False,
 ) -> None:

@@ -55,6 +55,7 @@ __all__ = [
     "list_heads",
     "list_losses",
     "list_methods",
+    "list_objectives",
     "list_recipes",
     "load_recipe",
     "run",
@@ -97,6 +98,13 @@ def list_heads(pattern: str = "*") -> list[str]:
     from ltml.registry import HEADS
 
     return HEADS.names(pattern)
+
+
+def list_objectives(pattern: str = "*") -> list[str]:
+    """Names of the terms of training objectives that match a wildcard."""
+    from ltml.registry import OBJECTIVES
+
+    return OBJECTIVES.names(pattern)
 
 
 def list_datasets(pattern: str = "*") -> list[str]:

@@ -36,6 +36,7 @@ def test_help_and_listings_do_not_import_torch(arguments: list[str]) -> None:
 def test_lists_match_wildcards() -> None:
     assert ltml.list_losses("b*") == ["bce"]
     assert {"prompt_query", "label_adapter", "linear"} <= set(ltml.list_heads())
+    assert {"supervised", "pseudo_label", "consistency"} <= set(ltml.list_objectives())
     assert {"digits", "csv", "nih", "odir5k", "union"} <= set(ltml.list_datasets())
     assert "resnet50" in ltml.list_backbones("resnet5*")
     assert {"open_clip", "transformers", "word_vectors", "none"} == set(ltml.list_encoders())

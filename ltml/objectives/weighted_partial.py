@@ -15,7 +15,7 @@ from ltml.registry import OBJECTIVES
 
 @OBJECTIVES.register("weighted_partial")
 class WeightedPartial(nn.Module):
-    """``-alpha_c [beta_c y log p + (1 - y) log(1 - p)]``, averaged over known entries.
+    """Weighted BCE on known labels: ``-alpha_c [beta_c y log p + (1 - y) log(1 - p)]``, averaged.
 
     ``beta_c`` is negatives over positives among known training labels (1 where there is no positive), ``alpha_c`` is
     `common_weight` for classes that every source labels, and 1 for the others. The paper divides by the number of
