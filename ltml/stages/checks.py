@@ -10,8 +10,8 @@ from ltml.errors import InputError, first_few
 from ltml.metrics.groups import make_groups
 from ltml.models.backbones import check_backbone_name
 from ltml.recipe.schema import Recipe
-from ltml.registry import OBJECTIVES
-from ltml.stages.refit import elementwise
+from ltml.registry import HEADS, OBJECTIVES
+from ltml.stages.refit import check_classifier, elementwise
 from ltml.types import Dataset
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,10 @@ def check_recipe(recipe: Recipe) -> None:
             raise InputError(f"{key}.{loss.type}.reduction=none cannot be trained; allowed in a recipe: mean, sum")
     if recipe.stage2.solver == "expected":
         elementwise(recipe.stage2.m_step.loss)
+    if recipe.stage2.method != "none":
+        small = HEADS.get(recipe.head.type)(16, 2, None, **recipe.head.options)
+        if not hasattr(small.classifier, "class_weights"):  # not linear, so stage 2 cannot make it so
+            check_classifier(recipe.stage2, small.classifier, recipe.head.type)
 
 
 def check_out(out: Path) -> None:

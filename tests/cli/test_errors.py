@@ -43,6 +43,10 @@ def check(result, code: int, *parts: str) -> None:
         (["digits_tiny", "backbone.options={layers: 3}"], ["backbone.options"]),
         (["digits_tiny", "metrics.groups.rule=named", "metrics.groups.head=[nul]"], ["'nul'"]),
         (["digits_tiny", "head.prompt_query.width=30"], ["width=30 must be divisible"]),
+        (
+            ["digits_tiny", "head.type=dodnet", "stage2.solver=expected"],
+            ["stage2.solver=expected needs a classifier with one weight vector", "'dodnet'"],
+        ),
     ],
 )
 def test_bad_input_exits_with_2_and_writes_nothing(cli, tmp_path: Path, arguments: list[str], parts: list[str]) -> None:
