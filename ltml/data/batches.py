@@ -1,7 +1,7 @@
 """Batches of uint8 images with their labels, in an order and with views that only the seed decides.
 
-Chance is keyed by (seed, epoch, row), not by process or step: a run that was cut off, or one with another number of
-loader processes, sees the same pixels.
+Chance is keyed by (seed, epoch, row, how often the row came in that epoch), not by process or step: a run that was cut
+off, or one with another number of loader processes, sees the same pixels.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from ltml.types import Batch, Dataset, IntArray
 
 Draw = Literal["natural", "equal", "proportional"]
 
-Index = tuple[int, int]
-"""A row and the epoch it is drawn in."""
+Index = tuple[int, int, int]
+"""A row, the epoch it is drawn in, and how often it was drawn in that epoch before."""
 
 Item = tuple[int, list[Tensor] | str]
 """A row and its views, or why its pixels could not be read."""
@@ -67,11 +67,12 @@ class EpochSampler(Sampler[list[Index]]):
         self.epoch = 0
 
     def __iter__(self) -> Iterator[list[Index]]:
-        share = self._share()
+        share, passes = self._share()
         starts = range(0, len(share), self._batch_size)
-        batches = [share[start : start + self._batch_size] for start in starts]
+        batches = [slice(start, start + self._batch_size) for start in starts]
         for batch in batches[: len(self)]:
-            yield [(int(row), self.epoch) for row in batch]
+            drawn = zip(share[batch].tolist(), passes[batch].tolist(), strict=True)
+            yield [(row, self.epoch, number) for row, number in drawn]
 
     def __len__(self) -> int:
         full, rest = divmod(sum(self._lengths()), self._batch_size)
@@ -84,18 +85,22 @@ class EpochSampler(Sampler[list[Index]]):
         shares = [-(-len(rows) // self._world_size) for rows in self._sources]
         return [max(shares)] * len(shares) if self._equal else shares
 
-    def _share(self) -> IntArray:
-        """This process's rows of an epoch, in order."""
+    def _share(self) -> tuple[IntArray, IntArray]:
+        """This process's rows of an epoch, in order, and in which pass over its source each is."""
         rng = None if self._seed is None else np.random.default_rng(derive_seed(self._seed, "order", self.epoch))
         streams = [self._stream(rows, n, rng) for rows, n in zip(self._sources, self._lengths(), strict=True)]
-        places = np.concatenate([(np.arange(len(stream)) + 0.5) / len(stream) for stream in streams])
-        return np.concatenate(streams)[np.argsort(places, kind="stable")]  # evenly spread, whatever their lengths
+        places = np.concatenate([(np.arange(len(rows)) + 0.5) / len(rows) for rows, _ in streams])
+        order = np.argsort(places, kind="stable")  # evenly spread, whatever their lengths
+        rows, passes = (np.concatenate(parts)[order] for parts in zip(*streams, strict=True))
+        return rows, passes
 
-    def _stream(self, rows: IntArray, length: int, rng: np.random.Generator | None) -> IntArray:
+    def _stream(self, rows: IntArray, length: int, rng: np.random.Generator | None) -> tuple[IntArray, IntArray]:
         """So many rows of a source for this process, out of passes that are each shuffled anew."""
         total = length * self._world_size
-        passes = [rows if rng is None else rng.permutation(rows) for _ in range(-(-total // len(rows)))]
-        return np.concatenate(passes)[:total][self._rank :: self._world_size]
+        count = -(-total // len(rows))
+        order = np.concatenate([rows if rng is None else rng.permutation(rows) for _ in range(count)])
+        mine = slice(self._rank, total, self._world_size)
+        return order[mine], np.repeat(np.arange(count), len(rows))[mine]
 
 
 class _Views(TorchDataset[Item]):
@@ -109,21 +114,21 @@ class _Views(TorchDataset[Item]):
         self._seed = seed
 
     def __getitem__(self, index: Index) -> Item:
-        row, epoch = index
+        row, epoch, repeat = index
         try:
             pixels = torch.from_numpy(self._images.read(row).transpose(2, 0, 1).copy())
         except InputError as error:
             return row, str(error)  # a worker process cannot raise it without its traceback
         try:
-            return row, [self._draw(pixels, name, row, epoch) for name in self._views]
+            return row, [self._draw(pixels, name, (epoch, row, *[repeat] * (repeat > 0))) for name in self._views]
         except InputError as error:
             return row, str(error)
         except Exception as error:  # whatever torchvision raises for a transform that does not suit
             return row, f"data.views: {type(error).__name__} in a transform: {first_line(error)}"
 
-    def _draw(self, pixels: Tensor, name: str, row: int, epoch: int) -> Tensor:
-        """A view of each image of the row, one after the other along the channels."""
-        with seeded(derive_seed(self._seed or 0, name, epoch, row)):
+    def _draw(self, pixels: Tensor, name: str, key: tuple[int, ...]) -> Tensor:
+        """A view of each image of the row, one after the other along the channels; chance is keyed by `key`."""
+        with seeded(derive_seed(self._seed or 0, name, *key)):
             return torch.cat([self._draw_one(image, self._views[name]) for image in pixels.chunk(self._per_row)])
 
     def _draw_one(self, pixels: Tensor, view: View | None) -> Tensor:

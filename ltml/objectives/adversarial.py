@@ -30,7 +30,8 @@ class Adversarial(nn.Module):
         lr: of RMSprop.
 
     Raises:
-        InputError: fewer than two sources, no class that all of them label, or features that are not class-aware.
+        InputError: fewer than two sources, no class that all of them label (unless holistic), or features that are not
+            class-aware (likewise).
     """
 
     source_of_row: Tensor
@@ -93,7 +94,7 @@ class Adversarial(nn.Module):
 def _check(facts: TrainingFacts, classes: list[int], *, holistic: bool) -> None:
     if len(facts.sources) < 2:
         raise InputError("the objective 'adversarial' needs images of two sources or more; use data.type=union")
-    if not classes:
+    if not (classes or holistic):
         raise InputError("the objective 'adversarial' needs a class that every source labels; there is none")
     if not holistic and len(facts.feature_shape) == 1:
         raise InputError(

@@ -26,8 +26,8 @@ class TrainingFacts(NamedTuple):
         positives: known positives per class in train, int64 ``(C,)``.
         negatives: known negatives, likewise.
         common: bool ``(C,)``, classes that every source labels in train.
-        sources: names of the sources.
-        source_of_row: int64 ``(rows,)``.
+        sources: names of the sources of train.
+        source_of_row: int64 ``(rows,)``, 0 for a row of another source, which training never meets.
         feature_shape: of the model's features for one row, ``(C, D)`` or ``(D,)``.
         pooled_width: channels ``D0`` of the backbone's map.
     """
@@ -47,15 +47,16 @@ class TrainingFacts(NamedTuple):
         """The facts of a dataset, and of the model that is trained on it."""
         train = dataset.splits["train"]
         known, positive = torch.from_numpy(dataset.known), torch.from_numpy(dataset.targets == 1)
-        sources = tuple(sorted(set(dataset.table["source"])))
-        source_of_row = torch.tensor([sources.index(source) for source in dataset.table["source"]])
+        sources = tuple(sorted(set(dataset.table["source"].iloc[train])))
+        number_of = {source: number for number, source in enumerate(sources)}
+        source_of_row = torch.tensor([number_of.get(source, 0) for source in dataset.table["source"]])
         by_source = [known[train][source_of_row[train] == number] for number in range(len(sources))]
         return cls(
             rows=len(dataset.table),
             epochs=epochs,
             positives=(known & positive)[train].sum(dim=0),
             negatives=(known & ~positive)[train].sum(dim=0),
-            common=torch.stack([part.any(dim=0) for part in by_source if len(part)]).all(dim=0),
+            common=torch.stack([part.any(dim=0) for part in by_source]).all(dim=0),
             sources=sources,
             source_of_row=source_of_row,
             feature_shape=feature_shape,

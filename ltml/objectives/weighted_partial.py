@@ -9,17 +9,17 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ltml.objectives.objective import Step, TrainingFacts, mean_where
+from ltml.objectives.objective import Step, TrainingFacts
 from ltml.registry import OBJECTIVES
 
 
 @OBJECTIVES.register("weighted_partial")
 class WeightedPartial(nn.Module):
-    """Weighted BCE on known labels: ``-alpha_c [beta_c y log p + (1 - y) log(1 - p)]``, averaged.
+    """Weighted BCE on known labels: ``-alpha_c [beta_c y log p + (1 - y) log(1 - p)]``, over B and C.
 
     ``beta_c`` is negatives over positives among known training labels (1 where there is no positive), ``alpha_c`` is
-    `common_weight` for classes that every source labels, and 1 for the others. The paper divides by the number of
-    classes, of which each of its samples knows a different number; here the mean is over what is known.
+    `common_weight` for classes that every source labels, and 1 for the others. As in eq. 1 the sum over known entries
+    is divided by the number of samples and of all classes, known or not.
 
     Args:
         loss: unused; every term is built alike.
@@ -47,4 +47,4 @@ class WeightedPartial(nn.Module):
         logits, targets = step.output.logits.float(), step.batch.targets
         present, absent = functional.logsigmoid(logits), functional.logsigmoid(-logits)
         entries = -self.alpha * (self.beta * targets * present + (1 - targets) * absent)
-        return mean_where(entries, step.batch.known)
+        return torch.where(step.batch.known, entries, torch.zeros_like(entries)).sum() / entries.numel()

@@ -102,7 +102,8 @@ class DataSection(Section):
     channels: Literal[1, 3] = Field(3, description="1: grey, 3: RGB")
     views: ViewsSection = Field(ViewsSection(), description="image transforms")
     ten_crop: bool = Field(
-        False, description="final predictions: mean over corners and centre of data.resize and their mirror images"
+        False,
+        description="final predictions: mean over corners and centre of data.resize and mirror images, no views.eval",
     )
     split: SplitSection = Field(SplitSection(), description="train, val and test")
     draw: Literal["natural", "equal", "proportional"] = Field(
@@ -323,6 +324,9 @@ class Recipe(Section):
             raise ValueError(f"data.resize ({self.data.resize}) must be at least data.image_size")
         if self.data.ten_crop and (self.data.resize or 0) <= self.data.image_size:
             raise ValueError("data.ten_crop needs data.resize above data.image_size, out of which it crops")
+        if held := set(self.data.novel) & {*self.metrics.groups.head, *self.metrics.groups.medium}:
+            names = ", ".join(sorted(held))
+            raise ValueError(f"data.novel holds out {names}, which metrics.groups names; e.g. metrics.groups={{}}")
         if all(term.start_epoch >= self.train.epochs for term in self.objectives):
             raise ValueError(f"no objective starts before train.epochs ({self.train.epochs}); lower a start_epoch")
         return self

@@ -28,6 +28,13 @@ def check_recipe(recipe: Recipe) -> None:
     build_view(recipe.data.views.eval, "data.views.eval")
     build_view(recipe.data.views.strong, "data.views.strong")
     for term in recipe.objectives:
+        if term.start_epoch >= recipe.train.epochs:
+            log.warning(
+                "the objective '%s' starts in epoch %d (from 0) and never takes part in %d epochs",
+                term.type,
+                term.start_epoch,
+                recipe.train.epochs,
+            )
         if getattr(OBJECTIVES.get(term.type), "needs_strong", False) and not recipe.data.views.strong:
             raise InputError(
                 f"the objective '{term.type}' compares two views of an image and data.views.strong is empty; list its "

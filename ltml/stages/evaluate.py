@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ltml.errors import InputError
 from ltml.files import write_atomically, write_json
 from ltml.metrics.groups import make_groups
@@ -104,7 +106,8 @@ def evaluate(target: str | Path) -> RunResult | dict[str, Any]:
 def evaluate_novel(run_dir: str | Path, label: str) -> dict[str, Any]:
     """How well a run tells a class that training never saw: it should be answered low everywhere.
 
-    The score of a sample is ``1 - max_c a_c`` over the classes of the run (Data-Assemble, Table 7).
+    The score of a sample is ``1 - max_c a_c`` over the classes of the run (Data-Assemble, Table 7). Samples that show
+    another held-out label, and not this one, are neither novel nor seen.
 
     Args:
         run_dir: folder of a run whose recipe held the label out (``data.novel``).
@@ -124,7 +127,9 @@ def evaluate_novel(run_dir: str | Path, label: str) -> dict[str, Any]:
     for stage, split, answers in _saved_predictions(run):
         if split == "val":
             continue  # nothing novel is in it
-        value, targets = auroc(1 - answers.probs.max(axis=1), answers.novel[label]), answers.novel[label]
+        shows_one = np.any([values == 1 for values in answers.novel.values()], axis=0)
+        targets = np.where((answers.novel[label] == 0) & shows_one, np.nan, answers.novel[label])
+        value = auroc(1 - answers.probs.max(axis=1), targets)
         splits.setdefault(split, {})[f"stage{stage}"] = {
             "auroc": None if math.isnan(value) else value,
             "n_novel": int((targets == 1).sum()),

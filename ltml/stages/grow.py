@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ltml.errors import InputError, first_few
 from ltml.models.model import Stage1Model
+from ltml.stages.build import WORDS
 from ltml.stages.run_directory import read_run
 from ltml.training.checkpoint import load_weights
 
@@ -30,6 +31,8 @@ def start_from(model: Stage1Model, label_names: Sequence[str], run_dir: Path) ->
             the architectures differ.
     """
     run, _ = read_run(run_dir)
+    if not run.checkpoint1.is_file():
+        raise InputError(f"init_from={run_dir}: its stage 1 is not finished; finish it with `ltml stage1` first")
     weights, about = load_weights(run.checkpoint1)
     old = tuple(about["label_names"])
     missing = [name for name in old if name not in label_names]
@@ -50,11 +53,18 @@ def grown(
         InputError: see `start_from`.
     """
     class_dims: Mapping[str, tuple[int, ...]] = getattr(model.head, "class_dims", {})
+    if not class_dims and tuple(old) != tuple(new):
+        raise InputError(
+            f"init_from={where}: with this head the labels must be the same in the same order ({first_few(old)}); "
+            "classes can be appended with head.type=label_adapter or linear"
+        )
     places = torch.tensor([list(new).index(name) for name in old])
     state = {name: value.clone() for name, value in model.state_dict().items()}
     if state.keys() != weights.keys():
         raise InputError(f"init_from={where}: its model has other parts than this recipe's (head, backbone or prompts)")
     for name, value in weights.items():
+        if name == WORDS:  # the prompts are those of this recipe
+            continue
         dims = class_dims.get(name.removeprefix("head."), ()) if name.startswith("head.") else ()
         target = state[name]
         if not dims:

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import shutil
+import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -205,10 +206,12 @@ def _stage1_hash(recipe: Recipe, dataset: Dataset) -> str:
 
 
 def _input_files(recipe: Recipe) -> dict[str, str]:
-    """Hash by path of the local weights that stage 1 starts from, as far as they are (still) there."""
+    """Hash by path of the local weights and plugins that stage 1 starts from, as far as they are (still) there."""
     names = [recipe.backbone.weights, recipe.text.name, recipe.text.weights]
     paths = [Path(name) for name in names if name is not None]
-    paths += [read_run(recipe.init_from)[0].checkpoint1] if recipe.init_from is not None else []
+    if recipe.init_from is not None and (recipe.init_from / "recipe.yaml").is_file():
+        paths.append(read_run(recipe.init_from)[0].checkpoint1)
+    paths += [Path(str(sys.modules[name].__file__)) for name in recipe.plugins if name in sys.modules]
     return {str(path): hash_file(path) for path in paths if path.is_file()}
 
 
@@ -218,8 +221,8 @@ def _refuse_changed_inputs(run: RunDirectory, recipe: Recipe) -> None:
     changed = [path for path, digest in _input_files(recipe).items() if before.get(path, digest) != digest]
     if changed:
         raise InputError(
-            f"{first_few(changed)} has changed since stage 1 in {run.shared} was trained from it. Give the new weights "
-            "another file name, or remove that folder."
+            f"{first_few(changed)} has changed since stage 1 in {run.shared} was trained from it. Give the new file "
+            "another name, or remove that folder."
         )
 
 

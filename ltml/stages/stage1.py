@@ -86,8 +86,14 @@ class Training:
         self.recipe, self.dataset, self.run, self.compute = recipe, dataset, run, compute
         words = embed_labels(recipe, dataset.label_names)
         torch.manual_seed(derive_seed(recipe.seeds.train, "weights"))
-        model = build_model(recipe, dataset.label_names, words, pretrained=True, images_per_row=dataset.images_per_row)
-        if recipe.init_from is not None:
+        model = build_model(
+            recipe,
+            dataset.label_names,
+            words,
+            pretrained=recipe.init_from is None,
+            images_per_row=dataset.images_per_row,
+        )
+        if recipe.init_from is not None and not (run.shared / "state.pt").is_file():
             start_from(model, dataset.label_names, recipe.init_from)
         self.model = compute.place(model)
         self.objective = build_objective(recipe, dataset, self.model).to(compute.device)

@@ -42,7 +42,7 @@ def test_processes_share_an_epoch_without_loss(count: int, batch_size: int, worl
         batches = list(sampler)
         assert len(batches) == len(sampler)
         lengths.add(len(batches))
-        drawn += [row for batch in batches for row, _ in batch]
+        drawn += [row for batch in batches for row, *_ in batch]
     assert len(lengths) == 1
     per_rank = -(-count // world)
     left_out = world if per_rank % batch_size == 1 and per_rank > batch_size else 0
@@ -161,7 +161,7 @@ def _drawn(sizes: list[int], batch_size: int, *, equal: bool, epoch: int = 0, wo
     for rank in range(world):
         sampler = EpochSampler(sources, batch_size, 7, equal=equal, rank=rank, world_size=world)
         sampler.epoch = epoch
-        batches = [[row for row, _ in batch] for batch in sampler]
+        batches = [[row for row, *_ in batch] for batch in sampler]
         assert len(batches) == len(sampler)
         ranks.append(batches)
     return ranks
@@ -198,4 +198,23 @@ def test_draws_differ_by_epoch_and_repeat_by_seed() -> None:
 
 def test_without_a_seed_rows_keep_their_order() -> None:
     rows = np.array([5, 3, 9, 1, 7])
-    assert [row for batch in EpochSampler([rows], 2, None) for row, _ in batch] == [5, 3, 9, 1, 7]
+    assert [row for batch in EpochSampler([rows], 2, None) for row, *_ in batch] == [5, 3, 9, 1, 7]
+
+
+def test_an_image_that_comes_again_in_an_epoch_has_another_view(image_table: Callable[..., Path]) -> None:
+    context = DataContext(root=None, size=16, channels=1, ratio=(7, 1, 2), seed=0)
+    source = ["few"] * 12 + ["many"] * 48
+    dataset = load_dataset(
+        "csv", context, file=image_table(source=source, split=["train"] * 50 + ["val"] * 4 + ["test"] * 6)
+    )
+    view = build_view([{"RandomCrop": {"size": 12}}, {"RandomRotation": {"degrees": 180}}], "here")
+    settings = {"size": 12, "batch_size": 8, "device": torch.device("cpu"), "seed": 3, "workers": 0}
+    seen: dict[int, list[bytes]] = {}
+    for batch in BatchLoader(dataset, "train", view, draw="equal", **settings).epoch():
+        for row, image in zip(batch.rows.tolist(), batch.images, strict=True):
+            seen.setdefault(row, []).append(image.numpy().tobytes())
+    assert {len(views) for row, views in seen.items() if row < 12} == {3, 4}
+    assert all(len(set(views)) == len(views) for views in seen.values())
+    plain = BatchLoader(dataset, "train", view, **settings)
+    firsts = {row: image for b in plain.epoch() for row, image in zip(b.rows.tolist(), b.images, strict=True)}
+    assert all(firsts[row].numpy().tobytes() == views[0] for row, views in seen.items())

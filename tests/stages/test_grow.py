@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from ltml.recipe.load import load_recipe
 from ltml.stages.build import build_dataset, build_loader, build_model, rebuild_model
-from ltml.stages.grow import start_from
+from ltml.stages.grow import grown, start_from
 from ltml.stages.run_directory import read_run
 from ltml.training.checkpoint import load_weights
 
@@ -78,3 +79,35 @@ def test_what_cannot_be_continued_is_named(cli, small_run: tuple[str, Path], tmp
     assert result.exit_code == 2
     assert "is not a run" in result.stderr
     assert not list(tmp_path.rglob("checkpoint.safetensors"))
+
+
+def test_heads_that_cannot_grow_take_the_same_labels_in_the_same_order_only(cli, tmp_path: Path) -> None:
+    luo = ("method=luo_tw", "data.labels=[zero, one, two]")
+    assert _train(cli, tmp_path / "a", *luo).exit_code == 0
+    run_dir = next((tmp_path / "a").rglob("seed0"))
+    start = f"init_from={run_dir}"
+    assert _train(cli, tmp_path / "b", *luo, start).exit_code == 0
+    for labels in ("[two, zero, one]", "[zero, one, two, three]"):
+        result = _train(cli, tmp_path / "c", "method=luo_tw", f"data.labels={labels}", start)
+        assert result.exit_code == 2
+        assert "the labels must be the same in the same order (zero, one, two)" in result.stderr
+    shutil.rmtree(tmp_path / "a")  # what started from it is finished, and stays readable
+    assert _train(cli, tmp_path / "b", *luo, start).exit_code == 0
+
+
+def test_an_unfinished_run_is_no_start(cli, small_run: tuple[str, Path], tmp_path: Path) -> None:
+    method, run_dir = small_run
+    copy = tmp_path / "run" / "a" / "b"
+    shutil.copytree(run_dir, copy)
+    result = _train(cli, tmp_path / "runs", f"data.labels={FEW}", f"init_from={copy}", f"method={method}")
+    assert result.exit_code == 2
+    assert "its stage 1 is not finished" in result.stderr
+
+
+def test_prompts_are_those_of_the_new_recipe() -> None:
+    recipe = load_recipe("digits_tiny")
+    names = tuple(build_dataset(recipe).label_names)
+    old, new = (build_model(recipe, names, torch.full((10, 6), value), pretrained=False) for value in (1.0, 2.0))
+    state = grown(new, old.state_dict(), names, names, Path("old"))
+    assert (state["head.words"] == 2).all()
+    torch.testing.assert_close(state["head.project.weight"], old.state_dict()["head.project.weight"])

@@ -118,7 +118,10 @@ def load(
         _check_split_file(context.split_file, titles)
     owners = [_first_alike(context, sources, number) for number in range(len(sources))]
     parts = [_load_source(context, source) for source in sources]
-    parts = [part if owner == n else _untested(part) for n, (part, owner) in enumerate(zip(parts, owners, strict=True))]
+    if not separate:  # otherwise each source has classes of its own to be tested on
+        parts = [
+            part if owner == n else _untested(part) for n, (part, owner) in enumerate(zip(parts, owners, strict=True))
+        ]
     vocabulary = Vocabulary(aliases)
     canonical = [
         [vocabulary.canonical(name) for name in _named(part.label_names, source, separate=separate)]
@@ -126,6 +129,8 @@ def load(
     ]
     _check_aliases(aliases, parts)
     chosen = _chosen_labels(labels, vocabulary)
+    if separate:
+        chosen = tuple(name for name in chosen if name not in _unbudgeted(sources, canonical, vocabulary))
     translated = [
         _translate(part, source, sources[owner], names, chosen, vocabulary, separate=separate)
         for part, source, owner, names in zip(parts, sources, owners, canonical, strict=True)
@@ -168,6 +173,16 @@ def _cut_train(dataset: Dataset, source: UnionSource, seed: int) -> Dataset:
         chosen = np.sort(rng.permutation(train)[: source.images])
         dataset = choose_splits(dataset, {**dataset.splits, "train": chosen}, f"more than images={source.images}")
     return dataset
+
+
+def _unbudgeted(sources: Sequence[UnionSource], canonical: Sequence[Sequence[str]], vocabulary: Vocabulary) -> set[str]:
+    """Separate classes that the label budget of their source leaves unknown in train, and so to nobody to learn."""
+    lost: set[str] = set()
+    for source, names in zip(sources, canonical, strict=True):
+        if source.labels_kept is not None:
+            kept = _named(source.labels_kept, source, separate=True)
+            lost |= set(names) - {vocabulary.canonical(name) for name in kept}
+    return lost
 
 
 def _named(names: Sequence[str], source: UnionSource, *, separate: bool) -> list[str]:
