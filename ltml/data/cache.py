@@ -128,7 +128,7 @@ def open_cached(files: FileImages) -> ImageReader:
     done = int((index["start"] >= 0).sum())
     if done < len(unique):
         log.info(
-            "the image cache holds %d of %d images, so it is not used; `ltml data cache` ends it",
+            "the image cache holds %d of %d images and is not used until `ltml data cache` has filled it",
             done,
             len(unique),
         )

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ltml.data.decode import decode
+from ltml.data.decode import read_image
 from ltml.data.pixels import MAX_PIXELS, resize, with_channels
 from ltml.types import ImageReader, UInt8Array
 
@@ -99,7 +99,7 @@ class FileImages:
         Raises:
             UnreadableImageError: the file is missing, damaged, too large, or not an image.
         """
-        return with_channels(decode(self.paths[row], self.size, self.max_pixels), self.channels)
+        return read_image(self.paths[row], self.size, self.channels, self.max_pixels)
 
     def files(self, row: int) -> list[Path]:
         """The file of a row."""

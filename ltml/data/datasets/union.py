@@ -117,22 +117,21 @@ def load(
     if context.split_file is not None:
         _check_split_file(context.split_file, titles)
     owners = [_first_alike(context, sources, number) for number in range(len(sources))]
-    parts = [_load_source(context, source) for source in sources]
-    if not separate:  # otherwise each source has classes of its own to be tested on
+    parts: Sequence[Dataset] = [_load_source(context, source) for source in sources]
+    if separate:  # each source has classes of its own, and is tested on them
+        parts, sources = zip(*map(_apart, parts, sources), strict=True)
+    else:
         parts = [
             part if owner == n else _untested(part) for n, (part, owner) in enumerate(zip(parts, owners, strict=True))
         ]
     vocabulary = Vocabulary(aliases)
-    canonical = [
-        [vocabulary.canonical(name) for name in _named(part.label_names, source, separate=separate)]
-        for part, source in zip(parts, sources, strict=True)
-    ]
+    canonical = [[vocabulary.canonical(name) for name in part.label_names] for part in parts]
     _check_aliases(aliases, parts)
     chosen = _chosen_labels(labels, vocabulary)
     if separate:
         chosen = tuple(name for name in chosen if name not in _unbudgeted(sources, canonical, vocabulary))
     translated = [
-        _translate(part, source, sources[owner], names, chosen, vocabulary, separate=separate)
+        _translate(part, source, sources[owner], names, chosen, vocabulary)
         for part, source, owner, names in zip(parts, sources, owners, canonical, strict=True)
     ]
     union = _join(translated)
@@ -180,13 +179,15 @@ def _unbudgeted(sources: Sequence[UnionSource], canonical: Sequence[Sequence[str
     lost: set[str] = set()
     for source, names in zip(sources, canonical, strict=True):
         if source.labels_kept is not None:
-            kept = _named(source.labels_kept, source, separate=True)
-            lost |= set(names) - {vocabulary.canonical(name) for name in kept}
+            lost |= set(names) - {vocabulary.canonical(name) for name in source.labels_kept}
     return lost
 
 
-def _named(names: Sequence[str], source: UnionSource, *, separate: bool) -> list[str]:
-    return [f"{source.title}: {name}" if separate else name for name in names]
+def _apart(dataset: Dataset, source: UnionSource) -> tuple[Dataset, UnionSource]:
+    """A source whose labels nobody else has: its name stands before each."""
+    kept = source.labels_kept and tuple(f"{source.title}: {name}" for name in source.labels_kept)
+    names = tuple(f"{source.title}: {name}" for name in dataset.label_names)
+    return replace(dataset, label_names=names), source.model_copy(update={"labels_kept": kept})
 
 
 def _folder(context: DataContext, source: UnionSource) -> Path | None:
@@ -260,11 +261,9 @@ def _translate(
     names: Sequence[str],
     chosen: tuple[str, ...],
     vocabulary: Vocabulary,
-    *,
-    separate: bool,
 ) -> Dataset:
     """A source in the labels of the union; before ids stands its name, before groups that of the patients' owner."""
-    dropped = _dropped_labels(source, dataset.label_names, names, chosen, vocabulary, separate=separate)
+    dropped = _dropped_labels(source, dataset.label_names, names, chosen, vocabulary)
     codes = _in_vocabulary(_codes(dataset), names, chosen)
     budgeted = np.concatenate([dataset.splits["train"], dataset.splits["val"]])
     codes[np.ix_(budgeted, dropped)] = UNKNOWN
@@ -296,14 +295,11 @@ def _dropped_labels(
     names: Sequence[str],
     chosen: Sequence[str],
     vocabulary: Vocabulary,
-    *,
-    separate: bool,
 ) -> IntArray:
     """Columns that the source's label budget does not hold."""
     if source.labels_kept is None:
         return np.empty(0, dtype=np.int64)
-    given_names = _named(source.labels_kept, source, separate=separate)
-    kept = {vocabulary.canonical(name): given for name, given in zip(given_names, source.labels_kept, strict=True)}
+    kept = {vocabulary.canonical(name): name for name in source.labels_kept}
     for name, given in kept.items():
         if name not in names:
             hint = suggest(given, label_names, most=40)
