@@ -1,10 +1,11 @@
-"""Less of a dataset: some rows, or some labels held out of training."""
+"""Less of a dataset: some rows, some sources, or some labels held out of training."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from ltml.errors import InputError, suggest
 from ltml.types import Dataset, IntArray
 
 log = logging.getLogger(__name__)
+
+SourceChoice = Literal["all", "first"] | Sequence[str]
+"""All sources, the one that stands first, or some by name."""
 
 
 def choose_splits(dataset: Dataset, splits: Mapping[str, IntArray], reason: str) -> Dataset:
@@ -57,13 +61,63 @@ def hold_out(dataset: Dataset, novel: Sequence[str]) -> Dataset:
         split: rows if split.startswith("test") else rows[~has_one[rows]] for split, rows in dataset.splits.items()
     }
     of = codes if dataset.units is None else dataset.units.codes
+    without = replace(_choose_classes(dataset, kept), novel={dataset.label_names[c]: of[:, c] for c in held})
+    return choose_splits(without, splits, f"shows {' or '.join(novel)} in train or val (data.novel)")
+
+
+def keep_sources(dataset: Dataset, train_on: SourceChoice, test_on: SourceChoice) -> Dataset:
+    """Some sources to train and validate on, and some to test on.
+
+    Without some sources to train on, labels of which no training row knows anything leave the classes.
+
+    Args:
+        dataset: of several sources.
+        train_on: sources whose rows stay in train and val.
+        test_on: sources whose rows stay in the test splits.
+
+    Raises:
+        InputError: there is no such source, or a split would be empty.
+    """
+    if train_on == test_on == "all":
+        return dataset
+    source = dataset.table["source"]
+    names = list(dict.fromkeys(source))
+    of_train, of_test = (
+        source.isin(_chosen_sources(choice, names, key)).to_numpy()
+        for choice, key in ((train_on, "data.train_on"), (test_on, "data.test_on"))
+    )
+    splits = {
+        split: rows[(of_test if split.startswith("test") else of_train)[rows]] for split, rows in dataset.splits.items()
+    }
+    if empty := [split for split, rows in splits.items() if not len(rows)]:
+        raise InputError(
+            f"data.train_on and data.test_on leave no images for {empty[0]}; sources with some there: "
+            f"{', '.join(dict.fromkeys(source.iloc[dataset.splits[empty[0]]])) or 'none'}"
+        )
+    if train_on != "all":
+        learnable = dataset.known[splits["train"]].any(axis=0)
+        dataset = _choose_classes(dataset, np.flatnonzero(learnable).tolist())
+    return choose_splits(dataset, splits, "of other sources (data.train_on, data.test_on)")
+
+
+def _chosen_sources(choice: SourceChoice, names: Sequence[str], key: str) -> Sequence[str]:
+    if choice == "all":
+        return names
+    if choice == "first":
+        return names[:1]
+    for name in choice:
+        if name not in names:
+            raise InputError(f"{key} names '{name}', which is no source of the data: {suggest(name, names)}")
+    return list(choice)
+
+
+def _choose_classes(dataset: Dataset, kept: Sequence[int]) -> Dataset:
+    """The dataset with some of its classes, by number."""
     units = None if dataset.units is None else replace(dataset.units, codes=dataset.units.codes[:, kept])
-    without = replace(
+    return replace(
         dataset,
         label_names=tuple(dataset.label_names[c] for c in kept),
         targets=dataset.targets[:, kept],
         known=dataset.known[:, kept],
         units=units,
-        novel={dataset.label_names[c]: of[:, c] for c in held},
     )
-    return choose_splits(without, splits, f"shows {' or '.join(novel)} in train or val (data.novel)")

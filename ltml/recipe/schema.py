@@ -20,6 +20,8 @@ Rate = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
+SourceChoice = Literal["all", "first"] | Annotated[tuple[str, ...], Field(min_length=1)]
+
 MACHINE_FIELDS = ("data.root", "data.roots", "data.workers", "train.device")
 """Fields that say where and on what a run happens, not what comes out: left out of hashes and comparisons."""
 
@@ -111,6 +113,10 @@ class DataSection(Section):
         description="training images of several sources: as they come, as many of each in every step, or in every step "
         "in proportion to the source's size",
     )
+    train_on: SourceChoice = Field(
+        "all", description="sources to train and validate on: all, first, or a list; the labels that they know"
+    )
+    test_on: SourceChoice = Field("all", description="sources to test on, likewise")
     novel: tuple[str, ...] = Field(
         (), description="labels held out of training: no classes, and rows that have them leave train and val"
     )

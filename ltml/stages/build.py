@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from ltml.data.batches import BatchLoader
 from ltml.data.context import DataContext
 from ltml.data.faults import Faults
-from ltml.data.subset import hold_out
+from ltml.data.subset import hold_out, keep_sources
 from ltml.data.table import load_dataset
 from ltml.data.views import build_view
 from ltml.errors import InputError
 from ltml.models.backbones import Backbone, normalization
+from ltml.models.facts import HeadFacts
 from ltml.models.model import Stage1Model
 from ltml.models.text import TextConfig, embed_prompts
 from ltml.objectives.objective import Objective, Term, TrainingFacts
@@ -50,8 +51,10 @@ def build_context(recipe: Recipe, faults: Faults | None = None) -> DataContext:
 
 def build_dataset(recipe: Recipe) -> Dataset:
     """Table, labels, splits and image reader of the recipe's data."""
-    dataset = load_dataset(recipe.data.type, build_context(recipe), **recipe.data.options)
-    return hold_out(dataset, recipe.data.novel) if recipe.data.novel else dataset
+    data = recipe.data
+    dataset = load_dataset(data.type, build_context(recipe), **data.options)
+    dataset = keep_sources(dataset, data.train_on, data.test_on)
+    return hold_out(dataset, data.novel) if data.novel else dataset
 
 
 def build_loader(
@@ -112,8 +115,8 @@ def build_model(
         options=recipe.backbone.options,
         ibn=recipe.backbone.ibn,
     )
-    several = (images_per_row,) if images_per_row > 1 else ()
-    head = HEADS.get(recipe.head.type)(backbone.width, len(label_names), words, *several, **recipe.head.options)
+    facts = HeadFacts(backbone.width, tuple(label_names), words, images_per_row)
+    head = HEADS.get(recipe.head.type)(facts, **recipe.head.options)
     mean, std = normalization(recipe.backbone.name, recipe.data.channels)
     return Stage1Model(backbone, head, mean, std, images_per_row)
 

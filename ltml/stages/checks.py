@@ -9,6 +9,7 @@ from ltml.data.views import build_view
 from ltml.errors import InputError, first_few
 from ltml.metrics.groups import make_groups
 from ltml.models.backbones import check_backbone_name
+from ltml.models.facts import HeadFacts
 from ltml.recipe.schema import Recipe
 from ltml.registry import HEADS, OBJECTIVES
 from ltml.stages.refit import check_classifier, elementwise
@@ -46,7 +47,7 @@ def check_recipe(recipe: Recipe) -> None:
     if recipe.stage2.solver == "expected":
         elementwise(recipe.stage2.m_step.loss)
     if recipe.stage2.method != "none":
-        small = HEADS.get(recipe.head.type)(16, 2, None, **recipe.head.options)
+        small = HEADS.get(recipe.head.type)(HeadFacts(16, ("a: x", "b: x")), **recipe.head.options)
         if not hasattr(small.classifier, "class_weights"):  # not linear, so stage 2 cannot make it so
             check_classifier(recipe.stage2, small.classifier, recipe.head.type)
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ltml.losses.bce import bce_loss
 from ltml.models.backbones import Backbone
+from ltml.models.facts import HeadFacts
 from ltml.models.model import Stage1Model
 from ltml.registry import HEADS
 
@@ -33,7 +34,9 @@ def make(head: str) -> Stage1Model:
     """DenseNet-121 from scratch with a head."""
     torch.manual_seed(0)
     backbone = Backbone("densenet121", image_size=SIDE)
-    return Stage1Model(backbone, HEADS.get(head)(backbone.width, CLASSES, None), [0.5] * 3, [0.25] * 3)
+    return Stage1Model(
+        backbone, HEADS.get(head)(HeadFacts(backbone.width, tuple(map(str, range(CLASSES))))), [0.5] * 3, [0.25] * 3
+    )
 
 
 def parameters(model: nn.Module) -> float:

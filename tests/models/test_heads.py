@@ -10,9 +10,19 @@ from torch import Tensor
 
 import ltml
 from ltml.errors import InputError
+from ltml.models.facts import HeadFacts
 from ltml.models.heads.label_adapter import LabelAdapterHead
 from ltml.models.heads.linear import LinearHead
 from ltml.models.heads.prompt_query import PromptQueryHead, sincos_positions
+
+
+def separate_facts() -> HeadFacts:
+    """Labels that the head per source can be built for as well."""
+    return HeadFacts(6, ("one: a", "one: b", "two: a", "two: c"))
+
+
+def facts(num_classes: int, words: Tensor | None = None) -> HeadFacts:
+    return HeadFacts(6, tuple("abcd"[:num_classes]), words)
 
 
 def _layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -72,7 +82,7 @@ def _slow_prompt_query(head: PromptQueryHead, feature_map: Tensor, heads: int) -
 def test_prompt_query_equals_a_slow_version(depth: int, prompts: bool) -> None:
     torch.manual_seed(0)
     words = torch.randn(3, 5) if prompts else None
-    head = PromptQueryHead(6, 3, words, width=8, depth=depth, heads=2, ffn_ratio=2.0).double().eval()
+    head = PromptQueryHead(facts(3, words), width=8, depth=depth, heads=2, ffn_ratio=2.0).double().eval()
     feature_map = torch.randn(2, 6, 2, 3, dtype=torch.float64)
     features, attention = head.features(feature_map), head.attention(feature_map)
     logits = head.classifier(features)
@@ -88,7 +98,7 @@ def test_prompt_query_equals_a_slow_version(depth: int, prompts: bool) -> None:
 
 
 def test_prompts_are_frozen_and_saved_and_their_mlp_learns() -> None:
-    head = PromptQueryHead(6, 3, torch.randn(3, 5), width=8)
+    head = PromptQueryHead(facts(3, torch.randn(3, 5)), width=8)
     head.features(torch.randn(2, 6, 2, 2)).sum().backward()
     assert "words" in head.state_dict()
     assert not any(name == "words" for name, _ in head.named_parameters())
@@ -97,7 +107,7 @@ def test_prompts_are_frozen_and_saved_and_their_mlp_learns() -> None:
 
 def test_width_must_divide() -> None:
     with pytest.raises(InputError, match="divisible"):
-        PromptQueryHead(6, 3, width=10, heads=4)
+        PromptQueryHead(facts(3), width=10, heads=4)
 
 
 def test_positions_tell_every_place_apart() -> None:
@@ -108,7 +118,7 @@ def test_positions_tell_every_place_apart() -> None:
 
 def test_label_adapter_equals_a_slow_version() -> None:
     torch.manual_seed(0)
-    head = LabelAdapterHead(6, 4)
+    head = LabelAdapterHead(facts(4))
     feature_map = torch.randn(3, 6, 2, 2)
     queries, weight, bias = head.classifier.queries, head.classifier.to_weights.weight, head.classifier.to_weights.bias
     assert torch.equal(queries, torch.eye(4))
@@ -125,7 +135,7 @@ def test_label_adapter_equals_a_slow_version() -> None:
 
 @pytest.mark.parametrize("pool", ["avg", "max"])
 def test_linear_head_pools(pool: str) -> None:
-    head = LinearHead(6, 4, pool=pool)
+    head = LinearHead(facts(4), pool=pool)
     feature_map = torch.randn(3, 6, 2, 2)
     flat = feature_map.flatten(2)
     expected = flat.mean(dim=2) if pool == "avg" else flat.max(dim=2).values
@@ -137,7 +147,7 @@ def test_logits_keep_float32_under_autocast(name: str) -> None:
     from ltml.models.model import Stage1Model
     from ltml.registry import HEADS
 
-    model = Stage1Model(torch.nn.Conv2d(1, 6, 3), HEADS.get(name)(6, 4, None), [0.5], [0.5]).eval()
+    model = Stage1Model(torch.nn.Conv2d(1, 6, 3), HEADS.get(name)(separate_facts()), [0.5], [0.5]).eval()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         features, logits, _ = model(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
     assert logits.dtype == torch.float32
@@ -151,7 +161,7 @@ def test_every_head_keeps_the_contract(name: str) -> None:
     from ltml.registry import HEADS
 
     torch.manual_seed(0)
-    head = HEADS.get(name)(6, 4, None).eval()
+    head = HEADS.get(name)(separate_facts()).eval()
     feature_map = torch.randn(3, 6, 2, 2)
     features = head.features(feature_map)
     assert features.shape in ((3, 4, features.shape[-1]), (3, features.shape[-1]))

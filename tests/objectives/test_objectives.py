@@ -330,7 +330,18 @@ def test_batches_where_all_or_nothing_is_known_are_finite(term: type, unknown: f
     assert math.isfinite(value.item())
 
 
-METHODS = ("label_assemble", "fixmatch", "luo", "luo_tw", "luo_tw_tat", "luo_tw_ute", "luo_hat", "luo_hard")
+METHODS = (
+    "label_assemble",
+    "fixmatch",
+    "luo",
+    "luo_tw",
+    "luo_tw_tat",
+    "luo_tw_ute",
+    "luo_hat",
+    "luo_hard",
+    "dodnet",
+    "multi_task",
+)
 
 
 @pytest.mark.parametrize("method", METHODS)

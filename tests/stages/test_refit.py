@@ -14,6 +14,7 @@ import ltml
 from ltml.errors import InputError
 from ltml.gaussians.expected import expected_loss
 from ltml.gaussians.real import RealResampler
+from ltml.models.facts import HeadFacts
 from ltml.recipe.load import load_recipe
 from ltml.registry import HEADS
 from ltml.stages.features import load_features
@@ -165,9 +166,9 @@ def test_what_holds_for_linear_classifiers_only_is_refused_for_others(
     class MlpHead(nn.Module):
         """A shared feature and a classifier of two layers."""
 
-        def __init__(self, in_width: int, num_classes: int, words: Tensor | None = None) -> None:
+        def __init__(self, facts: HeadFacts) -> None:
             super().__init__()
-            self.classifier = nn.Sequential(nn.Linear(in_width, 8), nn.ReLU(), nn.Linear(8, num_classes))
+            self.classifier = nn.Sequential(nn.Linear(facts.width, 8), nn.ReLU(), nn.Linear(8, facts.num_classes))
 
         def features(self, feature_map: Tensor) -> Tensor:
             return feature_map.mean(dim=(2, 3))

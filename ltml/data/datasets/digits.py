@@ -7,7 +7,7 @@ the most frequent, digit 9 the rarest. Scans are split before composing, so no s
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,8 @@ CANVAS = 32
 SCAN_SHARES = {"train": 0.6, "val": 0.15, "test": 0.25}
 SIZES = (9, 15)
 """Smallest and largest side of a digit on the canvas, px."""
+NEGATIVE_WHITE = np.uint8(200)
+"""Brightness of the paper in the rendering ``negative``, whose ink is half as strong."""
 
 
 @DATASETS.register("digits")
@@ -40,6 +42,12 @@ def load(
     imbalance_ratio: Annotated[
         float, Field(ge=1, description="draws of digit 0 per draw of digit 9; 75 makes 55 times the positives")
     ] = 75.0,
+    most_in_train: Annotated[
+        int, Field(ge=1, le=3, description="digits on a canvas of train or val at most; 1: single labels")
+    ] = 3,
+    rendering: Annotated[
+        Literal["plain", "negative"], Field(description="negative: dark on light, less contrast; as another scanner")
+    ] = "plain",
 ) -> LabelTable:
     """Handwritten digits on canvases, 1 to 3 each, long-tailed; embedded, no download.
 
@@ -67,8 +75,9 @@ def load(
     start = 0
     for number, (split, (source, count, weights)) in enumerate(plan.items()):
         rng = np.random.default_rng([context.seed, 1 + number])
-        canvases, labels = compose(*scans[source], weights / weights.sum(), count, rng)
-        pixels.append(canvases)
+        most = 3 if source == "test" else most_in_train
+        canvases, labels = compose(*scans[source], weights / weights.sum(), count, rng, most)
+        pixels.append(canvases if rendering == "plain" else NEGATIVE_WHITE - canvases // 2)
         targets.append(labels)
         rows[split] = np.arange(start, start + count)
         start += count
@@ -107,6 +116,7 @@ def compose(
     weights: npt.NDArray[np.float64],
     count: int,
     rng: np.random.Generator,
+    most: int = 3,
 ) -> tuple[UInt8Array, UInt8Array]:
     """Draw canvases.
 
@@ -116,6 +126,7 @@ def compose(
         weights: probability of each digit in a draw, ``(10,)``.
         count: number of canvases.
         rng: the only source of chance.
+        most: digits on a canvas.
 
     Returns:
         Canvases uint8 ``(count, 32, 32)`` and targets uint8 ``(count, 10)``.
@@ -124,7 +135,7 @@ def compose(
     targets = np.zeros((count, 10), dtype=np.uint8)
     scans_of = [np.flatnonzero(digits == digit) for digit in range(10)]
     for canvas, target in zip(canvases, targets, strict=True):
-        for digit in rng.choice(10, size=rng.integers(1, 4), replace=False, p=weights):
+        for digit in rng.choice(10, size=rng.integers(1, most + 1), replace=False, p=weights):
             size = int(rng.integers(SIZES[0], SIZES[1] + 1))
             scan = resize(Image.fromarray(scans[rng.choice(scans_of[digit])]), size)
             place = free_place(canvas, size, rng)

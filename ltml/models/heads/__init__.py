@@ -8,8 +8,7 @@ A head is a module with
 - ``classifier``: a module from those features to logits ``(B, C)``; where it is one linear map per class it has
   ``class_weights()``, the same map as weight vectors and biases, from which stage 2 refits it.
 
-Its constructor takes the map's width, the number of classes, the word embeddings (or None) and, where there are
-several, the number of images per row by position; its keyword-only parameters are the options of a recipe. With several
-images per row (both eyes of a patient) `features` sees each alone, and `classifier` takes their features side by side:
-``(B, C, n D)`` or ``(B, n D)``.
+Its constructor takes the `ltml.models.facts.HeadFacts` by position; its keyword-only parameters are the options of a
+recipe. With several images per row (both eyes of a patient) `features` sees each alone, and `classifier` takes their
+features side by side: ``(B, C, n D)`` or ``(B, n D)``.
 """

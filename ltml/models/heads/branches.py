@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ltml.models.classifier import PerClassLinear
+from ltml.models.facts import HeadFacts
 from ltml.registry import HEADS
 
 
@@ -19,26 +20,20 @@ class BranchesHead(nn.Module):
     branch, so there is none, and does not say ``N'``: the default is 128.
 
     Args:
-        in_width: channels ``N`` of the feature map.
-        num_classes: ``C``.
-        words: unused; this head has no prompts.
-        images_per_row: images whose features stand side by side before the classifier.
+        facts: of the backbone and the labels.
         width: width ``N'`` of a class's feature.
     """
 
     def __init__(
         self,
-        in_width: int,
-        num_classes: int,
-        words: Tensor | None = None,  # noqa: ARG002 - every head is built alike
-        images_per_row: int = 1,
+        facts: HeadFacts,
         *,
         width: Annotated[int, Field(gt=0, description="N' of the class features")] = 128,
     ) -> None:
         super().__init__()
-        self.shape = (num_classes, width)
-        self.branches = nn.Linear(in_width, num_classes * width)  # the maps one below the other
-        self.classifier: nn.Module = PerClassLinear.initialised(num_classes, images_per_row * width)
+        self.shape = (facts.num_classes, width)
+        self.branches = nn.Linear(facts.width, facts.num_classes * width)  # the maps one below the other
+        self.classifier: nn.Module = PerClassLinear.initialised(facts.num_classes, facts.images_per_row * width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Class-aware features ``(B, C, N')`` of a map ``(B, N, H, W)``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ltml.models.facts import HeadFacts
 from ltml.registry import HEADS
 
 
@@ -49,21 +50,12 @@ class DodnetHead(nn.Module):
     each question anew.
 
     Args:
-        in_width: channels ``D`` of the feature map.
-        num_classes: ``C``.
-        words: unused; this head has no prompts.
-        images_per_row: images whose features stand side by side before the classifier.
+        facts: of the backbone and the labels.
     """
 
-    def __init__(
-        self,
-        in_width: int,
-        num_classes: int,
-        words: Tensor | None = None,  # noqa: ARG002 - every head is built alike
-        images_per_row: int = 1,
-    ) -> None:
+    def __init__(self, facts: HeadFacts) -> None:
         super().__init__()
-        self.classifier: nn.Module = DynamicClassifier(num_classes, images_per_row * in_width)
+        self.classifier: nn.Module = DynamicClassifier(facts.num_classes, facts.images_per_row * facts.width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Shared feature ``(B, D)`` of a map ``(B, D, H, W)``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ltml.models.facts import HeadFacts
 from ltml.registry import HEADS
 
 
@@ -34,23 +35,14 @@ class LabelAdapterHead(nn.Module):
     layer, so it has torch's usual bias; the inner product has none.
 
     Args:
-        in_width: channels ``D0`` of the feature map, the width ``D`` of the feature.
-        num_classes: ``C``.
-        words: unused; this head has no prompts.
-        images_per_row: images whose features stand side by side before the classifier.
+        facts: of the backbone and the labels.
     """
 
     class_dims = {"classifier.queries": (0, 1), "classifier.to_weights.weight": (1,)}  # noqa: RUF012
 
-    def __init__(
-        self,
-        in_width: int,
-        num_classes: int,
-        words: Tensor | None = None,  # noqa: ARG002 - every head is built alike
-        images_per_row: int = 1,
-    ) -> None:
+    def __init__(self, facts: HeadFacts) -> None:
         super().__init__()
-        self.classifier: nn.Module = QueryClassifier(num_classes, images_per_row * in_width)
+        self.classifier: nn.Module = QueryClassifier(facts.num_classes, facts.images_per_row * facts.width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Shared feature ``(B, D0)`` of a map ``(B, D0, H, W)``."""

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ltml.models.classifier import PerClassLinear
+from ltml.models.facts import HeadFacts
 from ltml.registry import HEADS
 
 
@@ -16,10 +17,7 @@ class LinearHead(nn.Module):
     """Global average or max pooling and a linear classifier; one shared feature.
 
     Args:
-        in_width: channels ``D0`` of the feature map.
-        num_classes: ``C``.
-        words: unused; this head has no prompts.
-        images_per_row: images whose features stand side by side before the classifier.
+        facts: of the backbone and the labels.
         pool: how the map becomes one feature.
     """
 
@@ -27,16 +25,13 @@ class LinearHead(nn.Module):
 
     def __init__(
         self,
-        in_width: int,
-        num_classes: int,
-        words: Tensor | None = None,  # noqa: ARG002 - every head is built alike
-        images_per_row: int = 1,
+        facts: HeadFacts,
         *,
         pool: Annotated[Literal["avg", "max"], Field(description="global pooling")] = "avg",
     ) -> None:
         super().__init__()
         self.pool = pool
-        self.classifier: nn.Module = PerClassLinear.initialised(num_classes, images_per_row * in_width)
+        self.classifier: nn.Module = PerClassLinear.initialised(facts.num_classes, facts.images_per_row * facts.width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Shared feature ``(B, D0)`` of a map ``(B, D0, H, W)``."""

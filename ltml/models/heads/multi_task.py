@@ -1,0 +1,55 @@
+"""A head per source on one backbone: the multi-network comparison with partial labels (Med3D, Chen et al., 2019)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ltml.errors import InputError, first_few
+from ltml.models.classifier import PerClassLinear
+from ltml.models.facts import HeadFacts
+from ltml.registry import HEADS
+
+
+@HEADS.register("multi_task")
+class MultiTaskHead(nn.Module):
+    """Global average pooling, a hidden layer per source, and a linear classifier per class on that of its source.
+
+    Med3D trains one encoder for all datasets and a decoder for each, so a label of two sources is two classes:
+    ``data.separate=true`` names them ``source: label``, and from that name the head knows whose layer a class reads.
+    Med3D segments and has no such head for images as a whole; one hidden layer with ReLU stands for its decoder.
+
+    Args:
+        facts: of the backbone and the labels.
+        width: of a source's hidden layer.
+
+    Raises:
+        InputError: a label names no source.
+    """
+
+    source_of_class: Tensor
+
+    def __init__(
+        self, facts: HeadFacts, *, width: Annotated[int, Field(gt=0, description="of a source's hidden layer")] = 128
+    ) -> None:
+        super().__init__()
+        if shared := [name for name in facts.label_names if ": " not in name]:
+            raise InputError(
+                f"head.type=multi_task needs a source for every label and '{first_few(shared, most=3)}' has none: use "
+                "data.type=union with data.separate=true"
+            )
+        source_of = [name.split(": ")[0] for name in facts.label_names]
+        sources = list(dict.fromkeys(source_of))
+        self.shape = (len(sources), width)
+        numbers = torch.tensor([sources.index(source) for source in source_of])
+        self.register_buffer("source_of_class", numbers, persistent=False)
+        self.hidden = nn.Linear(facts.width, len(sources) * width)  # the layers one below the other
+        self.classifier: nn.Module = PerClassLinear.initialised(facts.num_classes, facts.images_per_row * width)
+
+    def features(self, feature_map: Tensor) -> Tensor:
+        """Class-aware features ``(B, C, width)``, those of a source's classes alike, of a map ``(B, D0, H, W)``."""
+        hidden: Tensor = self.hidden(feature_map.mean(dim=(2, 3))).relu().reshape(-1, *self.shape)
+        return hidden[:, self.source_of_class]
