@@ -21,6 +21,7 @@ def describe_components(kind: str, pattern: str) -> dict[str, str]:
         "losses": lambda: _registered("LOSSES"),
         "objectives": lambda: _registered("OBJECTIVES"),
         "datasets": lambda: _registered("DATASETS"),
+        "experiments": _experiments,
         "backbones": _backbones,
         "encoders": _encoders,
     }
@@ -34,6 +35,12 @@ def _methods() -> dict[str, str]:
     from ltml.recipe.catalog import describe_methods
 
     return describe_methods()
+
+
+def _experiments() -> dict[str, str]:
+    from ltml.recipe.catalog import describe_experiments
+
+    return describe_experiments()
 
 
 def _registered(kind: str) -> dict[str, str]:

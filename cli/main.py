@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .arguments import JsonFlag, Overrides, RecipeName, load
+from .compare import compare
 from .data import data_app
 from .errors import guarded
 from .relations import relations
@@ -24,6 +25,7 @@ app = typer.Typer(
 recipes_app = typer.Typer(no_args_is_help=True, help="List, show, copy and check recipes.")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(data_app, name="data")
+app.command()(compare)
 app.command()(relations)
 
 Out = Annotated[Path, typer.Option("--out", help="root of the run directories")]
@@ -132,7 +134,9 @@ def gaussians(
 @app.command("list")
 @guarded
 def list_components(
-    kind: Annotated[str, typer.Argument(metavar="methods|heads|losses|objectives|datasets|backbones|encoders")],
+    kind: Annotated[
+        str, typer.Argument(metavar="methods|heads|losses|objectives|datasets|experiments|backbones|encoders")
+    ],
     pattern: Annotated[str, typer.Argument(help="wildcard, e.g. 'resnet*'")] = "*",
     as_json: JsonFlag = False,
 ) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from ltml.errors import InputError
+
 from .arguments import JsonFlag
 from .errors import guarded
 from .output import print_json
@@ -17,10 +19,23 @@ def relations(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")],
     picture: Annotated[Path | None, typer.Option("--picture", help="also draw it, .png, .svg or .pdf")] = None,
     csv: Annotated[Path | None, typer.Option("--csv", help="also write the similarities, a new .csv file")] = None,
+    gain: Annotated[
+        Path | None,
+        typer.Option("--gain", metavar="COMPARISON", help="whether alike classes help more: folder of a comparison"),
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
     """How alike the classes are: by their learned queries, and by their mean training features."""
     import ltml
+
+    if gain is not None:
+        from ltml.report.relation_tables import gain_table
+
+        if picture is not None or csv is not None:
+            raise InputError("--gain prints a table of its own: leave --picture and --csv out")
+        related = ltml.relate_gain(run_dir, gain)
+        print_json(related) if as_json else typer.echo(gain_table(related))
+        return
     from ltml.report.pictures import check_picture, draw_relations
     from ltml.report.relation_tables import check_csv, relations_table, write_relations
 

@@ -11,6 +11,9 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ltml.comparison.compare import compare, dry_run
+    from ltml.comparison.gain import relate_gain
+    from ltml.comparison.plan import plan_comparison
     from ltml.metrics.table import MetricTable, score
     from ltml.recipe.load import load_recipe
     from ltml.stages.data_commands import assemble_labels, cache_images, check_data, data_stats
@@ -28,6 +31,10 @@ _LAZY = {
     "stage2": "ltml.stages.pipeline",
     "describe_gaussians": "ltml.stages.inspect",
     "describe_relations": "ltml.stages.relations",
+    "compare": "ltml.comparison.compare",
+    "dry_run": "ltml.comparison.compare",
+    "plan_comparison": "ltml.comparison.plan",
+    "relate_gain": "ltml.comparison.gain",
     "evaluate": "ltml.stages.evaluate",
     "evaluate_novel": "ltml.stages.evaluate",
     "assemble_labels": "ltml.stages.data_commands",
@@ -43,10 +50,12 @@ __all__ = [
     "assemble_labels",
     "cache_images",
     "check_data",
+    "compare",
     "create_loss",
     "data_stats",
     "describe_gaussians",
     "describe_relations",
+    "dry_run",
     "evaluate",
     "evaluate_novel",
     "list_backbones",
@@ -58,6 +67,8 @@ __all__ = [
     "list_objectives",
     "list_recipes",
     "load_recipe",
+    "plan_comparison",
+    "relate_gain",
     "run",
     "score",
     "stage1",

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import platformdirs
+from filelock import FileLock, Timeout
+
+log = logging.getLogger(__name__)
 
 PARTIAL = ".partial"
 """Mark of a file that is being written, after the number of the process that writes it."""
@@ -83,3 +88,22 @@ def hash_file(path: Path) -> str:
 def hash_json(value: Any) -> str:
     """SHA-256 (hex) of a JSON-like value, independent of key order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder while the block runs; wait for one that is in it.
+
+    The lock is a file beside the folder, ``.NAME.lock``, which the operating system frees when its process ends.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.parent / f".{folder.name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("waiting for another process that works on %s", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

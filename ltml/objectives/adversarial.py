@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any
 
 import torch
@@ -54,6 +55,7 @@ class Adversarial(nn.Module):
         self.discriminators = nn.ModuleList(_discriminator(inputs, width, len(facts.sources)) for _ in range(count))
         self.register_buffer("source_of_row", facts.source_of_row)
         self.optimizer = torch.optim.RMSprop(self.discriminators.parameters(), lr=lr)
+        self._told: list[float] = []
 
     def own_parameters(self) -> list[nn.Parameter]:
         """What this term steps itself."""
@@ -63,6 +65,7 @@ class Adversarial(nn.Module):
         """Step the discriminators; the negative of their error, a scalar with a gradient to the model alone."""
         sources = self.source_of_row[step.batch.rows.to(self.source_of_row.device)]
         features = self._features(step)
+        self._told.append(self.accuracy(features, sources))
         self.optimizer.zero_grad(set_to_none=True)
         self.error([feature.detach() for feature in features], sources).backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -75,6 +78,17 @@ class Adversarial(nn.Module):
         """Cross entropy of the sources ``(B,)``, mean over discriminators; features ``(B, D)`` for each of them."""
         pairs = zip(self.discriminators, features, strict=True)
         return torch.stack([functional.cross_entropy(tell(feature), sources) for tell, feature in pairs]).mean()
+
+    @torch.no_grad()
+    def accuracy(self, features: list[Tensor], sources: Tensor) -> float:
+        """Share of sources that the discriminators tell rightly, as in `error`."""
+        pairs = zip(self.discriminators, features, strict=True)
+        return float(torch.stack([(tell(feature).argmax(dim=1) == sources).double() for tell, feature in pairs]).mean())
+
+    def report(self) -> dict[str, float]:
+        """Mean accuracy of the discriminators over the steps since the last report, each before it is stepped."""
+        told, self._told = self._told, []
+        return {"source_accuracy": math.fsum(told) / len(told)} if told else {}
 
     def get_extra_state(self) -> dict[str, Any]:
         """State of the optimiser, saved with the run."""

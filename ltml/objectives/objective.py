@@ -3,7 +3,8 @@
 A term is a module called with a `Step`. Its constructor takes the recipe's loss and the `TrainingFacts` by position;
 its keyword-only parameters are the options of a recipe. A term that compares two views has ``needs_strong = True``.
 What it remembers between steps it keeps in buffers, which are saved and restored with the run. Parameters that it
-steps with an optimiser of its own it names in ``own_parameters()``.
+steps with an optimiser of its own it names in ``own_parameters()``. What the log should say of each epoch it gives in
+``report()``, and begins anew.
 """
 
 from __future__ import annotations
@@ -103,6 +104,12 @@ class Objective(nn.Module):
             getattr(module, "needs_strong", False) and (epoch is None or epoch >= start)
             for module, start in zip(self.terms, self._starts, strict=True)
         )
+
+    def report(self) -> dict[str, float]:
+        """What terms have to say of the epoch behind them, by name; for the log."""
+        return {
+            name: value for term in self.terms for name, value in getattr(term, "report", dict[str, float])().items()
+        }
 
     def shared_parameters(self) -> list[nn.Parameter]:
         """Parameters of terms that train with the model; not those that a term steps itself."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.resources
 import re
+from collections.abc import Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
@@ -43,19 +44,37 @@ def find_recipe(name_or_path: str) -> str:
     Raises:
         InputError: there is no such recipe or file.
     """
-    shipped = _shipped()
+    return _find(name_or_path, _shipped(), "recipe")
+
+
+def _find(name_or_path: str, shipped: Mapping[str, Traversable], kind: str) -> str:
     if name_or_path in shipped:
         return shipped[name_or_path].read_text(encoding="utf-8")
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml") and not path.is_file():
+        article = "An" if kind[0] in "aeiou" else "A"
         raise InputError(
-            f"unknown recipe '{name_or_path}': {suggest(name_or_path, shipped)}. "
-            "A recipe is one of these names or the path of a .yaml file."
+            f"unknown {kind} '{name_or_path}': {suggest(name_or_path, shipped)}. "
+            f"{article} {kind} is one of these names or the path of a .yaml file."
         )
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the recipe file {path}: {error}") from error
+        raise InputError(f"cannot read the {kind} file {path}: {error}") from error
+
+
+def experiment_names() -> list[str]:
+    """Names of the shipped experiments."""
+    return list(_shipped("experiments"))
+
+
+def find_experiment(name_or_path: str) -> str:
+    """The YAML text of a shipped experiment by name, or of a file by path.
+
+    Raises:
+        InputError: there is no such experiment or file.
+    """
+    return _find(name_or_path, _shipped("experiments"), "experiment")
 
 
 def find_method(name: str) -> str:
@@ -85,6 +104,11 @@ def describe_recipes() -> dict[str, str]:
 def describe_methods() -> dict[str, str]:
     """Description by name of every shipped method preset."""
     return {name: describe(entry.read_text(encoding="utf-8")) for name, entry in _shipped("methods").items()}
+
+
+def describe_experiments() -> dict[str, str]:
+    """Description by name of every shipped experiment."""
+    return {name: describe(entry.read_text(encoding="utf-8")) for name, entry in _shipped("experiments").items()}
 
 
 def copy_recipe(name: str, target: Path) -> Path:

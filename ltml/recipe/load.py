@@ -166,7 +166,7 @@ def _import_plugins(plugins: Any) -> None:
 def _resolve_data(data: DataSection, where: str) -> DataSection:
     _known(DATASETS, data.type, "data.type")
     if data.type != "union" and data.options.get("separate"):
-        raise InputError(f"{where}: unknown key 'data.separate': method=multi_task sets it, for data.type=union only")
+        raise InputError(f"{where}: data.separate is for data.type=union only (method=multi_task sets it)")
     options = _check(DATASETS.options(data.type), data.options, "data", where, also=DataSection)
     own = {name: getattr(data, name) for name in DataSection.model_fields}
     return DataSection.model_construct(**own, **dict(options))

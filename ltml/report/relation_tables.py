@@ -86,3 +86,21 @@ def _pairs_table(labels: list[Mapping[str, Any]], similarity: list[list[float | 
         cells = [cell for c in members for cell in (Text(labels[c]["label"]), str(labels[c]["n_pos"]))]
         table.add_row(*cells, f"{value:.3f}")
     return render(table)
+
+
+def gain_table(found: Mapping[str, Any]) -> str:
+    """A line per added class of what `ltml.relate_gain` gave, the most alike last, and the correlations."""
+    table = Table(box=box.SIMPLE_HEAD, title=Text(f"classes added to {found['interest']}"), title_justify="left")
+    table.add_column("class", min_width=10)
+    for name in ("alike (features)", "alike (queries)", "gain, points"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for entry in sorted(found["classes"], key=lambda entry: (entry["features"] is None, entry["features"] or 0.0)):
+        alike = ("–" if entry[kind] is None else f"{entry[kind]:.2f}" for kind in ("features", "queries"))
+        table.add_row(Text(entry["label"]), *alike, "–" if entry["gain"] is None else f"{100 * entry['gain']:+.1f}")
+    lines = [
+        f"{kind}: Pearson r = {'undefined' if value['r'] is None else format(value['r'], '.2f')}"
+        f"{'' if value['p'] is None else format(value['p'], ', p = .3g')}, {value['n']} classes"
+        for kind, value in found["correlation"].items()
+        if value is not None
+    ]
+    return "\n".join([render(table), *lines])

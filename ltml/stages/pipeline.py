@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ltml.files import remove_partial_files
+from ltml.files import held, remove_partial_files
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_dataset
 from ltml.stages.checks import check_labels, check_out, check_recipe
@@ -73,13 +73,15 @@ def _work(recipe: Recipe, out: Path, *, stages: tuple[int, ...], fresh: bool) ->
     dataset = build_dataset(recipe)
     check_labels(recipe, dataset)
     place = locate_run(recipe, dataset, out)
-    for folder in (place.path, place.shared):
-        remove_partial_files(folder)
-    if 1 in stages:
-        run_stage1(recipe, dataset, place, fresh=fresh)
-    if 2 in stages:
-        run_stage2(recipe, dataset, place, fresh=fresh)
-    return _result(place)
+    with held(place.path):
+        for folder in (place.path, place.shared):
+            remove_partial_files(folder)
+        if 1 in stages:
+            with held(place.shared):  # runs that differ in stage 2 alone share it
+                run_stage1(recipe, dataset, place, fresh=fresh)
+        if 2 in stages:
+            run_stage2(recipe, dataset, place, fresh=fresh)
+        return _result(place)
 
 
 def _result(place: RunDirectory) -> RunResult:

@@ -14,7 +14,7 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import yaml
@@ -82,6 +82,23 @@ class RunDirectory:
         return self.path / f"stage{stage}" / name
 
 
+def run_folder(recipe: Recipe, out: Path) -> Path:
+    """Where a recipe's run on its own data lies under `out`."""
+    method = (recipe.method or "custom") + (f"+{recipe.variant}" if recipe.variant else "")
+    return out / recipe.name / method / f"seed{recipe.seeds.train}"
+
+
+def progress_of(recipe: Recipe, out: Path) -> Literal["done", "begun", "to do"]:
+    """How far a recipe's run under `out` is, by its files; a run of another recipe counts as not begun."""
+    path = run_folder(recipe, out)
+    about = _read_recipe(path)
+    if about is None or identity(_recipe_of(about, path)) != identity(recipe):
+        return "to do"
+    last = 1 if recipe.stage2.method == "none" else 2
+    done = RunDirectory(path, path / about["stage1"]).metrics(last, "test").is_file()
+    return "done" if done else "begun"
+
+
 def locate_run(recipe: Recipe, dataset: Dataset, out: Path, *, on_features: bool = False) -> RunDirectory:
     """The folder of a recipe's run under `out`; nothing is written.
 
@@ -94,14 +111,12 @@ def locate_run(recipe: Recipe, dataset: Dataset, out: Path, *, on_features: bool
     Raises:
         InputError: the folder holds the run of another recipe or of other data; the message names what differs.
     """
-    method = (recipe.method or "custom") + (f"+{recipe.variant}" if recipe.variant else "")
-    seed = f"seed{recipe.seeds.train}"
+    path = run_folder(recipe, out)
     if on_features:
-        path = out / recipe.name / f"{method}-features-{dataset.fingerprint()[:8]}" / seed
+        path = path.parent.with_name(f"{path.parent.name}-features-{dataset.fingerprint()[:8]}") / path.name
         run = RunDirectory(path, shared=path / "stage1")
     else:
-        shared = out / recipe.name / "_stage1" / _stage1_hash(recipe, dataset)
-        run = RunDirectory(out / recipe.name / method / seed, shared)
+        run = RunDirectory(path, out / recipe.name / "_stage1" / _stage1_hash(recipe, dataset))
     _refuse_another_run(run, recipe, dataset)
     _refuse_changed_inputs(run, recipe)
     return run

@@ -137,7 +137,8 @@ class Training:
             value = score(answers.probs, answers.targets).macro[select]
             step_schedule(self.schedule, value)
             progress.offer(value, epoch, self.model)
-            record = {"epoch": epoch, "loss": loss, f"val_{select}": value, "seconds": time.monotonic() - started}
+            record = {"epoch": epoch, "loss": loss, f"val_{select}": value, **self.objective.report()}
+            record["seconds"] = time.monotonic() - started
             progress.finish_epoch(record, self.run.shared, parts)
             log.info("stage 1, epoch %d/%d: loss %.4f, val %s %.4f", epoch + 1, settings.epochs, loss, select, value)
         log.info("stage 1: best val %s %.4f after epoch %d", select, progress.best, progress.best_at + 1)

@@ -27,7 +27,7 @@ def test_every_shipped_recipe_and_method_is_valid_and_described() -> None:
 
 
 def test_heads_per_source_need_several_sources() -> None:
-    with pytest.raises(InputError, match=r"unknown key 'data.separate': method=multi_task sets it, for data.type=union"):
+    with pytest.raises(InputError, match=r"data.separate is for data.type=union only .method=multi_task sets it"):
         load_recipe("digits", ["method=multi_task"])
 
 

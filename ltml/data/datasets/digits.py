@@ -45,6 +45,7 @@ def load(
     most_in_train: Annotated[
         int, Field(ge=1, le=3, description="digits on a canvas of train or val at most; 1: single labels")
     ] = 3,
+    most_in_test: Annotated[int, Field(ge=1, le=3, description="digits on a canvas of the tests at most")] = 3,
     rendering: Annotated[
         Literal["plain", "negative"], Field(description="negative: dark on light, less contrast; as another scanner")
     ] = "plain",
@@ -75,7 +76,7 @@ def load(
     start = 0
     for number, (split, (source, count, weights)) in enumerate(plan.items()):
         rng = np.random.default_rng([context.seed, 1 + number])
-        most = 3 if source == "test" else most_in_train
+        most = most_in_test if source == "test" else most_in_train
         canvases, labels = compose(*scans[source], weights / weights.sum(), count, rng, most)
         pixels.append(canvases if rendering == "plain" else NEGATIVE_WHITE - canvases // 2)
         targets.append(labels)

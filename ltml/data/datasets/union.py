@@ -99,10 +99,10 @@ def load(
 ) -> Dataset:
     """Several partially labelled datasets in one vocabulary; unknown where a source never labels a class.
 
-    The files of a source lie in ``data.roots.<source>``, or in ``data.root/<source>``. Each source keeps its own
-    split, unless ``data.split.file`` gives one; that says which rows are used, so `part` and `images` do not apply. Ids
-    and groups are preceded by the source's name. Of several sources with the same data (its parts, say) only the first
-    is tested on, and they share their patients.
+    The files of a source lie in ``data.roots.<source>``, in ``data.root/<source>`` or in ``data.root/<type>``. Each
+    source keeps its own split, unless ``data.split.file`` gives one; that says which rows are used, so `part` and
+    `images` do not apply. Ids and groups are preceded by the source's name. Of several sources with the same data
+    (its parts, say) only the first is tested on, and they share their patients.
 
     Raises:
         InputError: a source or a label does not exist, or a source cannot be loaded.
@@ -192,8 +192,10 @@ def _apart(dataset: Dataset, source: UnionSource) -> tuple[Dataset, UnionSource]
 
 def _folder(context: DataContext, source: UnionSource) -> Path | None:
     """Where the files of a source are, if that is said."""
-    inside = None if context.root is None else context.root / source.title
-    return context.roots.get(source.title, inside if inside is not None and inside.is_dir() else None)
+    if source.title in context.roots or context.root is None:
+        return context.roots.get(source.title)
+    inside = (context.root / name for name in (source.title, source.type))
+    return next((folder for folder in inside if folder.is_dir()), None)
 
 
 def _first_alike(context: DataContext, sources: Sequence[UnionSource], number: int) -> int:

@@ -1,0 +1,292 @@
+"""What a comparison consists of: rows, seeds, what they are measured by and what is claimed of them.
+
+A plan is made from recipes and methods, or from an experiment file (``recipes/experiments/``), which follows a table of
+a paper: its rows in its order, on every data that it can be run on (``data``).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from ltml.errors import InputError, first_few, first_line, suggest
+from ltml.recipe.catalog import NAME_PATTERN, experiment_names, find_experiment, find_method
+from ltml.recipe.schema import Section
+
+Measure = Literal["auroc", "ap", "macc", "balanced_accuracy", "kappa", "f1", "novel"]
+MEASURES: tuple[str, ...] = ("auroc", "ap", "macc", "balanced_accuracy", "kappa", "f1", "novel")
+
+
+class RowSection(Section):
+    """A row of the table: a method and what else is particular to it."""
+
+    name: str = Field(description="what the table calls it")
+    method: str | None = Field(None, description="preset; null: the recipe's own")
+    set: dict[str, Any] = Field({}, description="recipe fields by dotted key")
+    adds: str | None = Field(None, description="the label that this row adds to the class of interest")
+
+
+class PlaceSection(Section):
+    """Data to run an experiment on."""
+
+    recipe: str = Field(description="name or path of the recipe")
+    set: dict[str, Any] = Field({}, description="recipe fields by dotted key, for every row")
+    rows: tuple[RowSection, ...] = Field((), description="rows of this data alone, in place of the experiment's")
+    means: dict[str, tuple[str, ...]] = Field({}, description="further columns: means over named labels")
+    interest: str | None = Field(None, description="the class that the rows' `adds` are added to")
+
+
+class ClaimSection(Section):
+    """A paper's claim about two rows, tested on the data at hand."""
+
+    text: str = Field(description="the claim")
+    better: str = Field(description="the row that is claimed to be better, or on par")
+    than: str = Field(description="the row that it is compared with")
+    mean: str | None = Field(None, description="column of `means`; null: labels that both rows have")
+    margin: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="on par: the difference is claimed to lie within so much; null: better"
+    )
+
+
+class Experiment(Section):
+    """A table of a paper, to be run again."""
+
+    name: Annotated[str, Field(pattern=NAME_PATTERN)] = Field(description="folder of its comparison")
+    description: str = Field(description="what it shows")
+    paper: str = Field(description="which table of which paper")
+    measure: Measure = Field("auroc", description="what rows are compared by; novel: AUC of data.novel")
+    split: str = Field("test", description="split that is scored")
+    seeds: str = Field("0..4", description="training seeds: 0..4 or 0,1,2")
+    reference: str | None = Field(None, description="the row that differences are taken from; null: the first")
+    data: dict[str, PlaceSection] = Field(min_length=1, description="data by name; the first is the default")
+    rows: tuple[RowSection, ...] = Field((), description="rows on every data")
+    claims: tuple[ClaimSection, ...] = Field((), description="what the paper claims of them")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a comparison: a recipe with overrides, run once per seed.
+
+    Attributes:
+        data: what it is run on: the recipe's name, or the experiment's name for it. Only rows of the same data are
+            compared.
+        name: unique within the data.
+        recipe: name or path.
+        overrides: ``key=value``, without seeds.
+        adds: the label that it adds to the class of interest.
+    """
+
+    data: str
+    name: str
+    recipe: str
+    overrides: tuple[str, ...]
+    adds: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A comparison before anything is run.
+
+    Attributes:
+        name: folder of its tables.
+        rows: in the order of the table.
+        seeds: training and sampling seeds; the split seed is the recipe's, the same for all.
+        measure: what rows are compared by.
+        split: that is scored.
+        reference: name of the row that differences are taken from.
+        paper: which table of which paper it follows; empty for one's own.
+        means: further columns by name: labels.
+        interest: the class that rows add labels to.
+        claims: to be tested.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    seeds: tuple[int, ...]
+    measure: str
+    split: str
+    reference: str
+    paper: str = ""
+    means: Mapping[str, tuple[str, ...]] | None = None
+    interest: str | None = None
+    claims: tuple[ClaimSection, ...] = ()
+
+
+def plan_comparison(
+    names: Sequence[str],
+    *,
+    methods: Sequence[str] = (),
+    seeds: str | None = None,
+    overrides: Sequence[str] = (),
+    on: str | None = None,
+    name: str | None = None,
+    measure: str | None = None,
+    split: str | None = None,
+) -> Plan:
+    """The plan of a shipped experiment (or its file) by name, or of recipes with methods.
+
+    Args:
+        names: one experiment, or recipes.
+        methods: presets, the first of which is what the others are compared with; for recipes only.
+        seeds: ``"0..4"`` or ``"0,1,2"``.
+        overrides: ``key=value`` for every row.
+        on: experiments: on which of its data.
+        name: folder of the tables, instead of the experiment's or the recipes' name.
+        measure: instead of the experiment's, or AUC.
+        split: instead of the experiment's, or ``test``.
+
+    Raises:
+        InputError: names, methods, seeds or options that do not exist or do not go together.
+    """
+    if measure is not None and measure not in MEASURES:
+        raise InputError(f"--measure {measure}: {suggest(measure, MEASURES)}")
+    _refuse_seeds(overrides)
+    if len(names) == 1 and _is_experiment(names[0]):
+        if methods:
+            raise InputError(f"{names[0]} is an experiment with rows of its own: leave --methods out")
+        experiment = load_experiment(names[0])
+        plan = _plan_experiment(experiment, on, _parse_seeds(seeds or experiment.seeds), overrides)
+    else:
+        if on is not None:
+            raise InputError("--on is for experiments (`ltml list experiments`)")
+        if mixed := [entry for entry in names if entry in experiment_names()]:
+            raise InputError(f"{first_few(mixed)} is an experiment: compare one at a time")
+        plan = _plan_methods(names, methods, _parse_seeds(seeds or "0..4"), overrides)
+    if name is not None and not re.fullmatch(NAME_PATTERN, name):
+        raise InputError(f"--name '{name}': letters, digits, '.', '_' and '-' only")
+    changed = {"name": name, "measure": measure, "split": split}
+    return Plan(**{**plan.__dict__, **{key: value for key, value in changed.items() if value is not None}})
+
+
+def load_experiment(name_or_path: str) -> Experiment:
+    """A shipped experiment by name, or a file by path.
+
+    Raises:
+        InputError: it does not exist, or is not a valid experiment.
+    """
+    try:
+        content = yaml.safe_load(find_experiment(name_or_path))
+        experiment = Experiment.model_validate_json(json.dumps(content), strict=True)
+    except yaml.YAMLError as error:
+        raise InputError(f"{name_or_path} is not a valid experiment file: {first_line(error)}") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(step) for step in problem["loc"])
+        raise InputError(f"{name_or_path}: {key}: {problem['msg']} (value {problem['input']!r})") from None
+    _check_rows(experiment, name_or_path)
+    return experiment
+
+
+def _is_experiment(name: str) -> bool:
+    """A shipped name, or a file that names the table that it follows, as no recipe does."""
+    if name in experiment_names():
+        return True
+    if not Path(name).is_file():
+        return False
+    return bool(re.search(r"^paper:", Path(name).read_text(encoding="utf-8", errors="replace"), re.MULTILINE))
+
+
+def _check_rows(experiment: Experiment, where: str) -> None:
+    for place_name, place in experiment.data.items():
+        names = [row.name for row in _rows_of(experiment, place)]
+        if not names:
+            raise InputError(f"{where}: no rows for data.{place_name}")
+        if len(set(names)) < len(names):
+            raise InputError(f"{where}: data.{place_name} has two rows of the same name")
+        named = [("reference", experiment.reference)] if experiment.reference else []
+        named += [(f"claims ({claim.text})", row) for claim in experiment.claims for row in (claim.better, claim.than)]
+        for key, row in named:
+            if row not in names:
+                raise InputError(f"{where}: {key} names the row '{row}': {suggest(str(row), names)}")
+        for claim in experiment.claims:
+            if claim.mean is not None and claim.mean not in place.means:
+                raise InputError(f"{where}: a claim names the mean '{claim.mean}': {suggest(claim.mean, place.means)}")
+
+
+def _rows_of(experiment: Experiment, place: PlaceSection) -> tuple[RowSection, ...]:
+    return place.rows or experiment.rows
+
+
+def _plan_experiment(experiment: Experiment, on: str | None, seeds: tuple[int, ...], overrides: Sequence[str]) -> Plan:
+    chosen = on or next(iter(experiment.data))
+    if chosen not in experiment.data:
+        raise InputError(f"--on {chosen}: {suggest(chosen, experiment.data)}")
+    place = experiment.data[chosen]
+    rows = tuple(
+        Row(
+            data=chosen,
+            name=row.name,
+            recipe=place.recipe,
+            overrides=(
+                *([] if row.method is None else [f"method={row.method}"]),
+                *_as_overrides({**place.set, **row.set}),
+                *overrides,
+            ),
+            adds=row.adds,
+        )
+        for row in _rows_of(experiment, place)
+    )
+    return Plan(
+        name=f"{experiment.name}-{chosen}",
+        rows=rows,
+        seeds=seeds,
+        measure=experiment.measure,
+        split=experiment.split,
+        reference=experiment.reference or rows[0].name,
+        paper=experiment.paper,
+        means=place.means,
+        interest=place.interest,
+        claims=experiment.claims,
+    )
+
+
+def _plan_methods(
+    recipes: Sequence[str], methods: Sequence[str], seeds: tuple[int, ...], overrides: Sequence[str]
+) -> Plan:
+    if not methods:
+        raise InputError("--methods is missing: name presets, e.g. --methods bce,ldrnet (`ltml list methods`)")
+    if len(set(methods)) < len(methods):
+        raise InputError(f"--methods names one more than once: {first_few(methods, most=20)}")
+    for method in methods:
+        find_method(method)
+    titles = [Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe for recipe in recipes]
+    if len(set(titles)) < len(titles):
+        raise InputError(f"two recipes have the same name: {first_few(titles, most=20)}")
+    rows = tuple(
+        Row(title, method, recipe, (f"method={method}", *overrides))
+        for recipe, title in zip(recipes, titles, strict=True)
+        for method in methods
+    )
+    return Plan("+".join(titles), rows, seeds, "auroc", "test", methods[0])
+
+
+def _as_overrides(values: Mapping[str, Any]) -> list[str]:
+    """Values as on the command line; JSON is YAML."""
+    return [f"{key}={json.dumps(value)}" for key, value in values.items()]
+
+
+def _refuse_seeds(overrides: Sequence[str]) -> None:
+    for override in overrides:
+        if override.startswith(("seeds.train=", "seeds.sample=", "method=", "name=")):
+            raise InputError(f"'{override}' is what a comparison goes over: use --seeds, --methods or --name")
+
+
+def _parse_seeds(text: str) -> tuple[int, ...]:
+    """``0..4`` or ``0,2,5``."""
+    span = re.fullmatch(r"(\d+)\.\.(\d+)", text)
+    if span:
+        seeds = tuple(range(int(span[1]), int(span[2]) + 1))
+    elif re.fullmatch(r"\d+(,\d+)*", text):
+        seeds = tuple(int(seed) for seed in text.split(","))
+    else:
+        seeds = ()
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise InputError(f"--seeds {text}: write a range such as 0..4, or distinct numbers such as 0,1,5")
+    return seeds

@@ -1,0 +1,113 @@
+"""Tables of a comparison as text: its grid, its rows with what differs, every class, the claims of a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from ltml.report.tables import MEASURES, render
+
+COLUMNS = 7
+"""Classes side by side in 80 columns, beside the name of a row."""
+
+
+def grid_table(cells: Sequence[Mapping[str, Any]]) -> str:
+    """Rows by seed of what `ltml.dry_run` gave, and the count of runs left."""
+    seeds = list(dict.fromkeys(cell["seed"] for cell in cells))
+    table = Table(box=box.SIMPLE_HEAD, title="seeds: done, begun, to do", title_justify="left")
+    table.add_column("data")
+    table.add_column("row")
+    for seed in seeds:
+        table.add_column(str(seed), justify="right", no_wrap=True)
+    states = {(cell["data"], cell["row"], cell["seed"]): cell["state"] for cell in cells}
+    for data, row in dict.fromkeys((cell["data"], cell["row"]) for cell in cells):
+        table.add_row(Text(data), Text(row), *(states[data, row, seed] for seed in seeds))
+    left = len({cell["run"] for cell in cells if cell["state"] != "done"})
+    return f"{render(table)}\n{left} of {len({cell['run'] for cell in cells})} runs are left"
+
+
+def rows_table(result: Mapping[str, Any]) -> str:
+    """A line per row: mean ± sd over seeds, further means, and the difference from the reference with its p."""
+    seeds = len(result["seeds"])
+    name = "AUC of the novel class" if result["measure"] == "novel" else MEASURES[result["measure"]]
+    title = f"{result['paper'] or result['name']}: {name} in points, {result['split']}, {seeds} seed(s)"
+    table = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left")
+    several = len({row["data"] for row in result["rows"]}) > 1
+    for column in (["data"] if several else []) + ["row"]:
+        table.add_column(column)
+    means = list(dict.fromkeys(name for row in result["rows"] for name in row["means"]))
+    for column in (name, *means, "Δ", "p", "p Holm", "p indep."):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in result["rows"]:
+        versus = row["versus"]
+        cells = [Text(row["data"])] if several else []
+        cells += [Text(row["row"]), Text(spread(row))]
+        cells += [Text(spread(row["means"].get(name))) for name in means]
+        cells += [Text(change(versus)), *(Text(p_value(versus, kind)) for kind in ("p", "p_holm", "p_independent"))]
+        table.add_row(*cells)
+    legend = (
+        f"Δ: mean ± sd of the paired difference from '{result['reference']}', over the classes that both have.\n"
+        "p: paired t-test over seeds, and adjusted over the rows (Holm); indep.: two-sample t-test."
+    )
+    return f"{render(table)}\n{legend}"
+
+
+def label_tables(result: Mapping[str, Any]) -> str:
+    """Mean over seeds of every class, a few classes side by side."""
+    labels = list(dict.fromkeys(label for row in result["rows"] for label in row["per_label"]))
+    blocks = [labels[start : start + COLUMNS] for start in range(0, len(labels), COLUMNS)]
+    return "\n".join(_label_table(result, block) for block in blocks)
+
+
+def claims_table(result: Mapping[str, Any]) -> str:
+    """A line per claim of the paper and what became of it here."""
+    table = Table(box=box.SIMPLE_HEAD, title="claims of the paper, here", title_justify="left")
+    table.add_column("claim")
+    for column in ("Δ", "p Holm", "verdict"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for claim in result["claims"]:
+        gap = None if claim["difference"] is None else {"mean": claim["difference"], "sd": claim["sd"]}
+        table.add_row(Text(claim["text"]), change(gap), p_value(claim, "p_holm"), claim["verdict"])
+    return render(table)
+
+
+def failures(result: Mapping[str, Any]) -> str:
+    """A line per run that failed."""
+    failed = [cell for cell in result["cells"] if cell["state"] == "failed"]
+    return "\n".join(f"failed: {cell['data']}: {cell['row']}, seed {cell['seed']}: {cell['error']}" for cell in failed)
+
+
+def spread(entry: Mapping[str, Any] | None) -> str:
+    """``89.1±0.4`` in points of a mean and standard deviation."""
+    if entry is None or entry["mean"] is None:
+        return "–"
+    return f"{100 * entry['mean']:.1f}" + ("" if entry["sd"] is None else f"±{100 * entry['sd']:.1f}")
+
+
+def change(entry: Mapping[str, Any] | None) -> str:
+    """``+0.4±0.2`` in points of a mean difference."""
+    if entry is None or entry["mean"] is None:
+        return "–"
+    return f"{100 * entry['mean']:+.1f}" + ("" if entry["sd"] is None else f"±{100 * entry['sd']:.1f}")
+
+
+def p_value(entry: Mapping[str, Any] | None, kind: str) -> str:
+    """Three digits after the point, or ``<.001``."""
+    if entry is None or entry[kind] is None:
+        return "–"
+    return "<.001" if entry[kind] < 0.001 else f"{entry[kind]:.3f}"
+
+
+def _label_table(result: Mapping[str, Any], labels: Sequence[str]) -> str:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("row", min_width=12)
+    for label in labels:
+        table.add_column(Text(label), justify="right")
+    for row in result["rows"]:
+        means = [row["per_label"].get(label, {"mean": None})["mean"] for label in labels]
+        table.add_row(Text(row["row"]), *("–" if mean is None else f"{100 * mean:.1f}" for mean in means))
+    return render(table)
