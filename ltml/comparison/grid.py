@@ -6,11 +6,11 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Literal
 
@@ -118,10 +118,10 @@ def _in_turn(cells: Sequence[Cell], out: Path, fresh: bool, _: int) -> Iterator[
 
 
 def _side_by_side(cells: Sequence[Cell], out: Path, fresh: bool, jobs: int) -> Iterator[tuple[Cell, str]]:
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_share_cores, initargs=(jobs,)) as pool:
-        waiting: dict[Future[str], Cell] = {
-            pool.submit(run_cell, cell.row, cell.seed, out, fresh=fresh): cell for cell in cells
-        }
+    others = set(active_children())
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin_job, initargs=(jobs,)) as pool:
+        with _interrupts_ignored():  # until a process is ready to end without a traceback
+            waiting = {pool.submit(run_cell, cell.row, cell.seed, out, fresh=fresh): cell for cell in cells}
         try:
             for future in as_completed(waiting):
                 yield waiting[future], future.result()
@@ -131,6 +131,8 @@ def _side_by_side(cells: Sequence[Cell], out: Path, fresh: bool, jobs: int) -> I
                 "again with fewer --jobs"
             ) from error
         except BaseException:  # Ctrl-C: what is done stays, nothing new is begun
+            for process in set(active_children()) - others:
+                process.terminate()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -147,14 +149,23 @@ def run_cell(row: Row, seed: int, out: Path, *, fresh: bool = False) -> str:
     return ""
 
 
-def _share_cores(jobs: int) -> None:
+def _begin_job(jobs: int) -> None:
+    """A process of the grid has its share of the cores, and just ends on Ctrl-C; its run can be resumed."""
     import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a process of the grid just ends; its run can be resumed
 
     from ltml.data.parallel import available_cores
 
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     torch.set_num_threads(max(1, available_cores() // jobs))
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

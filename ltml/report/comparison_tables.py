@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from rich import box
@@ -50,10 +51,10 @@ def rows_table(result: Mapping[str, Any]) -> str:
         cells += [Text(change(versus)), *(Text(p_value(versus, kind)) for kind in ("p", "p_holm", "p_independent"))]
         table.add_row(*cells)
     legend = (
-        f"Δ: mean ± sd of the paired difference from '{result['reference']}', over the classes that both have.\n"
-        "p: paired t-test over seeds, and adjusted over the rows (Holm); indep.: two-sample t-test."
+        f"Δ: mean ± sd over seeds of the paired difference from '{result['reference']}', over the classes that both "
+        "have. p: paired t-test, and adjusted over the rows (Holm); indep.: two-sample t-test."
     )
-    return f"{render(table)}\n{legend}"
+    return f"{render(table)}\n{fill(legend, 80)}"
 
 
 def label_tables(result: Mapping[str, Any]) -> str:

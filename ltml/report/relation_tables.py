@@ -97,10 +97,11 @@ def gain_table(found: Mapping[str, Any]) -> str:
     for entry in sorted(found["classes"], key=lambda entry: (entry["features"] is None, entry["features"] or 0.0)):
         alike = ("–" if entry[kind] is None else f"{entry[kind]:.2f}" for kind in ("features", "queries"))
         table.add_row(Text(entry["label"]), *alike, "–" if entry["gain"] is None else f"{100 * entry['gain']:+.1f}")
-    lines = [
-        f"{kind}: Pearson r = {'undefined' if value['r'] is None else format(value['r'], '.2f')}"
-        f"{'' if value['p'] is None else format(value['p'], ', p = .3g')}, {value['n']} classes"
-        for kind, value in found["correlation"].items()
-        if value is not None
-    ]
+    lines = [_correlation(kind, value) for kind, value in found["correlation"].items() if value is not None]
     return "\n".join([render(table), *lines])
+
+
+def _correlation(kind: str, found: Mapping[str, Any]) -> str:
+    if found["r"] is None:
+        return f"{kind}: Pearson's r is undefined with these {found['n']} classes"
+    return f"{kind}: Pearson r = {found['r']:.2f}, p = {found['p']:.3g}, {found['n']} classes"

@@ -1,0 +1,190 @@
+"""Grids of real runs on tiny data: done once, resumed, failures borne, and the tables that come of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+import ltml
+from ltml.comparison.compare import read_comparison
+from ltml.errors import InputError
+
+SIZES = {"data.train_size": 120, "data.val_size": 60, "data.test_size": 80}
+TINY = ("train.epochs=1", *(f"{key}={value}" for key, value in SIZES.items()))
+METHODS = "bce,label_adapter"
+
+
+def _experiment(path: Path, fields: dict, rows: list[dict], *, claims: Sequence[dict] = (), **of_place: str) -> Path:
+    place = {"recipe": "digits_tiny", "set": fields, "rows": rows, **of_place}
+    content = {"name": path.stem, "description": "of a test", "paper": "none", "data": {"tiny": place}}
+    path.write_text(yaml.safe_dump(content | {"claims": list(claims)}))
+    return path
+
+
+def _compare(cli, out: Path, *more: object):
+    return cli("compare", "digits_tiny", *TINY, "--methods", METHODS, "--seeds", "0..1", "--out", out, *more)
+
+
+@pytest.fixture(scope="module")
+def finished(cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("grid")
+    result = _compare(cli, out)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def _tree(out: Path) -> dict[str, bytes]:
+    """Metrics and predictions of every run, and the tables."""
+    names = ("metrics*.json", "predictions_*.csv", "_comparisons/digits_tiny/scores.csv")
+    return {str(path.relative_to(out)): path.read_bytes() for name in names for path in sorted(out.rglob(name))}
+
+
+def test_the_tables_say_what_the_runs_say(finished: Path) -> None:
+    table = read_comparison(finished / "_comparisons" / "digits_tiny")
+    assert [row["row"] for row in table["rows"]] == ["bce", "label_adapter"]
+    values = {}
+    for cell in table["cells"]:
+        assert cell["state"] == "done"
+        metrics = json.loads((Path(cell["run"]) / "stage1" / "metrics.json").read_text())
+        values[cell["row"], cell["seed"]] = metrics["macro"]["auroc"]
+    for row in table["rows"]:
+        assert row["values"] == pytest.approx([values[row["row"], seed] for seed in (0, 1)])
+        assert row["mean"] == pytest.approx(np.mean(row["values"]))
+        assert row["sd"] == pytest.approx(np.std(row["values"], ddof=1))
+    bce, adapter = table["rows"]
+    assert bce["versus"] is None
+    assert adapter["versus"]["mean"] == pytest.approx(adapter["mean"] - bce["mean"])
+    scores = pd.read_csv(finished / "_comparisons" / "digits_tiny" / "scores.csv")
+    of_adapter = scores.query("row == 'label_adapter' and seed == 1 and split == 'test' and measure == 'auroc'")
+    assert of_adapter["value"].mean() == pytest.approx(adapter["values"][1])
+
+
+def test_what_is_done_is_not_redone_and_a_dry_run_says_so(cli, finished: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("checkpoint.safetensors")}
+    cells = json.loads(_compare(cli, finished, "--dry-run", "--json").stdout)
+    assert {cell["state"] for cell in cells} == {"done"}
+    again = _compare(cli, finished)
+    assert again.exit_code == 0
+    assert "of 4 runs" not in again.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("checkpoint.safetensors")}
+    more = _compare(cli, finished, "--dry-run", "train.lr=0.1")
+    assert "4 of 4 runs are left" in more.stdout
+
+
+def test_the_table_fits_a_terminal_and_other_measures_are_read_from_the_same_runs(cli, finished: Path) -> None:
+    result = _compare(cli, finished, "--measure", "f1", "--split", "test_natural", "--per-class", "--name", "other")
+    assert result.exit_code == 0, result.output
+    assert "F1 in points, test_natural, 2 seed(s)" in result.stdout
+    assert "nine" in result.stdout
+    table = result.stdout.partition("tables:")[0]
+    assert max(map(len, table.splitlines())) <= 80
+    wrong = _compare(cli, finished, "--split", "tset")
+    assert (wrong.exit_code, "--split tset: did you mean 'test'" in wrong.stderr) == (2, True)
+    novel = _compare(cli, finished, "--measure", "novel")
+    assert (novel.exit_code, "needs a label held out of training" in novel.stderr) == (2, True)
+
+
+def test_a_failure_is_recorded_and_the_others_go_on(cli, tmp_path: Path) -> None:
+    rows = [{"name": "good", "method": "bce"}, {"name": "bad", "method": "luo"}]
+    rows += [{"name": "better", "method": "label_adapter"}]
+    claims = [{"text": "the adapter is better", "better": "better", "than": "good"}]
+    claims += [{"text": "so is luo", "better": "bad", "than": "good"}]
+    experiment = _experiment(tmp_path / "mine.yaml", SIZES | {"train.epochs": 1}, rows, claims=claims)
+    result = cli("compare", experiment, "--seeds", "0", "--out", tmp_path / "runs")
+    assert result.exit_code == 1
+    assert "failed: tiny: bad, seed 0: the objective 'adversarial' needs images of two sources" in result.stderr
+    table = read_comparison(tmp_path / "runs" / "_comparisons" / "mine-tiny")
+    good, bad, better = table["rows"]
+    assert good["mean"] is not None
+    assert better["mean"] is not None
+    assert (bad["mean"], bad["seeds"]) == (None, [])
+    assert [claim["verdict"] for claim in table["claims"]] == ["not shown", "not shown"]
+    assert table["claims"][1]["difference"] is None
+
+
+def _command(out: Path, *more: str) -> list[str]:
+    options = ["--methods", METHODS, "--seeds", "0..1", "--out", str(out), *more]
+    return [sys.executable, "-m", "ltml_cli", "compare", "digits_tiny", *TINY, *options]
+
+
+def test_a_grid_killed_on_the_way_ends_with_the_same_tables(finished: Path, tmp_path: Path) -> None:
+    for seconds in (5.0, 7.0):
+        process = subprocess.Popen(_command(tmp_path), stderr=subprocess.PIPE)
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    done = subprocess.run(_command(tmp_path), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert _tree(tmp_path) == _tree(finished)
+
+
+def test_two_grids_at_once_run_no_cell_twice(finished: Path, tmp_path: Path) -> None:
+    processes = [subprocess.Popen(_command(tmp_path), stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in processes:
+        _, errors = process.communicate()
+        assert process.returncode == 0, errors
+    assert _tree(tmp_path) == _tree(finished)
+    logs = list(tmp_path.rglob("log.jsonl"))
+    assert len(logs) == 4
+    assert all(len(log.read_text().splitlines()) == 1 for log in logs)  # one epoch, trained once
+
+
+def test_jobs_side_by_side_give_the_same_tables(finished: Path, tmp_path: Path) -> None:
+    done = subprocess.run(_command(tmp_path, "--jobs", "2"), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert _tree(tmp_path) == _tree(finished)
+
+
+def test_ctrl_c_ends_a_grid_quietly_and_at_once(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        _command(tmp_path, "--jobs", "2", "train.epochs=500"), stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    time.sleep(12)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "interrupted; what was finished stays" in errors
+    assert "Traceback" not in errors
+
+
+def test_gains_are_related_to_how_alike_classes_are(cli, tmp_path: Path) -> None:
+    sizes = {"train_size": 120, "val_size": 60, "test_size": 80}
+    base = {"data.type": "union", "data.sources": [{"type": "digits", **sizes}], "train.epochs": 1}
+    rows = [{"name": "alone", "method": "bce", "set": {"data.labels": ["zero"]}}]
+    rows += [
+        {"name": f"+ {label}", "method": "bce", "adds": label, "set": {"data.labels": ["zero", label]}}
+        for label in ("one", "two", "three")
+    ]
+    experiment = _experiment(tmp_path / "adds.yaml", base, rows, interest="zero", recipe="digits")
+    out = tmp_path / "runs"
+    assert cli("compare", experiment, "--seeds", "0..1", "--out", out).exit_code == 0
+    run = cli("run", "digits_tiny", *TINY, "method=bce_gaussian", "--out", out)
+    assert run.exit_code == 0, run.output
+    run_dir = run.stdout.rpartition("run: ")[2].strip()
+    found = ltml.relate_gain(run_dir, out / "_comparisons" / "adds-tiny")
+    table = read_comparison(out / "_comparisons" / "adds-tiny")
+    alone, *added = (row["per_label"]["zero"]["mean"] for row in table["rows"])
+    gains = [value - alone for value in added]
+    assert [entry["gain"] for entry in found["classes"]] == pytest.approx(gains)
+    alike = [entry["features"] for entry in found["classes"]]
+    assert found["correlation"]["features"]["r"] == pytest.approx(np.corrcoef(alike, gains)[0, 1])
+    shown = cli("relations", run_dir, "--gain", out / "_comparisons" / "adds-tiny")
+    assert "features: Pearson r = " in shown.stdout
+    with pytest.raises(InputError, match="is not a comparison"):
+        ltml.relate_gain(run_dir, out)
+
+
+def test_a_comparison_without_added_classes_has_no_gains(finished: Path, tiny_run: Path) -> None:
+    with pytest.raises(InputError, match="does not add classes to a class of interest"):
+        ltml.relate_gain(tiny_run, finished / "_comparisons" / "digits_tiny")

@@ -1,0 +1,139 @@
+"""What a comparison consists of, and the shipped experiments."""
+
+from __future__ import annotations
+
+import importlib.resources
+from pathlib import Path
+
+import pytest
+import yaml
+from trees import chexpert, nih
+
+import ltml
+from ltml.comparison.plan import load_experiment, plan_comparison
+from ltml.errors import InputError
+from ltml.recipe.catalog import experiment_names, recipe_names
+from ltml.recipe.load import load_recipe
+from ltml.stages.build import build_dataset
+
+PLACES = [(name, place) for name in experiment_names() for place in load_experiment(name).data]
+
+
+def test_every_experiment_runs_on_digits_first_and_is_no_recipe() -> None:
+    assert len(experiment_names()) >= 8
+    assert not set(experiment_names()) & set(recipe_names())
+    root = importlib.resources.files("ltml_recipes") / "experiments"
+    for name in experiment_names():
+        experiment = load_experiment(name)
+        assert experiment.name == name
+        assert next(iter(yaml.safe_load((root / f"{name}.yaml").read_text())["data"])) == "digits"
+        assert len(plan_comparison([name]).seeds) >= 5
+
+
+@pytest.mark.parametrize(("name", "place"), PLACES)
+def test_every_row_of_every_experiment_is_a_valid_recipe_of_its_own(name: str, place: str, tmp_path: Path) -> None:
+    """No two rows are the same run, which would compare a thing with itself."""
+    cells = ltml.dry_run(plan_comparison([name], on=place, seeds="0"), tmp_path)
+    assert len({cell["run"] for cell in cells}) == len(cells) > 1
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cxr")
+    nih.build(folder / "nih")
+    chexpert.build(folder / "chexpert")
+    return folder
+
+
+BUILT = [pair for pair in PLACES if pair[1] in ("digits", "cxr", "nih", "chexpert")]
+
+
+@pytest.mark.parametrize(("name", "place"), BUILT)
+def test_labels_that_an_experiment_names_are_those_of_its_data(name: str, place: str, roots: Path) -> None:
+    plan = plan_comparison([name], on=place)
+    named = {label for labels in (plan.means or {}).values() for label in labels}
+    named |= {row.adds for row in plan.rows if row.adds} | ({plan.interest} if plan.interest else set())
+    there: set[str] = set()
+    for row in (plan.rows[0], plan.rows[-1]):
+        of_union = load_recipe(row.recipe, row.overrides).data.type == "union"
+        root = f"data.root={roots if of_union else roots / place}"
+        small = (root, "data.image_size=32", "data.resize=null", "data.views={}", "method=joint")
+        dataset = build_dataset(load_recipe(row.recipe, (*row.overrides, *(() if place == "digits" else small))))
+        there |= set(dataset.label_names)
+    assert named <= there
+
+
+def test_methods_over_recipes() -> None:
+    methods, changes = ["bce", "ldrnet"], ["train.epochs=1"]
+    plan = plan_comparison(["digits", "digits_tiny"], methods=methods, seeds="0,2", overrides=changes)
+    assert [(row.data, row.name) for row in plan.rows] == [
+        ("digits", "bce"),
+        ("digits", "ldrnet"),
+        ("digits_tiny", "bce"),
+        ("digits_tiny", "ldrnet"),
+    ]
+    assert (plan.seeds, plan.reference, plan.name) == ((0, 2), "bce", "digits+digits_tiny")
+    assert plan.rows[1].overrides == ("method=ldrnet", "train.epochs=1")
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "message"),
+    [
+        (["digits"], {}, "--methods is missing"),
+        (["digits"], {"methods": ["bce", "bce"]}, "--methods names one more than once: bce"),
+        (["digits"], {"methods": ["bec"]}, "unknown method 'bec': did you mean 'bce'"),
+        (["digits"], {"methods": ["bce"], "seeds": "4..0"}, "--seeds 4..0: write a range such as 0..4"),
+        (["digits"], {"methods": ["bce"], "seeds": "0,0"}, "distinct numbers"),
+        (["digits"], {"methods": ["bce"], "overrides": ["seeds.train=3"]}, "use --seeds"),
+        (["digits"], {"methods": ["bce"], "on": "digits"}, "--on is for experiments"),
+        (["digits"], {"methods": ["bce"], "measure": "auc"}, "--measure auc: did you mean 'auroc'"),
+        (["digits"], {"methods": ["bce"], "name": "a/b"}, "--name 'a/b': letters, digits"),
+        (["digits", "digits"], {"methods": ["bce"]}, "two recipes have the same name"),
+        (["assemble_table2"], {"methods": ["bce"]}, "has rows of its own: leave --methods out"),
+        (["assemble_table2"], {"on": "imagenet"}, "--on imagenet: allowed: cifar10, cxr, digits, mnist|--on imagenet"),
+        (["assemble_table2", "digits"], {"methods": ["bce"]}, "compare one at a time"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(names: list[str], options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        plan_comparison(names, **options)
+
+
+GOOD = {
+    "name": "mine",
+    "description": "a table",
+    "paper": "none",
+    "data": {"digits": {"recipe": "digits_tiny"}},
+    "rows": [{"name": "a", "method": "bce"}, {"name": "b", "method": "asl"}],
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"rows": []}, "no rows for data.digits"),
+        ({"rows": [{"name": "a"}, {"name": "a"}]}, "two rows of the same name"),
+        ({"reference": "c"}, "reference names the row 'c'"),
+        ({"claims": [{"text": "t", "better": "a", "than": "x"}]}, "names the row 'x'"),
+        ({"claims": [{"text": "t", "better": "a", "than": "b", "mean": "m"}]}, "a claim names the mean 'm'"),
+        ({"sedes": "0..4"}, "sedes: Extra inputs are not permitted"),
+        ({"data": {}}, "data: "),
+    ],
+)
+def test_a_wrong_experiment_file_says_what_is_wrong(tmp_path: Path, changed: dict, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({**GOOD, **changed}))
+    with pytest.raises(InputError, match=message):
+        plan_comparison([str(path)])
+
+
+def test_an_experiment_of_ones_own_is_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(GOOD))
+    plan = plan_comparison([str(path)], seeds="0..1")
+    assert [row.name for row in plan.rows] == ["a", "b"]
+    assert plan.name == "mine-digits"
+    path.write_text("{")
+    with pytest.raises(InputError, match="is not a valid experiment file|is not a valid recipe"):
+        load_experiment(str(path))
