@@ -283,6 +283,21 @@ def test_the_game_hides_the_source_and_keeps_the_task() -> None:
     assert still > task - 0.05 > 0.85
 
 
+def test_the_log_is_told_how_often_the_adversaries_were_right_before_each_step() -> None:
+    torch.manual_seed(0)
+    term = Adversarial(LOSS, facts(), lr=1e-1)
+    objective = Objective([Term(Supervised(LOSS, facts()), 1.0, 0), Term(term, 0.03, 0)])
+    right = []
+    for _ in range(3):
+        rows = torch.randperm(ROWS)[:6]
+        given = step(rows=rows)
+        answers = term.discriminators[0](given.output.features[:, 1]).argmax(dim=1)
+        right.append((answers == facts().source_of_row[rows]).float().mean().item())
+        objective(given)
+    assert objective.report() == {"source_accuracy": pytest.approx(sum(right) / 3)}
+    assert objective.report() == {}  # the next epoch begins anew
+
+
 def test_the_state_of_the_adversaries_optimiser_is_saved(tmp_path: Path) -> None:
     torch.manual_seed(0)
     whole = Adversarial(LOSS, facts(), lr=1e-2)
