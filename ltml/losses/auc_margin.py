@@ -82,10 +82,11 @@ class _Ascend(torch.autograd.Function):
 class AUCMarginLoss(nn.Module):
     """AUC margin loss with its own variables; see `auc_margin_loss`.
 
-    ``a``, ``b`` and ``α`` start at 0 as in the authors' code and are parameters, trained by whoever trains the model:
-    the gradient of ``α`` is reversed, so that it ascends, and before every use ``α`` is put back to 0 where a step took
-    it below. The authors step all with an optimiser of their own (PESG); here it is the model's, with its rate, so
-    small rates need many steps until ``α`` follows.
+    ``a``, ``b`` and ``α`` are parameters, trained by whoever trains the model: the gradient of ``α`` is reversed, so
+    that it ascends, and before every use ``α`` is put back to 0 where a step took it below. The authors step all from 0
+    with an optimiser of their own (PESG, rate 0.1). Here it is the model's, whose rate is usually far smaller, and with
+    ``a = b = α = 0`` all scores would first fall to 0 until ``α`` has come up; so they start at the saddle point of a
+    model that answers ½ everywhere: ``a = b = ½``, ``α = margin``.
 
     Args:
         class_counts: known positives per class. A class without any does not count.
@@ -110,7 +111,8 @@ class AUCMarginLoss(nn.Module):
         super().__init__()
         positives, entries = read_labels(class_counts, num_samples)
         self.register_buffer("frequencies", (positives / entries.clamp(min=1)).float(), persistent=False)
-        self.a, self.b, self.alpha = (nn.Parameter(torch.zeros(len(positives))) for _ in range(3))
+        self.a, self.b = (nn.Parameter(torch.full((len(positives),), 0.5)) for _ in range(2))
+        self.alpha = nn.Parameter(torch.full((len(positives),), margin))
         self.margin = margin
         self.reduction: Reduction = reduction
 
