@@ -129,10 +129,6 @@ def create(registry: Registry[Any], name: str, options: dict[str, Any], facts: M
     """
     component = registry.get(name)
     needs = registry.needs(name)
-    given = {key: value for key, value in {**(facts or {}), **options}.items() if key in needs}
-    if missing := [key for key in needs if key not in given]:
-        known = f"; what is known here: {', '.join(facts)}" if facts else f"; see help({component.__qualname__})"
-        raise InputError(f"{registry.kind} '{name}' needs {' and '.join(missing)}, by name{known}")
     try:
         checked = registry.options(name)(**{key: value for key, value in options.items() if key not in needs})
     except ValidationError as error:
@@ -142,4 +138,8 @@ def create(registry: Registry[Any], name: str, options: dict[str, Any], facts: M
             allowed = registry.options(name).model_fields
             raise InputError(f"{registry.kind} '{name}' has no option '{key}': {suggest(key, allowed)}") from None
         raise InputError(f"{registry.kind} '{name}': {key} = {problem['input']!r}: {problem['msg']}") from None
+    given = {key: value for key, value in {**(facts or {}), **options}.items() if key in needs}
+    if missing := [key for key in needs if key not in given]:
+        known = f"; what is known here: {', '.join(facts)}" if facts else f"; see help({component.__qualname__})"
+        raise InputError(f"{registry.kind} '{name}' needs {' and '.join(missing)}, by name{known}")
     return component(**given, **dict(checked))
