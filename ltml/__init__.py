@@ -87,10 +87,11 @@ def create_loss(name: str, **options: Any) -> Any:
 
     Args:
         name: see `list_losses`.
-        **options: its options, e.g. ``reduction="sum"``.
+        **options: its options, e.g. ``reduction="sum"``; and for a loss that needs them ``class_counts``, the known
+            positives per class, and ``num_samples``, the known entries per class or one number for all.
 
     Raises:
-        InputError: an unknown loss, option or value.
+        InputError: an unknown loss, option or value, or missing counts.
     """
     from ltml.registry import LOSSES, create
 

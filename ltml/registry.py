@@ -1,7 +1,8 @@
 """Named components: one decorator in one file makes a loss, head, objective or dataset known by name.
 
 A registry imports the modules of its room at the first look-up, so that adding a component touches one file.
-The options of a component in a recipe are the keyword-only parameters of its constructor or function.
+The options of a component in a recipe are the keyword-only parameters of its constructor or function; what stands
+before the ``*`` it is given by whoever builds it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import fnmatch
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar, get_type_hints
@@ -75,6 +76,15 @@ class Registry(Generic[T]):
         """The typed options of a component: its keyword-only parameters, unknown keys refused."""
         return options_model(self.get(name))
 
+    def needs(self, name: str) -> list[str]:
+        """Parameters of a component before the ``*`` that have no default: no options, but what it must be given."""
+        parameters = inspect.signature(self.get(name)).parameters.values()
+        return [
+            parameter.name
+            for parameter in parameters
+            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is parameter.empty
+        ]
+
     def _discover(self) -> None:
         if self._discovered:
             return
@@ -105,15 +115,22 @@ OBJECTIVES: Registry[Any] = Registry("objective", "ltml.objectives")
 DATASETS: Registry[Any] = Registry("dataset", "ltml.data.datasets")
 
 
-def create(registry: Registry[Any], name: str, options: dict[str, Any]) -> Any:
-    """Build a component that takes nothing but options.
+def create(registry: Registry[Any], name: str, options: dict[str, Any], facts: Mapping[str, Any] | None = None) -> Any:
+    """Build a component from its options and what it needs besides.
+
+    Args:
+        registry: where it is known.
+        name: of the component.
+        options: by name; what the component needs before the ``*`` may stand here too.
+        facts: what can be given to any component of this kind; each takes what it needs.
 
     Raises:
-        InputError: an unknown name, an unknown option, or a value that is not allowed.
+        InputError: an unknown name, an unknown option, a value that is not allowed, or something needed is missing.
     """
     component = registry.get(name)
+    needs = registry.needs(name)
     try:
-        checked = registry.options(name)(**options)
+        checked = registry.options(name)(**{key: value for key, value in options.items() if key not in needs})
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(str(step) for step in problem["loc"])
@@ -121,4 +138,8 @@ def create(registry: Registry[Any], name: str, options: dict[str, Any]) -> Any:
             allowed = registry.options(name).model_fields
             raise InputError(f"{registry.kind} '{name}' has no option '{key}': {suggest(key, allowed)}") from None
         raise InputError(f"{registry.kind} '{name}': {key} = {problem['input']!r}: {problem['msg']}") from None
-    return component(**dict(checked))
+    given = {key: value for key, value in {**(facts or {}), **options}.items() if key in needs}
+    if missing := [key for key in needs if key not in given]:
+        known = f"; what is known here: {', '.join(facts)}" if facts else f"; see help({component.__qualname__})"
+        raise InputError(f"{registry.kind} '{name}' needs {' and '.join(missing)}, by name{known}")
+    return component(**given, **dict(checked))

@@ -135,6 +135,11 @@ class Dataset:
         counts: IntArray = (self.targets[rows] * self.known[rows]).sum(axis=0, dtype=np.int64)
         return counts
 
+    def known_counts(self, split: str = "train") -> IntArray:
+        """Known entries per class in a split, int64 ``(C,)``."""
+        counts: IntArray = self.known[self.splits[split]].sum(axis=0, dtype=np.int64)
+        return counts
+
     def masked_targets(self, split: str) -> npt.NDArray[np.float64]:
         """Float64 targets of a split ``(n, C)`` with NaN where unknown."""
         rows = self.splits[split]

@@ -30,7 +30,7 @@ def test_every_block_runs_as_written_in_one_empty_folder(cli, tmp_path: Path, mo
             for command in [part for part in text.splitlines() if part.startswith("ltml ")]:
                 result = cli(*shlex.split(command)[1:])
                 assert result.exit_code == 0, f"{command}\n{result.output}"
-    assert len(programs) == 3
+    assert len(programs) == 4
     assert len(commands) >= 6
     assert set(commands) >= SLOW
 

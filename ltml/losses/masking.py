@@ -10,6 +10,8 @@ from torch import Tensor
 from ltml.errors import InputError
 
 Reduction = Literal["mean", "sum", "none"]
+Total = Literal["mean", "sum"]
+"""Reduction of a loss that couples entries, so that no part of it belongs to one of them."""
 
 
 def prepare(logits: Tensor, targets: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -47,3 +49,25 @@ def reduce(entries: Tensor, known: Tensor, reduction: Reduction) -> Tensor:
     if reduction == "sum":
         return kept.sum()
     return kept.sum() / known.sum().clamp(min=1)
+
+
+def refuse_soft(targets: Tensor, known: Tensor, name: str) -> None:
+    """Refuse known targets between 0 and 1, for a loss that needs a set of positives.
+
+    Raises:
+        InputError: names the loss.
+    """
+    soft = known & (targets != 0) & (targets != 1)
+    if bool(soft.any()):
+        raise InputError(
+            f"Expected targets of 0 or 1 but got {targets[soft][0].item():g}: the loss '{name}' is defined by which "
+            "labels are positive. Use a loss that takes soft targets, e.g. bce, asl or focal."
+        )
+
+
+def log_sum_exp(values: Tensor, kept: Tensor, dim: int) -> Tensor:
+    """Logarithm of the sum of exponentials of the entries that a mask keeps, `dim` kept as 1.
+
+    Of none it is the lowest number of the dtype; no gradient reaches an entry that is left out.
+    """
+    return values.masked_fill(~kept, torch.finfo(values.dtype).min).logsumexp(dim=dim, keepdim=True)

@@ -4,7 +4,8 @@ A term is a module called with a `Step`. Its constructor takes the recipe's loss
 its keyword-only parameters are the options of a recipe. A term that compares two views has ``needs_strong = True``.
 What it remembers between steps it keeps in buffers, which are saved and restored with the run. Parameters that it
 steps with an optimiser of its own it names in ``own_parameters()``. What the log should say of each epoch it gives in
-``report()``, and begins anew.
+``report()``, and begins anew. A loss that changes with time has ``set_epoch``, which a term calls by `tell_epoch`
+before the loss.
 """
 
 from __future__ import annotations
@@ -123,6 +124,13 @@ class Objective(nn.Module):
             if step.epoch >= start:
                 total = total + weight * module(step)
         return torch.as_tensor(total)
+
+
+def tell_epoch(loss: nn.Module, epoch: int) -> None:
+    """Tell a loss that changes with time which epoch, from 0, its next call belongs to."""
+    set_epoch = getattr(loss, "set_epoch", None)
+    if set_epoch is not None:
+        set_epoch(epoch)
 
 
 def mean_where(values: Tensor, mask: Tensor) -> Tensor:

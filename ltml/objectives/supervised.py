@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ltml.objectives.objective import Step, TrainingFacts
+from ltml.objectives.objective import Step, TrainingFacts, tell_epoch
 from ltml.registry import OBJECTIVES
 
 
@@ -23,5 +23,6 @@ class Supervised(nn.Module):
 
     def forward(self, step: Step) -> Tensor:
         """Scalar loss of a step."""
+        tell_epoch(self.loss, step.epoch)
         value: Tensor = self.loss(step.output.logits, step.batch.targets, step.batch.known)
         return value

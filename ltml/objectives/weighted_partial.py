@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ltml.losses.counts import positive_weights
 from ltml.objectives.objective import Step, TrainingFacts
 from ltml.registry import OBJECTIVES
 
@@ -38,8 +39,7 @@ class WeightedPartial(nn.Module):
         common_weight: Annotated[float, Field(gt=0, description="alpha of classes that every source labels")] = 3.0,
     ) -> None:
         super().__init__()
-        ratio = facts.negatives / facts.positives.clamp(min=1)
-        self.register_buffer("beta", torch.where(facts.positives > 0, ratio, torch.ones_like(ratio)).float())
+        self.register_buffer("beta", positive_weights(facts.positives, facts.negatives).float())
         self.register_buffer("alpha", torch.where(facts.common, common_weight, 1.0))
 
     def forward(self, step: Step) -> Tensor:

@@ -20,8 +20,8 @@ from ltml.models.facts import HeadFacts
 from ltml.models.model import Stage1Model
 from ltml.models.text import TextConfig, embed_prompts
 from ltml.objectives.objective import Objective, Term, TrainingFacts
-from ltml.recipe.schema import Recipe
-from ltml.registry import HEADS, LOSSES, OBJECTIVES
+from ltml.recipe.schema import LossSection, Recipe
+from ltml.registry import HEADS, LOSSES, OBJECTIVES, create
 from ltml.types import Dataset
 
 CROPS = 10
@@ -140,9 +140,20 @@ def rebuild_model(recipe: Recipe, dataset: Dataset, weights: Mapping[str, Tensor
     return model
 
 
+def build_loss(section: LossSection, dataset: Dataset) -> nn.Module:
+    """The loss that a section of the recipe describes, with what it needs to know of the training labels.
+
+    Raises:
+        InputError: it needs something that is not known.
+    """
+    facts = {"class_counts": dataset.class_counts(), "num_samples": dataset.known_counts()}
+    loss: nn.Module = create(LOSSES, section.type, section.options, facts)
+    return loss
+
+
 def build_objective(recipe: Recipe, dataset: Dataset, model: Stage1Model) -> Objective:
     """The weighted sum of the recipe's objective terms, for a model that is to be trained on a dataset."""
-    loss: nn.Module = LOSSES.get(recipe.loss.type)(**recipe.loss.options)
+    loss = build_loss(recipe.loss, dataset)
     facts = TrainingFacts.of(dataset, recipe.train.epochs, *_output_shapes(recipe, dataset, model))
     return Objective(
         [

@@ -12,6 +12,7 @@ from ltml.models.backbones import check_backbone_name
 from ltml.models.facts import HeadFacts
 from ltml.recipe.schema import Recipe
 from ltml.registry import HEADS, OBJECTIVES
+from ltml.stages.build import build_loss
 from ltml.stages.refit import check_classifier, elementwise
 from ltml.types import Dataset
 
@@ -69,9 +70,10 @@ def check_labels(recipe: Recipe, dataset: Dataset) -> None:
     """Check what the recipe says of labels; warn of classes that cannot be learned or scored.
 
     Raises:
-        InputError: a group names a label that does not exist, the prior has another length, or no checkpoint can be
-            chosen on val.
+        InputError: a loss needs what is not known of the labels, a group names a label that does not exist, the prior
+            has another length, or no checkpoint can be chosen on val.
     """
+    _check_losses(recipe, dataset)
     make_groups(dataset.label_names, dataset.class_counts().tolist(), recipe.metrics.groups.model_dump())
     prior, classes = recipe.stage2.prior, len(dataset.label_names)
     if recipe.stage2.solver == "expected" and not isinstance(prior, str) and {0.0, 1.0} & set(prior):
@@ -88,6 +90,17 @@ def check_labels(recipe: Recipe, dataset: Dataset) -> None:
         effect = "cannot be learned" if split == "train" else "is undefined there"
         if without:
             log.warning("no known positive in %s, so the class %s: %s", split, effect, first_few(without))
+
+
+def _check_losses(recipe: Recipe, dataset: Dataset) -> None:
+    """Whether both losses can be made, and the one of the M step without parameters, which nobody would train."""
+    build_loss(recipe.loss, dataset)
+    refit = recipe.stage2.m_step.loss
+    if next(build_loss(refit, dataset).parameters(), None) is not None:
+        raise InputError(
+            f"stage2.m_step.loss.type={refit.type} has parameters of its own, which the M step does not train: it "
+            "moves the classifier alone. Use another loss there."
+        )
 
 
 def _check_two_sided(recipe: Recipe, dataset: Dataset) -> None:

@@ -97,7 +97,7 @@ def _fit(recipe: Recipe, dataset: Dataset, files: Mapping[str, FeatureFile], run
         resampler = make_resampler(settings, train, dataset.label_names, warn=True)
         optimizer = make_m_optimizer(recipe, classifier)
         for number in range(1 if settings.solver == "expected" else settings.m_step.epochs):
-            record = m_step(recipe, classifier, optimizer, resampler, len(train.ids), (0, number))
+            record = m_step(recipe, dataset, classifier, optimizer, resampler, (0, number))
             log_lines.append({"round": 0, "step": "M", "number": number} | record)
         if isinstance(resampler, GaussianResampler):
             save_gaussians(run, settings, resampler, dataset.label_names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,12 @@ from ltml.gaussians.real import RealResampler
 from ltml.gaussians.resampler import GaussianResampler
 from ltml.metrics.table import score
 from ltml.models.classifier import PerClassLinear
+from ltml.objectives.objective import tell_epoch
 from ltml.progress import track
 from ltml.recipe.schema import LossSection, Recipe, Stage2Section
-from ltml.registry import LOSSES
+from ltml.registry import LOSSES, create
 from ltml.seeds import derive_seed
+from ltml.stages.build import build_loss
 from ltml.stages.predict import to_predictions
 from ltml.training.loop import seed_epoch, train_epoch
 from ltml.training.optim import make_optimizer
@@ -114,7 +116,12 @@ def make_m_optimizer(recipe: Recipe, classifier: nn.Module) -> Optimizer:
 
 
 def m_step(
-    recipe: Recipe, classifier: nn.Module, optimizer: Optimizer, resampler: Resampler, count: int, at: tuple[int, int]
+    recipe: Recipe,
+    dataset: Dataset,
+    classifier: nn.Module,
+    optimizer: Optimizer,
+    resampler: Resampler,
+    at: tuple[int, int],
 ) -> dict[str, Any]:
     """An epoch of the M step, or all of it at once in the limit; see `train_on_virtual` and `solve_expected`.
 
@@ -122,33 +129,39 @@ def m_step(
         What the log says of it, the loss among it.
     """
     if recipe.stage2.solver == "sampled":
-        return {"loss": train_on_virtual(recipe, classifier, optimizer, resampler, count, at)}
+        return {"loss": train_on_virtual(recipe, dataset, classifier, optimizer, resampler, at)}
     assert isinstance(classifier, PerClassLinear)
     assert isinstance(resampler, GaussianResampler)
     return solve_expected(recipe.stage2, classifier, resampler)
 
 
 def train_on_virtual(
-    recipe: Recipe, classifier: nn.Module, optimizer: Optimizer, resampler: Resampler, count: int, at: tuple[int, int]
+    recipe: Recipe,
+    dataset: Dataset,
+    classifier: nn.Module,
+    optimizer: Optimizer,
+    resampler: Resampler,
+    at: tuple[int, int],
 ) -> float:
     """An epoch of the M step: train the classifier on fresh virtual features (eqs. 12-14).
 
     Args:
         recipe: the recipe.
+        dataset: its data; there are as many virtual samples as training ones unless the recipe says otherwise.
         classifier: its parameters are the only ones that move.
         optimizer: of the classifier.
         resampler: what the virtual features come from.
-        count: training samples; as many virtual ones unless the recipe says otherwise.
         at: round and epoch, which fix the sample together with ``seeds.sample``.
 
     Returns:
         Mean loss.
     """
-    settings = recipe.stage2.m_step
-    total, size = settings.samples or count, settings.batch_size or recipe.train.batch_size
-    loss: nn.Module = LOSSES.get(settings.loss.type)(**settings.loss.options)
+    settings, device = recipe.stage2.m_step, next(classifier.parameters()).device
+    total = settings.samples or len(dataset.splits["train"])
+    size = settings.batch_size or recipe.train.batch_size
+    loss = build_loss(settings.loss, dataset).to(device)
+    tell_epoch(loss, at[0] * settings.epochs + at[1])
     source = torch.Generator().manual_seed(derive_seed(recipe.seeds.sample, "virtual", *at))
-    device = next(classifier.parameters()).device
     seed_epoch(recipe.seeds.sample, "m-step", *at)
     classifier.train()
 
@@ -215,7 +228,8 @@ def elementwise(section: LossSection) -> Any:
     """The loss of single entries ``(logits, targets) -> losses``; None for bce, which the solver knows itself.
 
     Raises:
-        InputError: the loss couples entries, or its gradient is not that of its value: there is nothing to minimise.
+        InputError: the loss couples entries or differs between classes, or its gradient is not that of its value:
+            there is nothing to minimise.
     """
     if section.options.get("detach_weight"):
         raise InputError(
@@ -224,12 +238,18 @@ def elementwise(section: LossSection) -> Any:
         )
     if section.type == "bce":
         return None
-    if "reduction" not in section.options:
+    reduction = LOSSES.options(section.type).model_fields.get("reduction")
+    if reduction is None or "none" not in get_args(reduction.annotation):
         raise InputError(
-            f"stage2.solver=expected needs a loss of single entries; '{section.type}' couples them. Use "
-            "stage2.solver=sampled."
+            f"stage2.solver=expected needs a loss of single entries, with reduction=none; '{section.type}' couples "
+            "them. Use stage2.solver=sampled."
         )
-    return LOSSES.get(section.type)(**section.options | {"reduction": "none"})
+    if LOSSES.needs(section.type):
+        raise InputError(
+            f"stage2.solver=expected minimises one loss for all classes; '{section.type}' differs between them by "
+            "their counts. Use stage2.solver=sampled, or another stage2.m_step.loss."
+        )
+    return create(LOSSES, section.type, section.options | {"reduction": "none"})
 
 
 def shift_biases(classifier: nn.Module, log_odds: npt.NDArray[np.float64]) -> None:

@@ -217,8 +217,8 @@ class Reconstruction:
     def m_step(self, epoch: Epoch, resampler: Resampler) -> dict[str, Any]:
         """Fit the classifier to virtual features or to their limit; nothing else moves."""
         self.model.classifier.requires_grad_(True)
-        rows, at = len(self.dataset.splits["train"]), (epoch.round, epoch.number)
-        return m_step(self.recipe, self.model.classifier, self.m_optimizer, resampler, rows, at)
+        at = (epoch.round, epoch.number)
+        return m_step(self.recipe, self.dataset, self.model.classifier, self.m_optimizer, resampler, at)
 
     def e_step(self, epoch: Epoch) -> float:
         """Train encoder and backbone on real images through the frozen classifier (eq. 16, see `gce_loss`)."""

@@ -8,17 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-import ltml
 from ltml.errors import InputError
 from ltml.models.facts import HeadFacts
 from ltml.models.heads.label_adapter import LabelAdapterHead
 from ltml.models.heads.linear import LinearHead
 from ltml.models.heads.prompt_query import PromptQueryHead, sincos_positions
-
-
-def separate_facts() -> HeadFacts:
-    """Labels that the head per source can be built for as well."""
-    return HeadFacts(6, ("one: a", "one: b", "two: a", "two: c"))
 
 
 def facts(num_classes: int, words: Tensor | None = None) -> HeadFacts:
@@ -140,36 +134,3 @@ def test_linear_head_pools(pool: str) -> None:
     flat = feature_map.flatten(2)
     expected = flat.mean(dim=2) if pool == "avg" else flat.max(dim=2).values
     torch.testing.assert_close(head.features(feature_map), expected)
-
-
-@pytest.mark.parametrize("name", ltml.list_heads())
-def test_logits_keep_float32_under_autocast(name: str) -> None:
-    from ltml.models.model import Stage1Model
-    from ltml.registry import HEADS
-
-    model = Stage1Model(torch.nn.Conv2d(1, 6, 3), HEADS.get(name)(separate_facts()), [0.5], [0.5]).eval()
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        features, logits, _ = model(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
-    assert logits.dtype == torch.float32
-    torch.testing.assert_close(logits, model.classifier(features.float()))
-
-
-@pytest.mark.parametrize("name", ltml.list_heads())
-def test_every_head_keeps_the_contract(name: str) -> None:
-    """Shapes, gradients to every parameter, and a classifier that is the map of its per-class weights if it has any."""
-    from ltml.models.classifier import PerClassLinear
-    from ltml.registry import HEADS
-
-    torch.manual_seed(0)
-    head = HEADS.get(name)(separate_facts()).eval()
-    feature_map = torch.randn(3, 6, 2, 2)
-    features = head.features(feature_map)
-    assert features.shape in ((3, 4, features.shape[-1]), (3, features.shape[-1]))
-    logits = head.classifier(features)
-    assert logits.shape == (3, 4)
-    if hasattr(head.classifier, "class_weights"):  # one linear map per class
-        weight, bias = head.classifier.class_weights()
-        assert weight.shape == (4, features.shape[-1])
-        torch.testing.assert_close(PerClassLinear(weight, bias)(features), logits)
-    logits.square().sum().backward()
-    assert all(parameter.grad is not None for parameter in head.parameters())

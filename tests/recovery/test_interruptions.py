@@ -92,6 +92,8 @@ def test_killed_at_six_moments_and_resumed(tiny_run: Path, tmp_path: Path) -> No
         ["train.epochs=2", "stage2.method=continue"],
         ["train.epochs=2", "stage2.method=real_resample", "stage2.restore_prior=true"],
         ["train.epochs=2", "method=ldrnet_plus"],
+        ["loss.type=auc_margin", "stage2.rounds=1", "stage2.m_step.epochs=1"],
+        ["loss.type=ldam", "loss.ldam.drw_epoch=2", "stage2.rounds=1", "stage2.m_step.epochs=1"],
     ],
 )
 def test_stopped_after_every_single_epoch(
