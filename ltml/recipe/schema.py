@@ -226,16 +226,30 @@ class EStepSection(Section):
     weight_decay: Rate = Field(1e-5, description="weight decay")
 
 
+Stage2Method = Literal[
+    "none",
+    "gaussian",
+    "bias_shift",
+    "real_resample",
+    "continue",
+    "crt",
+    "smote",
+    "mixup",
+    "tau_norm",
+    "logit_adjust",
+]
 PriorName = Literal["eq12", "uniform", "natural", "reverse_max", "effective_number"]
 
 
 class Stage2Section(Section):
     """Reconstruction of the label distribution."""
 
-    method: Literal["none", "gaussian", "bias_shift", "real_resample", "continue"] = Field(
+    method: Stage2Method = Field(
         "none",
-        description="none: stage 1 alone. Controls: bias_shift moves the biases to the prior and trains nothing; "
-        "real_resample draws real features; continue trains on with bce, one pass over the images per M and E epoch",
+        description="none: stage 1 alone; gaussian: virtual features. Controls: bias_shift moves the biases to the "
+        "prior and trains nothing; real_resample draws real features; continue trains on with bce, one pass over the "
+        "images per M and E epoch. Compared with, encoder frozen: crt re-trains on class-balanced real features; smote "
+        "and mixup draw between real features; tau_norm and logit_adjust (post-hoc) train nothing",
     )
     solver: Literal["sampled", "expected"] = Field(
         "sampled", description="sampled: the paper's; expected: the limit of infinitely many virtual samples, exactly"
@@ -251,6 +265,9 @@ class Stage2Section(Section):
     )
     alpha: Rate = Field(0.9, description="eq12: exponent")
     epsilon: Annotated[float, Field(gt=0)] = Field(1e-9, description="eq12: added to each frequency")
+    tau: Rate = Field(1.0, description="tau_norm: exponent of each weight's norm; logit_adjust: factor of the log-odds")
+    neighbors: Positive = Field(5, description="smote: positives of the class that one is moved towards")
+    mixup_alpha: Annotated[float, Field(gt=0)] = Field(0.2, description="mixup: of the Beta distribution")
     restore_prior: bool = Field(False, description="move the biases back to the natural prior after the last round")
     rounds: NonNegative = Field(1, description="EM rounds after round 0, which is the M step alone")
     m_step: MStepSection = Field(MStepSection(), description="classifier on virtual features")
@@ -260,7 +277,7 @@ class Stage2Section(Section):
     def _fields_agree(self) -> Stage2Section:
         if self.solver == "expected" and self.method not in ("none", "gaussian"):
             raise ValueError(f"stage2.solver=expected is for stage2.method=gaussian, not {self.method}")
-        if self.restore_prior and self.method in ("bias_shift", "continue"):
+        if self.restore_prior and self.method not in ("none", "gaussian", "real_resample", "smote"):
             raise ValueError(f"stage2.restore_prior has nothing to restore with stage2.method={self.method}")
         return self
 

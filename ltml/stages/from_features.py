@@ -7,6 +7,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from ltml.errors import InputError, first_few
 from ltml.files import remove_partial_files, write_text
 from ltml.gaussians.resampler import GaussianResampler
 from ltml.models.classifier import PerClassLinear
-from ltml.recipe.schema import Recipe
+from ltml.recipe.schema import Recipe, Stage2Method
 from ltml.stages.build import checkpoint_about
 from ltml.stages.checks import check_labels
 from ltml.stages.evaluate import score_run, scored_splits, write_predictions
@@ -26,7 +27,10 @@ from ltml.stages.feature_files import FeatureFile, join_feature_files, read_feat
 from ltml.stages.inspect import BIAS, WEIGHT
 from ltml.stages.predict import to_predictions
 from ltml.stages.refit import (
+    UNTRAINED,
     LabelShift,
+    adjust_classifier,
+    begin_anew,
     classify,
     m_step,
     make_m_optimizer,
@@ -63,8 +67,8 @@ def run_on_features(recipe: Recipe, paths: Mapping[str, Path], out: Path, *, fre
     choose_device(recipe.train.device)
     if recipe.stage2.method in ("none", "continue"):
         raise InputError(
-            f"stage2.method={recipe.stage2.method} does nothing on stored features; allowed here: gaussian, "
-            "real_resample, bias_shift"
+            f"stage2.method={recipe.stage2.method} does nothing on stored features; allowed here: "
+            f"{', '.join(sorted({*get_args(Stage2Method)} - {'none', 'continue'}))}"
         )
     if recipe.stage2.rounds > 0:
         log.info("stage 2 on stored features: round 0, the M step alone; an E step would need the images")
@@ -91,9 +95,11 @@ def _fit(recipe: Recipe, dataset: Dataset, files: Mapping[str, FeatureFile], run
     classifier = fit_probe(train, l2=settings.m_step.l2).to(choose_device(recipe.train.device))
     _save(recipe, dataset, files, run, classifier, stage=1)
     log_lines = []
-    if settings.method == "bias_shift":
-        shift_biases(classifier, shift.log_odds)
+    if settings.method in UNTRAINED:
+        adjust_classifier(settings, classifier, shift)
     else:
+        if settings.method == "crt":
+            classifier = begin_anew(classifier, recipe.seeds.train)
         resampler = make_resampler(settings, train, dataset.label_names, warn=True)
         optimizer = make_m_optimizer(recipe, classifier)
         for number in range(1 if settings.solver == "expected" else settings.m_step.epochs):

@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ltml.errors import InputError
+from ltml.gaussians.balanced import BalancedResampler
 from ltml.gaussians.expected import fit_expected
+from ltml.gaussians.mixup import MixupResampler
 from ltml.gaussians.probabilities import label_probabilities, prior_shift
 from ltml.gaussians.real import RealResampler
 from ltml.gaussians.resampler import GaussianResampler
+from ltml.gaussians.smote import SmoteResampler
 from ltml.metrics.table import score
 from ltml.models.classifier import PerClassLinear
 from ltml.objectives.objective import tell_epoch
@@ -30,7 +33,12 @@ from ltml.training.loop import seed_epoch, train_epoch
 from ltml.training.optim import make_optimizer
 from ltml.types import Dataset, FeatureSet
 
-Resampler = GaussianResampler | RealResampler
+Resampler = GaussianResampler | RealResampler | BalancedResampler | MixupResampler
+
+UNTRAINED = ("bias_shift", "logit_adjust", "tau_norm")
+"""Methods that change the classifier by a formula and train nothing."""
+FROZEN = ("crt", "smote", "mixup")
+"""Methods that train the classifier alone, whatever `stage2.rounds` says."""
 
 
 class LabelShift:
@@ -43,6 +51,7 @@ class LabelShift:
     Attributes:
         probabilities: P(label 1) among virtual samples, float64 ``(C,)``.
         log_odds: how much higher than among training samples, float64 ``(C,)``; 0 where no class can be told.
+        natural: log-odds among training samples, float64 ``(C,)``, likewise.
 
     Raises:
         InputError: the prior does not suit the classes.
@@ -57,6 +66,7 @@ class LabelShift:
         except ValueError as error:
             raise InputError(f"stage2.prior: {error}") from error
         self.log_odds = prior_shift(self.probabilities, positives, negatives)
+        self.natural = -prior_shift(np.full(len(positives), 0.5), positives, negatives)
 
 
 def check_classifier(settings: Stage2Section, classifier: nn.Module, head: str) -> None:
@@ -67,7 +77,7 @@ def check_classifier(settings: Stage2Section, classifier: nn.Module, head: str) 
     """
     wanted = {
         "stage2.solver=expected": settings.solver == "expected",
-        "stage2.method=bias_shift": settings.method == "bias_shift",
+        f"stage2.method={settings.method}": settings.method in (*UNTRAINED, "crt"),
         "stage2.restore_prior=true": settings.restore_prior,
     }
     asked = [name for name, chosen in wanted.items() if chosen]
@@ -81,7 +91,7 @@ def check_classifier(settings: Stage2Section, classifier: nn.Module, head: str) 
 def make_resampler(
     settings: Stage2Section, features: FeatureSet, label_names: Sequence[str], *, warn: bool
 ) -> Resampler:
-    """Label-0 and label-1 Gaussians of every class (eqs. 9-10), or the real features under the same prior.
+    """Label-0 and label-1 Gaussians of every class (eqs. 9-10), or what draws from real features instead.
 
     Raises:
         InputError: a setting or the features do not allow it.
@@ -89,7 +99,14 @@ def make_resampler(
     targets = features.masked_targets()
     if settings.method == "real_resample":
         return RealResampler(features.features, targets, LabelShift(settings, targets).probabilities)
+    if settings.method == "smote":
+        prior = LabelShift(settings, targets).probabilities
+        return SmoteResampler(features.features, targets, prior, settings.neighbors)
+    if settings.method == "mixup":
+        return MixupResampler(features.features, targets, settings.mixup_alpha)
     try:
+        if settings.method == "crt":
+            return BalancedResampler(features.features, targets)
         resampler = GaussianResampler(
             covariance=settings.covariance,
             borrow=settings.borrow,
@@ -250,6 +267,33 @@ def elementwise(section: LossSection) -> Any:
             "their counts. Use stage2.solver=sampled, or another stage2.m_step.loss."
         )
     return create(LOSSES, section.type, section.options | {"reduction": "none"})
+
+
+def begin_anew(classifier: nn.Module, seed: int) -> PerClassLinear:
+    """A classifier of the same shape with fresh weights, as classifier re-training begins (Kang et al., ICLR 2020)."""
+    assert isinstance(classifier, PerClassLinear)
+    torch.manual_seed(derive_seed(seed, "crt"))
+    return PerClassLinear.initialised(*classifier.weight.shape).to(classifier.weight.device)
+
+
+def adjust_classifier(settings: Stage2Section, classifier: nn.Module, shift: LabelShift) -> None:
+    """Change a linear classifier by a formula; nothing is trained.
+
+    - ``bias_shift``: biases move from the training prevalence to the sampling prior.
+    - ``logit_adjust``: ``b_c − tau logit(F_c)`` (Menon et al., ICLR 2021, post-hoc, in its binary form).
+    - ``tau_norm``: ``w_c / ‖w_c‖^tau`` (Kang et al., ICLR 2020). Their softmax compares classes, so norms decide
+      between them; a sigmoid per class keeps its ranking, and what changes is where it stands to the threshold. The
+      bias, which they drop, stays: without it no class would know how rare it is.
+    """
+    assert isinstance(classifier, PerClassLinear)
+    if settings.method == "bias_shift":
+        shift_biases(classifier, shift.log_odds)
+    elif settings.method == "logit_adjust":
+        shift_biases(classifier, -settings.tau * shift.natural)
+    else:
+        with torch.no_grad():
+            norms = classifier.weight.double().norm(dim=1, keepdim=True).clamp(min=1e-12)
+            classifier.weight.copy_(classifier.weight.double() / norms**settings.tau)
 
 
 def shift_biases(classifier: nn.Module, log_odds: npt.NDArray[np.float64]) -> None:

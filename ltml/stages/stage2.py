@@ -33,8 +33,12 @@ from ltml.stages.evaluate import score_run, scored_splits, write_predictions
 from ltml.stages.features import extract_features, has_features, load_features
 from ltml.stages.predict import describe_batch, predict
 from ltml.stages.refit import (
+    FROZEN,
+    UNTRAINED,
     LabelShift,
     Resampler,
+    adjust_classifier,
+    begin_anew,
     check_classifier,
     m_step,
     make_m_optimizer,
@@ -111,7 +115,7 @@ class Epoch(NamedTuple):
 
     Attributes:
         round: 0 is the M step alone.
-        step: ``M`` classifier, ``E`` encoder and backbone, ``bce`` everything on real images, ``shift`` biases only.
+        step: ``M`` classifier, ``E`` encoder and backbone, ``bce`` everything on real images, ``adjust`` a formula.
         number: of its step within its round.
         ends_round: the classifier is then validated.
     """
@@ -124,11 +128,12 @@ class Epoch(NamedTuple):
 
 def alternation(settings: Stage2Section) -> list[Epoch]:
     """Round 0 is the M step alone; later ones are an E step, then Gaussians and classifier refitted."""
-    if settings.method == "bias_shift":
-        return [Epoch(0, "shift", 0, ends_round=True)]
+    if settings.method in UNTRAINED:
+        return [Epoch(0, "adjust", 0, ends_round=True)]
     m_epochs = 1 if settings.solver == "expected" else settings.m_step.epochs
+    rounds = 0 if settings.method in FROZEN else settings.rounds
     epochs = []
-    for round_ in range(settings.rounds + 1):
+    for round_ in range(rounds + 1):
         e_epochs = settings.e_step.epochs if round_ > 0 else 0
         if settings.method == "continue":
             steps = [("bce", number) for number in range(e_epochs + m_epochs)]
@@ -162,6 +167,8 @@ class Reconstruction:
         self.model.make_classifier_linear()
         check_classifier(self.settings, self.model.classifier, recipe.head.type)
         self.shift = LabelShift(self.settings, dataset.masked_targets("train"))
+        if self.settings.method == "crt":
+            self.model.head.classifier = begin_anew(self.model.classifier, recipe.seeds.train)
         compute.place(self.model)
         train, e_step = recipe.train, self.settings.e_step
         moving = self.model.parameters() if self.settings.method == "continue" else self.model.encoder_parameters()
@@ -203,8 +210,8 @@ class Reconstruction:
 
     def work(self, epoch: Epoch) -> dict[str, Any]:
         """One epoch; what the log says of it."""
-        if epoch.step == "shift":
-            shift_biases(self.model.classifier, self.shift.log_odds)
+        if epoch.step == "adjust":
+            adjust_classifier(self.settings, self.model.classifier, self.shift)
             return {}
         if epoch.step in ("E", "bce"):
             self.moved, self.extracted, self.resampler = True, set(), None

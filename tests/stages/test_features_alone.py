@@ -81,7 +81,16 @@ def test_stage_1_is_a_logistic_regression_on_known_samples(files: Files, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "overrides", [["stage2.solver=expected", "stage2.restore_prior=true"], ["stage2.method=bias_shift"]]
+    "overrides",
+    [
+        ["stage2.solver=expected", "stage2.restore_prior=true"],
+        ["stage2.method=bias_shift"],
+        ["stage2.method=logit_adjust"],
+        ["stage2.method=tau_norm"],
+        ["stage2.method=crt", "stage2.m_step.epochs=20", "stage2.m_step.lr=0.01"],
+        ["stage2.method=smote"],
+        ["stage2.method=mixup"],
+    ],
 )
 def test_variants_run_on_features(files: Files, tmp_path: Path, overrides: list[str]) -> None:
     result = ltml.stage2(ltml.load_recipe("digits", overrides), tmp_path / "runs", features=files)

@@ -14,11 +14,12 @@ import ltml
 from ltml.errors import InputError
 from ltml.gaussians.expected import expected_loss
 from ltml.gaussians.real import RealResampler
+from ltml.models.classifier import PerClassLinear
 from ltml.models.facts import HeadFacts
 from ltml.recipe.load import load_recipe
 from ltml.registry import HEADS
 from ltml.stages.features import load_features
-from ltml.stages.refit import _classify_virtual
+from ltml.stages.refit import _classify_virtual, begin_anew
 from ltml.stages.run_directory import RunDirectory, read_run
 from ltml.stages.stage2 import alternation
 from ltml.training.checkpoint import load_weights
@@ -57,6 +58,45 @@ def test_bias_shift_moves_the_biases_to_the_sampling_prior_and_nothing_else(tiny
     np.testing.assert_allclose(moved, _logit(chances) - _logit(frequency), atol=1e-5)
     before, after = (Predictions.read(run.predictions(stage, "test")).probs for stage in (1, 2))
     np.testing.assert_allclose(_logit(after) - _logit(before), np.tile(moved, (len(after), 1)), atol=1e-4)
+
+
+@pytest.mark.parametrize("tau", [1.0, 0.5])
+def test_post_hoc_logit_adjustment_takes_the_prior_out_of_the_biases(tiny_run: Path, tau: float) -> None:
+    run = _stage2(tiny_run, "stage2.method=logit_adjust", f"stage2.tau={tau}")
+    _, frequency = _eq12_and_frequency(run)
+    np.testing.assert_array_equal(_classifier(run, 1)[0], _classifier(run, 2)[0])
+    moved = (_classifier(run, 2)[1] - _classifier(run, 1)[1]).numpy()
+    np.testing.assert_allclose(moved, -tau * _logit(frequency), atol=1e-5)
+
+
+@pytest.mark.parametrize("tau", [1.0, 0.5])
+def test_tau_normalisation_divides_weights_by_a_power_of_their_norm(tiny_run: Path, tau: float) -> None:
+    run = _stage2(tiny_run, "stage2.method=tau_norm", f"stage2.tau={tau}")
+    (before, bias), (after, same) = _classifier(run, 1), _classifier(run, 2)
+    torch.testing.assert_close(after.norm(dim=1), before.norm(dim=1) ** (1 - tau), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(nn.functional.cosine_similarity(before, after), torch.ones(10).double())
+    assert torch.equal(bias, same)
+    aucs = [
+        [row["auroc"] for row in json.loads(run.metrics(stage, "test").read_text())["per_class"]] for stage in (1, 2)
+    ]
+    assert aucs[0] == pytest.approx(aucs[1], abs=1e-9)  # the ranking within a class stays
+
+
+@pytest.mark.parametrize("method", ["crt", "smote", "mixup"])
+def test_methods_on_frozen_features_train_the_classifier_alone_in_one_round(tiny_run: Path, method: str) -> None:
+    run = _stage2(tiny_run, f"stage2.method={method}", "stage2.m_step.epochs=2", "stage2.rounds=3")
+    first, second = load_weights(run.checkpoint1)[0], load_weights(run.checkpoint2)[0]
+    assert {key for key in first if not torch.equal(first[key], second[key])} == {WEIGHT, BIAS}
+    log = [json.loads(line) for line in (run.path / "stage2" / "log.jsonl").read_text().splitlines()]
+    assert [(line["round"], line["step"]) for line in log] == [(0, "M"), (0, "M")]
+    assert not run.gaussians.exists()
+
+
+def test_re_training_begins_with_a_fresh_classifier_of_the_same_seed(tiny_run: Path) -> None:
+    run = _stage2(tiny_run, "stage2.method=crt", "stage2.m_step.lr=0", "stage2.m_step.weight_decay=0")
+    old, fresh = _classifier(run, 1)[0], _classifier(run, 2)[0]
+    assert (old - fresh).abs().min() > 0
+    torch.testing.assert_close(begin_anew(PerClassLinear(old, old[:, 0]), 0).weight.double(), fresh)
 
 
 def test_restore_prior_takes_the_shift_out_of_the_biases(tiny_run: Path) -> None:
@@ -150,6 +190,7 @@ def test_an_offset_e_step_starts_from_the_calibrated_loss(tiny_run: Path) -> Non
     [
         (["stage2.solver=expected", "stage2.method=real_resample"], "stage2.solver=expected is for"),
         (["stage2.restore_prior=true", "stage2.method=bias_shift"], "nothing to restore"),
+        (["stage2.restore_prior=true", "stage2.method=crt"], "nothing to restore"),
         (["stage2.restore_prior=true", "stage2.method=continue"], "nothing to restore"),
         (["stage2.covariance=1.2"], "less than or equal to 1"),
         (["stage2.borrow=tail"], "'head'"),
