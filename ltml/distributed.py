@@ -64,13 +64,17 @@ def first_alone(work: Callable[[], object], world: World) -> None:
 
 
 def in_turn(work: Callable[[], T], world: World) -> T:
-    """Let the first process of every machine work before the others there, which find what it put into a cache."""
+    """Let the first process of every machine work before the others there, which find what it put into a cache.
+
+    Where its work fails, theirs is left to fail in the same way.
+    """
     if world.local_rank > 0:
         barrier(world)
-    result = work()
-    if world.local_rank == 0:
+        return work()
+    try:
+        return work()
+    finally:
         barrier(world)
-    return result
 
 
 def sum_over(tensor: Tensor, world: World) -> Tensor:

@@ -78,10 +78,18 @@ class Compute:
         torch has none, it sees the process's own share of a batch, so that results depend on the number of processes.
         """
         if self.device.type == "cuda" and self.world.size > 1:
-            model = convert_sync_batchnorm(model)  # timm's: torch's own would drop the activations of timm's norms
+            model = synchronise_norms(model)
         if self.device.type == "cuda":
             return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
         return model.to(self.device)
+
+
+def synchronise_norms(model: M) -> M:
+    """Turn every batch norm into SyncBatchNorm, with the same parameters.
+
+    By timm's function: torch's own drops the activations that timm's norms have inside.
+    """
+    return convert_sync_batchnorm(model)  # type: ignore[no-any-return]
 
 
 def choose_compute(device: str, precision: str) -> Compute:
