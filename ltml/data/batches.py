@@ -67,11 +67,12 @@ class EpochSampler(Sampler[list[Index]]):
 
     def __iter__(self) -> Iterator[list[Index]]:
         rows, passes = self._order()
-        drawn = [(row, self.epoch, number) for row, number in zip(rows.tolist(), passes.tolist(), strict=True)]
-        starts = range(0, len(drawn), self._batch_size)
+        starts = range(0, len(rows), self._batch_size)
         for start in starts[: len(self)]:
-            batch = drawn[start : start + self._batch_size]
-            yield batch[self._world.share(len(batch), self._least)]
+            batch = slice(start, start + self._batch_size)
+            drawn = list(zip(rows[batch].tolist(), passes[batch].tolist(), strict=True))
+            own = self._world.share(len(drawn), self._least)
+            yield [(row, self.epoch, number) for row, number in drawn[own]]
 
     def __len__(self) -> int:
         full, rest = divmod(sum(self._lengths()), self._batch_size)
@@ -183,7 +184,7 @@ class BatchLoader:
         workers: int | None = None,
         world: World = ALONE,
     ) -> None:
-        self._images, self._first_row, self._size = dataset.images, int(dataset.splits[split][0]), size
+        self._images, self._rows, self._size = dataset.images, dataset.splits[split], size
         self._targets = torch.from_numpy(dataset.targets.astype(np.float32))
         self._known = torch.from_numpy(dataset.known)
         self._device = device
@@ -231,7 +232,7 @@ class BatchLoader:
 
     def _no_images(self) -> Tensor:
         """Where a last, smaller batch leaves nothing for this process."""
-        channels = self._images.read(self._first_row).shape[-1]
+        channels = self._images.read(int(self._rows[0])).shape[-1]
         return torch.empty(0, channels, self._size, self._size, dtype=torch.uint8)
 
     def _send(self, tensor: Tensor) -> Tensor:

@@ -47,6 +47,7 @@ def test_what_processes_say_to_each_other(found: Found) -> None:
         assert talk["summed"].tolist() == [[3, 3]]
         assert talk["without gradient"] is None
         assert talk["seen"] == "there"
+        assert talk["seen in turn"] == [rank == 1]  # both fail, the second one after the first
 
 
 @pytest.mark.parametrize("method", work.different_presets())

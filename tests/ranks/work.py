@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 import ltml
-from ltml.distributed import broadcast, first_alone, gather_rows, joined, sum_gradients, sum_over
+from ltml.distributed import broadcast, first_alone, gather_rows, in_turn, joined, sum_gradients, sum_over
+from ltml.errors import InputError
 from ltml.recipe.load import load_recipe
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_dataset, build_loader
@@ -131,6 +132,9 @@ def talk(world: World, folder: Path) -> dict[str, Any]:
     broadcast(layer.parameters(), world)
     sum_gradients(layer, world)
     first_alone(lambda: (folder / "from_the_first").write_text("there"), world)
+    seen: list[bool] = []
+    with suppress(InputError):
+        in_turn(lambda: _look_and_fail(folder / "in_turn", seen), world)
     return {
         "gathered": [tensor.detach() for tensor in gathered],
         "gradient": uneven.grad,
@@ -140,7 +144,14 @@ def talk(world: World, folder: Path) -> dict[str, Any]:
         "summed": layer.weight.grad,
         "without gradient": layer.bias.grad,
         "seen": (folder / "from_the_first").read_text(),
+        "seen in turn": seen,
     }
+
+
+def _look_and_fail(place: Path, seen: list[bool]) -> None:
+    seen.append(place.exists())
+    place.touch()
+    raise InputError("no good")
 
 
 def main(folder: Path) -> None:
