@@ -35,6 +35,7 @@ def _log(path: Path) -> list[dict[str, float]]:
     ]
 
 
+@pytest.mark.slow
 def test_both_stages_by_two_processes_are_those_of_one(cli: Callable[..., object], tmp_path: Path) -> None:
     arguments = ["run", "digits_tiny", *SMOOTH, "--json"]
     alone = cli(*arguments, "--out", tmp_path / "one")
@@ -67,6 +68,7 @@ def _errors(stderr: str) -> list[str]:
     return [line for line in stderr.splitlines() if line.startswith("error")]
 
 
+@pytest.mark.slow
 def test_an_error_that_all_meet_is_told_once(tmp_path: Path) -> None:
     command = [*COMMAND, "run", "digits_tiny", "train.epochz=3", "--out", str(tmp_path / "runs")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -78,6 +80,7 @@ def test_an_error_that_all_meet_is_told_once(tmp_path: Path) -> None:
     assert "exitcode  : 1" not in done.stderr  # all end with the code of bad input
 
 
+@pytest.mark.slow
 def test_an_error_that_one_meets_is_told_and_ends_all(image_table: Callable[..., Path], tmp_path: Path) -> None:
     overrides = [f"data.file={image_table()}", "train.epochs=1", "data.image_size=16", "data.workers=0"]
     recipe = load_recipe("csv_small", overrides)
@@ -94,6 +97,7 @@ def test_an_error_that_one_meets_is_told_and_ends_all(image_table: Callable[...,
     assert told.startswith(f"error in process 1: cannot read the image {broken}")
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_all_and_is_told_once(tmp_path: Path) -> None:
     out = tmp_path / "runs"
     command = [*COMMAND, "run", "digits_tiny", "train.epochs=100", "--out", str(out)]
