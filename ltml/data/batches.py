@@ -23,6 +23,7 @@ from ltml.data.views import View
 from ltml.errors import InputError, first_line
 from ltml.seeds import derive_seed
 from ltml.types import Batch, Dataset, IntArray
+from ltml.world import ALONE, World
 
 Draw = Literal["natural", "equal", "proportional"]
 
@@ -38,14 +39,13 @@ class EpochSampler(Sampler[list[Index]]):
 
     Args:
         rows: row numbers to draw from, by source.
-        batch_size: rows per batch and process.
+        batch_size: rows per batch, of all processes together.
         seed: training seed; None keeps the order of `rows`.
         equal: every batch holds as many rows of each source as of any other, one more or less where that does not
             divide, and an epoch is one pass over the largest, within which smaller ones begin anew; otherwise each
             source is spread evenly over an epoch, which passes once over all.
-        rank: this process.
-        world_size: number of processes; each takes its own share of an epoch, of equal length, for which a source
-            begins anew where it does not divide.
+        world: the processes; each takes its share of every batch, so that all shares together are the batch that one
+            process would take. The share of a last, smaller batch may be empty.
     """
 
     def __init__(
@@ -55,38 +55,38 @@ class EpochSampler(Sampler[list[Index]]):
         seed: int | None,
         *,
         equal: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
+        world: World = ALONE,
     ) -> None:
         self._sources = list(rows)
         self._batch_size = batch_size
         self._seed = seed
         self._equal = equal
-        self._rank = rank
-        self._world_size = world_size
+        self._world = world
+        self._least = 2 if batch_size >= 2 * world.size else 1  # batch norm has no variance of a single image
         self.epoch = 0
 
     def __iter__(self) -> Iterator[list[Index]]:
-        share, passes = self._share()
-        starts = range(0, len(share), self._batch_size)
-        batches = [slice(start, start + self._batch_size) for start in starts]
-        for batch in batches[: len(self)]:
-            drawn = zip(share[batch].tolist(), passes[batch].tolist(), strict=True)
-            yield [(row, self.epoch, number) for row, number in drawn]
+        rows, passes = self._order()
+        starts = range(0, len(rows), self._batch_size)
+        for start in starts[: len(self)]:
+            batch = slice(start, start + self._batch_size)
+            drawn = list(zip(rows[batch].tolist(), passes[batch].tolist(), strict=True))
+            own = self._world.share(len(drawn), self._least)
+            yield [(row, self.epoch, number) for row, number in drawn[own]]
 
     def __len__(self) -> int:
         full, rest = divmod(sum(self._lengths()), self._batch_size)
         if self._seed is not None and full > 0 and rest == 1:
-            return full  # batch norm has no variance of a single image
+            return full  # again: no variance of a single image
         return full + (rest > 0)
 
     def _lengths(self) -> list[int]:
-        """Rows of each source in an epoch of this process."""
-        shares = [-(-len(rows) // self._world_size) for rows in self._sources]
-        return [max(shares)] * len(shares) if self._equal else shares
+        """Rows of each source in an epoch."""
+        lengths = [len(rows) for rows in self._sources]
+        return [max(lengths)] * len(lengths) if self._equal else lengths
 
-    def _share(self) -> tuple[IntArray, IntArray]:
-        """This process's rows of an epoch, in order, and in which pass over its source each is."""
+    def _order(self) -> tuple[IntArray, IntArray]:
+        """The rows of an epoch, in order, and in which pass over its source each is."""
         rng = None if self._seed is None else np.random.default_rng(derive_seed(self._seed, "order", self.epoch))
         streams = [self._stream(rows, n, rng) for rows, n in zip(self._sources, self._lengths(), strict=True)]
         places = np.concatenate([(np.arange(len(rows)) + 0.5) / len(rows) for rows, _ in streams])
@@ -95,12 +95,10 @@ class EpochSampler(Sampler[list[Index]]):
         return rows, passes
 
     def _stream(self, rows: IntArray, length: int, rng: np.random.Generator | None) -> tuple[IntArray, IntArray]:
-        """So many rows of a source for this process, out of passes that are each shuffled anew."""
-        total = length * self._world_size
-        count = -(-total // len(rows))
+        """So many rows of a source, out of passes that are each shuffled anew."""
+        count = -(-length // len(rows))
         order = np.concatenate([rows if rng is None else rng.permutation(rows) for _ in range(count)])
-        mine = slice(self._rank, total, self._world_size)
-        return order[mine], np.repeat(np.arange(count), len(rows))[mine]
+        return order[:length], np.repeat(np.arange(count), len(rows))[:length]
 
 
 class _Views(TorchDataset[Item]):
@@ -162,12 +160,13 @@ class BatchLoader:
         split: name of the split.
         view: view drawn for each image; None for the pixels as they are.
         size: side of the network input, px.
-        batch_size: images per batch.
+        batch_size: images per batch, of all processes together.
         device: where batches go.
         seed: training seed for shuffled batches and random views; None for the fixed order of the split.
         draw: ``natural`` takes all rows as one source, ``equal`` and ``proportional`` see `EpochSampler`.
         strong: second view of the same images; None for one view only.
         workers: loader processes; None chooses from the machine (none for images in memory).
+        world: the processes that train together, each on its share of every batch.
     """
 
     def __init__(
@@ -183,15 +182,18 @@ class BatchLoader:
         draw: Draw = "natural",
         strong: View | None = None,
         workers: int | None = None,
+        world: World = ALONE,
     ) -> None:
+        self._images, self._rows, self._size = dataset.images, dataset.splits[split], size
         self._targets = torch.from_numpy(dataset.targets.astype(np.float32))
         self._known = torch.from_numpy(dataset.known)
         self._device = device
+        self._views = {"view": view} | ({"strong": strong} if strong else {})
         sources = [dataset.splits[split]] if draw == "natural" else _by_source(dataset, split)
-        self._sampler = EpochSampler(sources, batch_size, seed, equal=draw == "equal")
-        count = _workers(dataset) if workers is None else workers
+        self._sampler = EpochSampler(sources, batch_size, seed, equal=draw == "equal", world=world)
+        count = _workers(dataset, world) if workers is None else workers
         self._loader = DataLoader(
-            _Views(dataset, {"view": view} | ({"strong": strong} if strong else {}), size, seed),
+            _Views(dataset, self._views, size, seed),
             batch_sampler=self._sampler,
             num_workers=count,
             collate_fn=list,
@@ -217,8 +219,9 @@ class BatchLoader:
         failure = next((views for _, views in items if isinstance(views, str)), None)
         if failure is not None:
             raise InputError(failure)
-        rows = torch.tensor([row for row, _ in items])
-        images, *strong = (torch.stack(list(view)) for view in zip(*(views for _, views in items), strict=True))
+        rows = torch.tensor([row for row, _ in items], dtype=torch.int64)
+        views = [torch.stack(list(view)) for view in zip(*(views for _, views in items), strict=True)]
+        images, *strong = views or [self._no_images()] * len(self._views)
         return Batch(
             images=self._send(images),
             targets=self._send(self._targets[rows]),
@@ -226,6 +229,11 @@ class BatchLoader:
             rows=rows,
             strong=self._send(strong[0]) if strong else None,
         )
+
+    def _no_images(self) -> Tensor:
+        """Where a last, smaller batch leaves nothing for this process."""
+        channels = self._images.read(int(self._rows[0])).shape[-1]
+        return torch.empty(0, channels, self._size, self._size, dtype=torch.uint8)
 
     def _send(self, tensor: Tensor) -> Tensor:
         if self._device.type != "cuda":
@@ -239,8 +247,8 @@ def _by_source(dataset: Dataset, split: str) -> list[IntArray]:
     return [rows[numbers == number] for number in range(len(names))]
 
 
-def _workers(dataset: Dataset) -> int:
-    return 0 if dataset.images.in_memory else min(8, available_cores())
+def _workers(dataset: Dataset, world: World) -> int:
+    return 0 if dataset.images.in_memory else min(8, max(available_cores() // world.local_size, 1))
 
 
 def _leave_interrupts_to_parent(_: int) -> None:

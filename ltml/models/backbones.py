@@ -62,7 +62,11 @@ class Backbone(nn.Module):
         self._check_input(name, image_size, channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Feature map ``(B, D0, H, W)`` of normalised images ``(B, channels, h, w)``."""
+        """Feature map ``(B, D0, H, W)`` of normalised images ``(B, channels, h, w)``; ``B`` may be 0."""
+        if len(images) == 0 and not any(isinstance(module, nn.SyncBatchNorm) for module in self.net.modules()):
+            # Not every model takes an empty batch. SyncBatchNorm does, and would tell the others of blank images.
+            blank: Tensor = self(images.new_zeros(2, *images.shape[1:]))
+            return blank[:0]
         output: Tensor = self.net.forward_features(images)
         if output.ndim == 3:  # tokens of a transformer, class and register tokens first
             return self._grid(output[:, self._prefix_tokens :])

@@ -6,6 +6,9 @@ What it remembers between steps it keeps in buffers, which are saved and restore
 steps with an optimiser of its own it names in ``own_parameters()``. What the log should say of each epoch it gives in
 ``report()``, and begins anew. A loss that changes with time has ``set_epoch``, which a term calls by `tell_epoch`
 before the loss.
+
+Each of several processes calls a term with the outputs of all, so that they stay in step; a term therefore draws no
+random numbers. ``state_dict()`` is called by all of them together.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ltml.distributed import gather_rows
 from ltml.types import Batch, Dataset, ModelOutput
+from ltml.world import ALONE, World
 
 
 class TrainingFacts(NamedTuple):
@@ -32,6 +37,7 @@ class TrainingFacts(NamedTuple):
         source_of_row: int64 ``(rows,)``, 0 for a row of another source, which training never meets.
         feature_shape: of the model's features for one row, ``(C, D)`` or ``(D,)``.
         pooled_width: channels ``D0`` of the backbone's map.
+        world: the processes that train together.
     """
 
     rows: int
@@ -43,9 +49,17 @@ class TrainingFacts(NamedTuple):
     source_of_row: Tensor
     feature_shape: tuple[int, ...]
     pooled_width: int
+    world: World = ALONE
 
     @classmethod
-    def of(cls, dataset: Dataset, epochs: int, feature_shape: tuple[int, ...], pooled_width: int) -> TrainingFacts:
+    def of(
+        cls,
+        dataset: Dataset,
+        epochs: int,
+        feature_shape: tuple[int, ...],
+        pooled_width: int,
+        world: World = ALONE,
+    ) -> TrainingFacts:
         """The facts of a dataset, and of the model that is trained on it."""
         train = dataset.splits["train"]
         known, positive = torch.from_numpy(dataset.known), torch.from_numpy(dataset.targets == 1)
@@ -63,6 +77,7 @@ class TrainingFacts(NamedTuple):
             source_of_row=source_of_row,
             feature_shape=feature_shape,
             pooled_width=pooled_width,
+            world=world,
         )
 
 
@@ -70,7 +85,7 @@ class Step(NamedTuple):
     """One step of training as a term sees it.
 
     Attributes:
-        batch: the images and labels.
+        batch: the images and labels; with several processes the labels of all and the images of this one.
         output: of the model for the (weak) view.
         epoch: from 0.
         strong: of the model for the strong view, where a term that has started needs it.
@@ -80,6 +95,15 @@ class Step(NamedTuple):
     output: ModelOutput
     epoch: int
     strong: ModelOutput | None = None
+
+    def gathered(self, world: World) -> Step:
+        """The step of all processes together, with a gradient to this one's part of the outputs."""
+        if world.size == 1:
+            return self
+        rows, targets, known = gather_rows([self.batch.rows, self.batch.targets, self.batch.known], world)
+        batch = self.batch._replace(rows=rows, targets=targets, known=known)
+        strong = None if self.strong is None else _gather_output(self.strong, world)
+        return Step(batch, _gather_output(self.output, world), self.epoch, strong)
 
 
 class Term(NamedTuple):
@@ -131,6 +155,10 @@ def tell_epoch(loss: nn.Module, epoch: int) -> None:
     set_epoch = getattr(loss, "set_epoch", None)
     if set_epoch is not None:
         set_epoch(epoch)
+
+
+def _gather_output(output: ModelOutput, world: World) -> ModelOutput:
+    return ModelOutput(*gather_rows([part for part in output if part is not None], world))
 
 
 def mean_where(values: Tensor, mask: Tensor) -> Tensor:

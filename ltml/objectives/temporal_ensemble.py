@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ltml.distributed import gather_rows, sum_over
 from ltml.objectives.objective import Step, TrainingFacts, mean_where
 from ltml.registry import OBJECTIVES
 
@@ -21,6 +23,9 @@ class TemporalEnsemble(nn.Module):
     per sample, at most one an epoch, with its last prediction of that epoch: where sources are drawn equally some
     samples come several times. An entry counts if ``|0.5 - p| >= H``, and ``H`` falls linearly over training (the paper
     does not say how).
+
+    Of several processes each remembers its share of the samples, ``row % size == rank``. What is saved is the memory of
+    all, so that any number of processes can go on with it.
 
     Args:
         loss: unused; every term is built alike.
@@ -52,25 +57,32 @@ class TemporalEnsemble(nn.Module):
         classes = len(facts.positives)
         self.gamma, self.uncertainty, self.hard = gamma, uncertainty, hard
         self.h_start, self.h_end, self.epochs = h_start, h_end, facts.epochs
-        self.register_buffer("ensemble", torch.zeros(facts.rows, classes))
-        self.register_buffer("updates", torch.zeros(facts.rows, dtype=torch.int64))
-        self.register_buffer("latest", torch.zeros(facts.rows, classes))
-        self.register_buffer("latest_epoch", torch.full((facts.rows,), -1))
+        self.rows, self.world = facts.rows, facts.world
+        count = len(range(self.world.rank, facts.rows, self.world.size))
+        self.register_buffer("ensemble", torch.zeros(count, classes))
+        self.register_buffer("updates", torch.zeros(count, dtype=torch.int64))
+        self.register_buffer("latest", torch.zeros(count, classes))
+        self.register_buffer("latest_epoch", torch.full((count,), -1))
+        if self.world.size > 1:
+            self.register_state_dict_post_hook(_join_shares)  # type: ignore[no-untyped-call]
+            self.register_load_state_dict_pre_hook(_take_share)  # type: ignore[no-untyped-call]
 
     def forward(self, step: Step) -> Tensor:
         """Scalar; 0 for a batch without unknown labels that have a past."""
         rows = step.batch.rows.to(self.ensemble.device)
         answers = step.output.logits.float().sigmoid()
-        self._close_epochs(rows, step.epoch)
-        counts = self.updates[rows]
-        past = 1 - self.gamma ** counts.clamp(min=1).float()
-        targets = self.ensemble[rows] / past[:, None]
+        own = rows % self.world.size == self.world.rank
+        places = rows[own] // self.world.size
+        self._close_epochs(places, step.epoch)
+        average, counts = self._recall(own, places)
+        past = 1 - self.gamma ** counts.clamp(min=1)
+        targets = average / past[:, None]
         targets = (targets > 0.5).float() if self.hard else targets
         counted = ~step.batch.known & (counts > 0)[:, None]
         if self.uncertainty:
             counted = counted & ((0.5 - answers.detach()).abs() >= self.threshold(step.epoch))
-        self.latest[rows] = answers.detach()
-        self.latest_epoch[rows] = step.epoch
+        self.latest[places] = answers.detach()[own]
+        self.latest_epoch[places] = step.epoch
         return mean_where((answers - targets) ** 2, counted)
 
     def threshold(self, epoch: int) -> float:
@@ -78,9 +90,33 @@ class TemporalEnsemble(nn.Module):
         share = min(epoch / max(self.epochs - 1, 1), 1.0)
         return self.h_start + (self.h_end - self.h_start) * share
 
-    def _close_epochs(self, rows: Tensor, epoch: int) -> None:
+    def _recall(self, own: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Average ``(B, C)`` and updates ``(B,)``, float32, of all rows of a step; each process knows its own."""
+        memory = self.ensemble.new_zeros(len(own), self.ensemble.shape[1] + 1)
+        memory[own] = torch.cat([self.ensemble[places], self.updates[places, None].float()], dim=1)
+        sum_over(memory, self.world)
+        return memory[:, :-1], memory[:, -1]
+
+    def _close_epochs(self, places: Tensor, epoch: int) -> None:
         """Take the last prediction of an earlier epoch into the average, once."""
-        waiting = torch.unique(rows[(self.latest_epoch[rows] >= 0) & (self.latest_epoch[rows] < epoch)])
+        latest = self.latest_epoch[places]
+        waiting = torch.unique(places[(latest >= 0) & (latest < epoch)])
         self.ensemble[waiting] = self.gamma * self.ensemble[waiting] + (1 - self.gamma) * self.latest[waiting]
         self.updates[waiting] += 1
         self.latest_epoch[waiting] = -1
+
+
+def _join_shares(term: nn.Module, state: dict[str, Any], prefix: str, _: Mapping[str, Any]) -> None:
+    """Before saving: the memory of all processes in the order of the rows."""
+    assert isinstance(term, TemporalEnsemble)
+    order = torch.cat([torch.arange(rank, term.rows, term.world.size) for rank in range(term.world.size)])
+    names = [prefix + name for name, _ in term.named_buffers()]
+    for name, shares in zip(names, gather_rows([state[name] for name in names], term.world), strict=True):
+        state[name] = shares[order.argsort().to(shares.device)]
+
+
+def _take_share(term: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+    """Before loading: of the memory of all processes what this one remembers."""
+    assert isinstance(term, TemporalEnsemble)
+    for name, _buffer in term.named_buffers():
+        state[prefix + name] = state[prefix + name][term.world.rank :: term.world.size]

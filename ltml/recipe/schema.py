@@ -127,7 +127,9 @@ class DataSection(Section):
         "error",
         description="missing or damaged images; skip looks at all of them first and lists what it leaves out",
     )
-    workers: NonNegative | None = Field(None, description="loader processes; null: chosen from the machine")
+    workers: NonNegative | None = Field(
+        None, description="loader processes (of each training process); null: chosen from the machine"
+    )
 
     @property
     def options(self) -> dict[str, Any]:
@@ -182,7 +184,7 @@ class TrainSection(Section):
     """Stage-1 training."""
 
     epochs: Positive = Field(30, description="passes over the training images")
-    batch_size: Positive = Field(32, description="images per step")
+    batch_size: Positive = Field(32, description="images per step, of all processes together")
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="optimiser")
     lr: Rate = Field(1e-4, description="learning rate")
     betas: tuple[Fraction, Fraction] = Field((0.9, 0.999), description="adam, adamw")

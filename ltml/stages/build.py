@@ -23,6 +23,7 @@ from ltml.objectives.objective import Objective, Term, TrainingFacts
 from ltml.recipe.schema import LossSection, Recipe
 from ltml.registry import HEADS, LOSSES, OBJECTIVES, create
 from ltml.types import Dataset
+from ltml.world import ALONE, World
 
 CROPS = 10
 
@@ -58,9 +59,19 @@ def build_dataset(recipe: Recipe) -> Dataset:
 
 
 def build_loader(
-    recipe: Recipe, dataset: Dataset, split: str, device: torch.device, *, training: bool = False, strong: bool = False
+    recipe: Recipe,
+    dataset: Dataset,
+    split: str,
+    device: torch.device,
+    *,
+    training: bool = False,
+    strong: bool = False,
+    world: World = ALONE,
 ) -> BatchLoader:
-    """Batches of a split: shuffled with the training view, and the strong one if asked for, or in order as fixed."""
+    """Batches of a split: shuffled with the training view, and the strong one if asked for, or in order as fixed.
+
+    Several processes train on as many images in a step as one would, and predict as many each.
+    """
     name = "train" if training else "eval"
     view = build_view(getattr(recipe.data.views, name), f"data.views.{name}")
     return BatchLoader(
@@ -68,23 +79,37 @@ def build_loader(
         split,
         view,
         size=recipe.data.image_size,
-        batch_size=recipe.train.batch_size if training else max(recipe.train.batch_size, 64),
+        batch_size=recipe.train.batch_size if training else _images_without_gradient(recipe, world) * world.size,
         device=device,
         seed=recipe.seeds.train if training else None,
         draw=recipe.data.draw if training else "natural",
         strong=build_view(recipe.data.views.strong, "data.views.strong") if strong else None,
         workers=recipe.data.workers,
+        world=world,
     )
 
 
-def build_final_loader(recipe: Recipe, dataset: Dataset, split: str, device: torch.device) -> BatchLoader:
+def build_final_loader(
+    recipe: Recipe, dataset: Dataset, split: str, device: torch.device, world: World = ALONE
+) -> BatchLoader:
     """Batches of a split for final predictions: in order, with the fixed view or, for ten crops, as they are."""
     if not recipe.data.ten_crop:
-        return build_loader(recipe, dataset, split, device)
-    size = recipe.data.resize or recipe.data.image_size
-    batch_size = max(1, max(recipe.train.batch_size, 64) // CROPS)
-    workers = recipe.data.workers
-    return BatchLoader(dataset, split, None, size=size, batch_size=batch_size, device=device, workers=workers)
+        return build_loader(recipe, dataset, split, device, world=world)
+    return BatchLoader(
+        dataset,
+        split,
+        None,
+        size=recipe.data.resize or recipe.data.image_size,
+        batch_size=max(1, _images_without_gradient(recipe, world) // CROPS) * world.size,
+        device=device,
+        workers=recipe.data.workers,
+        world=world,
+    )
+
+
+def _images_without_gradient(recipe: Recipe, world: World) -> int:
+    """Images that a process can take at once: no fewer than in training, for which it has the memory."""
+    return max(-(-recipe.train.batch_size // world.size), 64)
 
 
 def embed_labels(recipe: Recipe, label_names: Sequence[str]) -> Tensor | None:
@@ -151,10 +176,10 @@ def build_loss(section: LossSection, dataset: Dataset) -> nn.Module:
     return loss
 
 
-def build_objective(recipe: Recipe, dataset: Dataset, model: Stage1Model) -> Objective:
+def build_objective(recipe: Recipe, dataset: Dataset, model: Stage1Model, world: World = ALONE) -> Objective:
     """The weighted sum of the recipe's objective terms, for a model that is to be trained on a dataset."""
     loss = build_loss(recipe.loss, dataset)
-    facts = TrainingFacts.of(dataset, recipe.train.epochs, *_output_shapes(recipe, dataset, model))
+    facts = TrainingFacts.of(dataset, recipe.train.epochs, *_output_shapes(recipe, dataset, model), world)
     return Objective(
         [
             Term(OBJECTIVES.get(term.type)(loss, facts, **term.options), term.weight, term.start_epoch)

@@ -18,6 +18,7 @@ from ltml.files import write_atomically
 from ltml.metrics.groups import make_groups
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_context, build_dataset
+from ltml.world import this_world
 
 
 def check_data(recipe: Recipe, *, fresh: bool = False) -> CheckReport:
@@ -53,9 +54,11 @@ def cache_images(recipe: Recipe, *, fresh: bool = False) -> Sequence[CacheReport
     """Decode the images of a recipe's data once, at its size; a cache per source.
 
     Raises:
-        InputError: the images are in memory anyway.
+        InputError: the images are in memory anyway, or several processes were started.
         UnreadableImageError: some cannot be decoded; the others are kept.
     """
+    if this_world().size > 1:
+        raise InputError("one process fills the image cache, with all cores; run `ltml data cache` without torchrun")
     readers = [reader for reader in source_files(build_dataset(recipe).images) if reader.paths]
     if not readers:
         raise InputError(f"the images of '{recipe.data.type}' do not come from files: there is nothing to cache")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,13 @@ import torch
 from numpy.lib.format import open_memmap
 
 from ltml.data.batches import BatchLoader
+from ltml.distributed import barrier, gather_rows
 from ltml.errors import InputError
 from ltml.files import write_atomically
 from ltml.models.model import Stage1Model
 from ltml.progress import track
 from ltml.training.devices import Compute
-from ltml.types import Dataset, FeatureSet
+from ltml.types import Dataset, FeatureSet, FloatArray
 
 SPLITS = ("train", "val")
 
@@ -27,16 +29,21 @@ def extract_features(
     """Write ``<split>.npy`` (features) and then ``<split>.npz`` (targets, known, ids) to a folder.
 
     Features are those of eval mode and the fixed view, in the order of the split. The ``.npz`` comes last, so that it
-    marks a complete store.
+    marks a complete store. Of several processes each computes its share, and the first one writes.
     """
     model.eval()
     rows = dataset.splits[split]
 
-    def write(path: Path) -> None:
-        store, start = None, 0
+    def parts() -> Iterator[FloatArray]:
         for batch in track(loader.epoch(), len(loader), f"features {split}"):
             with compute.autocast():
-                values = model.features(batch.images).float().cpu().numpy()
+                own = model.features(batch.images)
+            (values,) = gather_rows([own], compute.world)
+            yield values.float().cpu().numpy()
+
+    def write(path: Path) -> None:
+        store, start = None, 0
+        for values in parts():
             if store is None:
                 store = open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=(len(rows), *values.shape[1:]))
             store[start : start + len(values)] = values
@@ -44,13 +51,18 @@ def extract_features(
         assert store is not None
         store.flush()
 
-    write_atomically(folder / f"{split}.npy", write)
-    labels: Any = {
-        "targets": dataset.targets[rows],
-        "known": dataset.known[rows],
-        "ids": dataset.ids(split).astype(str),
-    }
-    write_atomically(folder / f"{split}.npz", lambda path: np.savez(path, **labels))
+    if compute.world.is_first:
+        labels: Any = {
+            "targets": dataset.targets[rows],
+            "known": dataset.known[rows],
+            "ids": dataset.ids(split).astype(str),
+        }
+        write_atomically(folder / f"{split}.npy", write)
+        write_atomically(folder / f"{split}.npz", lambda path: np.savez(path, **labels))
+    else:
+        for _ in parts():
+            pass
+    barrier(compute.world)  # the others may read it now
 
 
 def has_features(folder: Path) -> bool:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
+from ltml.distributed import barrier, first_alone, in_turn, joined
+from ltml.errors import InputError
 from ltml.files import held, remove_partial_files
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_dataset
@@ -15,7 +19,9 @@ from ltml.stages.from_features import run_on_features
 from ltml.stages.run_directory import RunDirectory, locate_run
 from ltml.stages.stage1 import run_stage1
 from ltml.stages.stage2 import run_stage2
+from ltml.training.devices import choose_device
 from ltml.types import RunResult
+from ltml.world import ALONE, World, this_world
 
 OUT = "runs"
 
@@ -58,6 +64,8 @@ def stage2(
     if features is None:
         return _work(recipe, Path(out), stages=(2,), fresh=fresh)
     check_out(Path(out))
+    if this_world().size > 1:
+        raise InputError("stage 2 on stored features trains no images and needs one process; start it without torchrun")
     place = run_on_features(recipe, {split: Path(path) for split, path in features.items()}, Path(out), fresh=fresh)
     return _result(place)
 
@@ -70,22 +78,45 @@ def run(recipe: Recipe, out: str | os.PathLike[str] = OUT, *, fresh: bool = Fals
 def _work(recipe: Recipe, out: Path, *, stages: tuple[int, ...], fresh: bool) -> RunResult:
     check_recipe(recipe)
     check_out(out)
-    dataset = build_dataset(recipe)
-    check_labels(recipe, dataset)
-    place = locate_run(recipe, dataset, out)
-    with held(place.path):
-        for folder in (place.path, place.shared):
-            remove_partial_files(folder)
-        if 1 in stages:
-            with held(place.shared):  # runs that differ in stage 2 alone share it
-                run_stage1(recipe, dataset, place, fresh=fresh)
-        if 2 in stages:
-            run_stage2(recipe, dataset, place, fresh=fresh)
-        return _result(place)
+    world = this_world()
+    _check_world(recipe, world)
+    with joined(choose_device(recipe.train.device, world), world):
+        dataset = in_turn(partial(build_dataset, recipe), world)
+        check_labels(recipe, dataset)
+        place = locate_run(recipe, dataset, out)
+        with _held(place.path, world):
+            first_alone(partial(_remove_partial_files, place), world)
+            if 1 in stages:
+                with _held(place.shared, world):  # runs that differ in stage 2 alone share it
+                    run_stage1(recipe, dataset, place, fresh=fresh)
+            if 2 in stages:
+                run_stage2(recipe, dataset, place, fresh=fresh)
+            return _result(place, world)
 
 
-def _result(place: RunDirectory) -> RunResult:
+@contextmanager
+def _held(folder: Path, world: World) -> Iterator[None]:
+    """A folder held by the first process for all of them, which wait until it is."""
+    with held(folder) if world.is_first else nullcontext():
+        barrier(world)
+        yield
+
+
+def _check_world(recipe: Recipe, world: World) -> None:
+    if recipe.train.batch_size < world.size:
+        raise InputError(
+            f"train.batch_size={recipe.train.batch_size} images are shared by {world.size} processes: some get "
+            "none; raise it or start fewer processes"
+        )
+
+
+def _remove_partial_files(place: RunDirectory) -> None:
+    for folder in (place.path, place.shared):
+        remove_partial_files(folder)
+
+
+def _result(place: RunDirectory, world: World = ALONE) -> RunResult:
     result = collect(place)
-    if result.stage2 is not None:
+    if result.stage2 is not None and world.is_first:
         save_changes(place, result)
     return result

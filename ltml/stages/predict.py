@@ -6,14 +6,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from torch import Tensor
 from torchvision.transforms.v2.functional import ten_crop
 
 from ltml.data.batches import BatchLoader
+from ltml.distributed import gather_rows
 from ltml.errors import LtmlError, first_few
 from ltml.models.model import Stage1Model
 from ltml.progress import track
 from ltml.training.devices import Compute
 from ltml.types import Batch, Dataset, IntArray, Predictions
+from ltml.world import World
 
 
 class NonFiniteLogitsError(LtmlError):
@@ -26,24 +29,27 @@ def predict(
 ) -> Predictions:
     """Probabilities of every row or unit of a split, in the split's order; float64 sigmoid of the logits.
 
+    Of several processes each answers its share, and all have all answers.
+
     Args:
         model: in eval mode afterwards.
-        loader: of the split, in order.
+        loader: of the split, in order, for the same processes.
         dataset: what the loader reads.
         split: its name.
-        compute: device and precision.
+        compute: device, precision, processes.
         crop: side of ten crops whose probabilities are averaged, px; None for the images as the loader gives them.
 
     Raises:
         NonFiniteLogitsError: the model has diverged.
     """
     model.eval()
-    answers = []
+    answers: list[Tensor] = []
     for batch in track(loader.epoch(), len(loader), f"predict {split}"):
         views = (batch.images,) if crop is None else ten_crop(batch.images, [crop])
         with compute.autocast():
             logits = torch.stack([model(view).logits.double().cpu() for view in views])
-        answers.append(logits.sigmoid().mean(dim=0).where(logits.isfinite().all(dim=0), torch.nan))
+        own = logits.sigmoid().mean(dim=0).where(logits.isfinite().all(dim=0), torch.nan)
+        answers += gather_rows([own], compute.world)
     probs = torch.cat(answers)
     if not bool(probs.isfinite().all()):
         raise NonFiniteLogitsError(
@@ -81,8 +87,9 @@ def _novel(dataset: Dataset, places: IntArray) -> dict[str, npt.NDArray[np.float
 
 
 @torch.no_grad()
-def describe_batch(batch: Batch, dataset: Dataset, model: Stage1Model) -> str:
+def describe_batch(batch: Batch, dataset: Dataset, model: Stage1Model, world: World) -> str:
     """The ids of a batch and its largest logit, for the message about a loss that is not finite."""
-    ids = dataset.table["id"].iloc[batch.rows.tolist()]
-    largest = model(batch.images).logits.abs().max().item()
+    rows, sizes = gather_rows([batch.rows, model(batch.images).logits.abs().cpu()], world)
+    ids = dataset.table["id"].iloc[rows.tolist()]
+    largest = sizes.max().item()
     return f", largest logit {largest:.3g}, images {first_few(ids, most=32)}"

@@ -24,6 +24,7 @@ from ltml.files import hash_file, hash_json, write_atomically, write_json, write
 from ltml.recipe.load import identity, recipe_from_dict
 from ltml.recipe.schema import Recipe
 from ltml.types import Dataset
+from ltml.world import this_world
 
 PACKAGES = (
     "ltml",
@@ -161,7 +162,8 @@ def record_inputs(run: RunDirectory, recipe: Recipe) -> None:
 
 
 def record_environment(folder: Path) -> None:
-    """Write which machine and packages are about to work for a folder."""
+    """Write which machine and packages are about to work for a folder, and how many processes if several."""
+    processes = this_world().size
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     environment = {
         "python": platform.python_version(),
@@ -170,7 +172,8 @@ def record_environment(folder: Path) -> None:
         "gpus": gpus,
         "packages": {name: version(name) for name in PACKAGES},
     }
-    write_json(folder / "environment.json", environment)
+    several = {"processes": processes} if processes > 1 else {}
+    write_json(folder / "environment.json", environment | several)
 
 
 def record_stage1(run: RunDirectory) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ltml.data.batches import BatchLoader
+from ltml.distributed import broadcast, first_alone
 from ltml.metrics.table import score
 from ltml.objectives.objective import Step
 from ltml.progress import track
@@ -41,31 +43,39 @@ log = logging.getLogger(__name__)
 def run_stage1(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bool = False) -> None:
     """Train, extract features, predict and score; what is there already is not made again unless `fresh`."""
     compute = choose_compute(recipe.train.device, recipe.train.precision)
+    world = compute.world
     if fresh or not run.checkpoint1.is_file():
         training = Training(recipe, dataset, run, compute)
-        if fresh:  # only now that what can be wrong with the recipe has been found
-            remove_stage(run, 1)
-        record_inputs(run, recipe)
-        record_environment(run.shared)
-        begin_run(run, recipe, dataset)
+        first_alone(partial(_begin, recipe, dataset, run, fresh=fresh), world)
         training.fit()
     else:
-        begin_run(run, recipe, dataset)
-    (run.shared / "state.pt").unlink(missing_ok=True)
+        first_alone(partial(begin_run, run, recipe, dataset), world)
+    if world.is_first:
+        (run.shared / "state.pt").unlink(missing_ok=True)
     needs_features = recipe.stage2.method != "none" and not has_features(run.features)
     unpredicted = [split for split in scored_splits(dataset) if not run.predictions(1, split).is_file()]
     if needs_features or unpredicted:
         weights, _ = load_weights(run.checkpoint1)
         model = compute.place(rebuild_model(recipe, dataset, weights, stage=1))
         for split in SPLITS if needs_features else ():
-            loader = build_loader(recipe, dataset, split, compute.device)
+            loader = build_loader(recipe, dataset, split, compute.device, world=world)
             extract_features(model, loader, dataset, split, run.features, compute, dtype=recipe.train.feature_dtype)
         for split in unpredicted:
-            batches = build_final_loader(recipe, dataset, split, compute.device)
+            batches = build_final_loader(recipe, dataset, split, compute.device, world)
             crop = recipe.data.image_size if recipe.data.ten_crop else None
             answers = predict(model, batches, dataset, split, compute, crop=crop)
-            write_predictions(run.predictions(1, split), answers)
-    score_run(recipe, dataset, run, stage=1)
+            if world.is_first:
+                write_predictions(run.predictions(1, split), answers)
+    first_alone(partial(score_run, recipe, dataset, run, stage=1), world)
+
+
+def _begin(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bool) -> None:
+    """Write what the run is, now that what can be wrong with the recipe has been found."""
+    if fresh:
+        remove_stage(run, 1)
+    record_inputs(run, recipe)
+    record_environment(run.shared)
+    begin_run(run, recipe, dataset)
 
 
 class Training:
@@ -75,7 +85,7 @@ class Training:
         recipe: the recipe.
         dataset: its data.
         run: where stage 1 goes.
-        compute: device and precision.
+        compute: device, precision, processes.
 
     Raises:
         InputError: text encoder, backbone or head do not suit.
@@ -96,7 +106,9 @@ class Training:
         if recipe.init_from is not None and not (run.shared / "state.pt").is_file():
             start_from(model, dataset.label_names, recipe.init_from)
         self.model = compute.place(model)
-        self.objective = build_objective(recipe, dataset, self.model).to(compute.device)
+        self.objective = build_objective(recipe, dataset, self.model, compute.world).to(compute.device)
+        started = [*self.model.parameters(), *self.model.buffers(), *self.objective.parameters()]
+        broadcast(started, compute.world)
         settings, schedule = recipe.train, recipe.train.schedule
         self.optimizer = make_optimizer(
             settings.optimizer,
@@ -117,16 +129,16 @@ class Training:
 
     def fit(self) -> None:
         """Train epoch by epoch; write the best weights when done."""
-        settings, select = self.recipe.train, self.recipe.train.select
+        settings, select, world = self.recipe.train, self.recipe.train.select, self.compute.world
+        load = partial(build_loader, self.recipe, self.dataset, device=self.compute.device, world=world)
         parts = {
             "model": self.model,
             "objective": self.objective,
             "optimizer": self.optimizer,
             "schedule": self.schedule,
         }
-        strong = self.objective.needs_strong()
-        batches = build_loader(self.recipe, self.dataset, "train", self.compute.device, training=True, strong=strong)
-        validation = build_loader(self.recipe, self.dataset, "val", self.compute.device)
+        batches = load("train", training=True, strong=self.objective.needs_strong())
+        validation = load("val")
         progress = Progress.load(self.run.shared, parts)
         if progress.done:
             log.info("stage 1: resuming after epoch %d", progress.done)
@@ -139,31 +151,34 @@ class Training:
             progress.offer(value, epoch, self.model)
             record = {"epoch": epoch, "loss": loss, f"val_{select}": value, **self.objective.report()}
             record["seconds"] = time.monotonic() - started
-            progress.finish_epoch(record, self.run.shared, parts)
+            progress.finish_epoch(record, self.run.shared, parts, world)
             log.info("stage 1, epoch %d/%d: loss %.4f, val %s %.4f", epoch + 1, settings.epochs, loss, select, value)
         log.info("stage 1: best val %s %.4f after epoch %d", select, progress.best, progress.best_at + 1)
-        save_weights(self.run.checkpoint1, progress.weights, checkpoint_about(self.recipe, self.dataset, 1))
+        about = checkpoint_about(self.recipe, self.dataset, 1)
+        first_alone(partial(save_weights, self.run.checkpoint1, progress.weights, about), world)
 
     def train_epoch(self, batches: BatchLoader, epoch: int) -> float:
         """One pass over the training images; its mean loss."""
 
-        needs_strong = self.objective.needs_strong(epoch)
+        needs_strong, world = self.objective.needs_strong(epoch), self.compute.world
 
         def loss_of(batch: Batch) -> Tensor:
             with self.compute.autocast():
                 output = self.model(batch.images)
                 strong = self.model(batch.strong) if batch.strong is not None and needs_strong else None
-            loss: Tensor = self.objective(Step(batch, output, epoch, strong))
+            loss: Tensor = self.objective(Step(batch, output, epoch, strong).gathered(world))
             return loss
 
-        seed_epoch(self.recipe.seeds.train, "epoch", epoch)
+        seed_epoch(self.recipe.seeds.train, "epoch", epoch, world=world)
         self.model.train()
         return train_epoch(
             track(batches.epoch(epoch), len(batches), f"stage 1, epoch {epoch + 1}/{self.recipe.train.epochs}"),
             loss_of,
             self.optimizer,
+            model=self.model,
+            world=world,
             clip_norm=self.recipe.train.clip_norm,
-            describe=lambda batch: describe_batch(batch, self.dataset, self.model),
+            describe=lambda batch: describe_batch(batch, self.dataset, self.model, world),
         )
 
     def _out_of_patience(self, progress: Progress) -> bool:

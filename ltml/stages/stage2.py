@@ -21,6 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ltml.data.batches import BatchLoader
+from ltml.distributed import broadcast, first_alone, gather_rows
 from ltml.errors import InputError
 from ltml.files import write_atomically, write_json
 from ltml.gaussians.resampler import GaussianResampler
@@ -84,30 +86,42 @@ def run_stage2(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
     if not (run.checkpoint1.is_file() and has_features(run.features)):
         raise InputError(f"there is no finished stage 1 in {run.shared}: run `ltml stage1` with the same recipe first")
     compute = choose_compute(recipe.train.device, recipe.train.precision)
+    world = compute.world
     stale = not is_of_this_stage1(run)
     if fresh or stale or not run.checkpoint2.is_file():
         reconstruction = Reconstruction(recipe, dataset, run, compute)
         if stale:
             log.info("stage 2: stage 1 has been trained again since, so it starts anew")
-        if fresh or stale:
-            remove_stage(run, 2)
-        begin_run(run, recipe, dataset)
-        record_environment(run.path)
-        record_stage1(run)
+        first_alone(partial(_begin, recipe, dataset, run, anew=fresh or stale), world)
         reconstruction.fit()
-    score_run(recipe, dataset, run, stage=1)
-    (run.path / "stage2" / "state.pt").unlink(missing_ok=True)
-    shutil.rmtree(run.path / "stage2" / "features", ignore_errors=True)
+    first_alone(partial(_finish, recipe, dataset, run), world)
     unpredicted = [split for split in scored_splits(dataset) if not run.predictions(2, split).is_file()]
     if unpredicted:
         weights, _ = load_weights(run.checkpoint2)
         model = compute.place(rebuild_model(recipe, dataset, weights, stage=2))
         for split in unpredicted:
-            batches = build_final_loader(recipe, dataset, split, compute.device)
+            batches = build_final_loader(recipe, dataset, split, compute.device, world)
             crop = recipe.data.image_size if recipe.data.ten_crop else None
             answers = predict(model, batches, dataset, split, compute, crop=crop)
-            write_predictions(run.predictions(2, split), answers)
-    score_run(recipe, dataset, run, stage=2)
+            if world.is_first:
+                write_predictions(run.predictions(2, split), answers)
+    first_alone(partial(score_run, recipe, dataset, run, stage=2), world)
+
+
+def _begin(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, anew: bool) -> None:
+    """Write what the run is and which stage 1 it starts from."""
+    if anew:
+        remove_stage(run, 2)
+    begin_run(run, recipe, dataset)
+    record_environment(run.path)
+    record_stage1(run)
+
+
+def _finish(recipe: Recipe, dataset: Dataset, run: RunDirectory) -> None:
+    """Score stage 1 for this run, and take away what only an unfinished stage 2 needs."""
+    score_run(recipe, dataset, run, stage=1)
+    (run.path / "stage2" / "state.pt").unlink(missing_ok=True)
+    shutil.rmtree(run.path / "stage2" / "features", ignore_errors=True)
 
 
 class Epoch(NamedTuple):
@@ -147,11 +161,14 @@ def alternation(settings: Stage2Section) -> list[Epoch]:
 class Reconstruction:
     """The alternation over one model, resumable after every epoch.
 
+    Several processes share the images of the E step. Each does the whole M step, which reads stored features only, and
+    what the first one gets counts.
+
     Args:
         recipe: the recipe.
         dataset: its data.
         run: where stage 1 lies and stage 2 goes.
-        compute: device and precision.
+        compute: device, precision, processes.
 
     Raises:
         InputError: the settings do not suit the head or the classes.
@@ -184,7 +201,7 @@ class Reconstruction:
 
     def fit(self) -> None:
         """Alternate; keep the round that is best on validation (stage 1 itself is not a candidate)."""
-        select, folder = self.recipe.train.select, self.run.path / "stage2"
+        select, folder, world = self.recipe.train.select, self.run.path / "stage2", self.compute.world
         parts: dict[str, Any] = {"model": self.model, "m_optimizer": self.m_optimizer, "e_optimizer": self.e_optimizer}
         progress = Progress.load(folder, parts)
         if progress.done:
@@ -198,15 +215,15 @@ class Reconstruction:
                     self.model.classifier, self.features("val"), self.dataset, select
                 )
                 log.info("stage 2, round %d: val %s %.4f", epoch.round, select, value)
-                if progress.offer(value, epoch.round, self.model):
+                if progress.offer(value, epoch.round, self.model) and world.is_first:
                     self._save_gaussians()
-            progress.finish_epoch(record | {"seconds": time.monotonic() - started}, folder, parts)
+            progress.finish_epoch(record | {"seconds": time.monotonic() - started}, folder, parts, world)
         log.info("stage 2: best val %s %.4f in round %d", select, progress.best, progress.best_at)
         self.model.load_state_dict(progress.weights)
         if self.settings.restore_prior:
             shift_biases(self.model.classifier, -self.shift.log_odds)
         about = checkpoint_about(self.recipe, self.dataset, 2) | {"round": progress.best_at}
-        save_weights(self.run.checkpoint2, self.model.state_dict(), about)
+        first_alone(partial(save_weights, self.run.checkpoint2, self.model.state_dict(), about), world)
 
     def work(self, epoch: Epoch) -> dict[str, Any]:
         """One epoch; what the log says of it."""
@@ -225,7 +242,9 @@ class Reconstruction:
         """Fit the classifier to virtual features or to their limit; nothing else moves."""
         self.model.classifier.requires_grad_(True)
         at = (epoch.round, epoch.number)
-        return m_step(self.recipe, self.dataset, self.model.classifier, self.m_optimizer, resampler, at)
+        record = m_step(self.recipe, self.dataset, self.model.classifier, self.m_optimizer, resampler, at)
+        broadcast(self.model.classifier.parameters(), self.compute.world)
+        return record
 
     def e_step(self, epoch: Epoch) -> float:
         """Train encoder and backbone on real images through the frozen classifier (eq. 16, see `gce_loss`)."""
@@ -237,7 +256,7 @@ class Reconstruction:
         number = (epoch.round - 1) * settings.epochs + epoch.number
         return self._train_on_images(
             f"stage 2, round {epoch.round}, E step",
-            lambda logits, batch: loss(logits - offset, batch.targets, batch.known),
+            lambda logits, targets, known: loss(logits - offset, targets, known),
             "e-step",
             number,
         )
@@ -246,7 +265,7 @@ class Reconstruction:
         """Train everything on real images by BCE, as if stage 1 went on."""
         return self._train_on_images(
             f"stage 2, round {epoch.round}, BCE",
-            lambda logits, batch: bce_loss(logits, batch.targets, batch.known),
+            bce_loss,
             "continue",
             alternation(self.settings).index(epoch),
         )
@@ -257,29 +276,38 @@ class Reconstruction:
             return load_features(self.run.features, split)
         folder = self.run.path / "stage2" / "features"
         if split not in self.extracted:
-            loader = build_loader(self.recipe, self.dataset, split, self.compute.device)
+            loader = self._load(split)
             dtype = self.recipe.train.feature_dtype
             extract_features(self.model, loader, self.dataset, split, folder, self.compute, dtype=dtype)
             self.extracted.add(split)
         return load_features(folder, split)
 
-    def _train_on_images(self, title: str, loss: Callable[[Tensor, Batch], Tensor], purpose: str, number: int) -> float:
-        """One pass over the training images; it draws other views and dropout than any pass before it."""
-        batches = build_loader(self.recipe, self.dataset, "train", self.compute.device, training=True)
-        seed_epoch(self.recipe.seeds.train, purpose, number)
+    def _load(self, split: str, *, training: bool = False) -> BatchLoader:
+        compute = self.compute
+        return build_loader(self.recipe, self.dataset, split, compute.device, training=training, world=compute.world)
+
+    def _train_on_images(self, title: str, loss: Callable[..., Tensor], purpose: str, number: int) -> float:
+        """One pass over the training images; it draws other views and dropout than any pass before it.
+
+        The loss is of logits, targets and known labels ``(B, C)``, those of all processes together.
+        """
+        batches, world = self._load("train", training=True), self.compute.world
+        seed_epoch(self.recipe.seeds.train, purpose, number, world=world)
 
         def loss_of(batch: Batch) -> Tensor:
             with self.compute.autocast():
                 output = self.model(batch.images)
-            return loss(output.logits, batch)
+            return loss(*gather_rows([output.logits, batch.targets, batch.known], world))
 
         self.model.train()
         return train_epoch(
             track(batches.epoch(self.recipe.train.epochs + number), len(batches), title),  # goes on after stage 1
             loss_of,
             self.e_optimizer,
+            model=self.model,
+            world=world,
             clip_norm=self.recipe.train.clip_norm,
-            describe=lambda batch: describe_batch(batch, self.dataset, self.model),
+            describe=lambda batch: describe_batch(batch, self.dataset, self.model, world),
         )
 
     def _save_gaussians(self) -> None:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import re
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
+from timm.layers import convert_sync_batchnorm
 from torch import nn
 
 from ltml.errors import InputError
+from ltml.world import ALONE, World, this_world
 
 M = TypeVar("M", bound=nn.Module)
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of ``train.device``; ``auto`` is the GPU if there is one.
+def choose_device(name: str, world: World = ALONE) -> torch.device:
+    """The device of ``train.device``; ``auto`` is the GPU if there is one. Each of several processes has its own GPU.
 
     Raises:
-        InputError: the device does not exist on this machine, or several processes were started.
+        InputError: the device does not exist on this machine, or is one for all of several processes.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("training in several processes (torchrun) is not part of this version; start one process")
+    if world.size > 1:
+        return _choose_own_device(name, world)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?|mps", name):
@@ -36,27 +37,59 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def _choose_own_device(name: str, world: World) -> torch.device:
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(
+            f"train.device={name} cannot be shared by {world.size} processes; allowed with torchrun: auto, cpu, cuda"
+        )
+    count = torch.cuda.device_count()
+    if name == "cpu" or (name == "auto" and count == 0):
+        return torch.device("cpu")
+    if world.local_size > count:
+        raise InputError(
+            f"{world.local_size} processes were started on a machine with {count} CUDA device(s); start as many as "
+            "there are GPUs (torchrun --nproc-per-node), or give --device cpu"
+        )
+    return torch.device("cuda", world.local_rank)
+
+
 @dataclass(frozen=True)
 class Compute:
-    """Device and precision of a stage.
+    """Device and precision of a stage, and the processes that work on it.
 
     Attributes:
         device: where tensors live.
         bfloat16: whether forward passes run in automatic mixed precision.
+        world: the processes; `device` is this one's.
     """
 
     device: torch.device
     bfloat16: bool
+    world: World = ALONE
 
     def autocast(self) -> AbstractContextManager[object]:
         """Automatic mixed precision in bfloat16, or nothing."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bfloat16 else nullcontext()
 
     def place(self, model: M) -> M:
-        """Move a model to the device; on a GPU with channels last, which its convolutions prefer."""
+        """Move a model to the device; on a GPU with channels last, which its convolutions prefer.
+
+        With several processes, batch norm on GPUs sees the images of all of them (SyncBatchNorm). On CPUs, for which
+        torch has none, it sees the process's own share of a batch, so that results depend on the number of processes.
+        """
+        if self.device.type == "cuda" and self.world.size > 1:
+            model = synchronise_norms(model)
         if self.device.type == "cuda":
             return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
         return model.to(self.device)
+
+
+def synchronise_norms(model: M) -> M:
+    """Turn every batch norm into SyncBatchNorm, with the same parameters.
+
+    By timm's function: torch's own drops the activations that timm's norms have inside.
+    """
+    return convert_sync_batchnorm(model)  # type: ignore[no-any-return]
 
 
 def choose_compute(device: str, precision: str) -> Compute:
@@ -65,8 +98,9 @@ def choose_compute(device: str, precision: str) -> Compute:
     ``auto`` is bfloat16 on a GPU that has it, else float32.
 
     Raises:
-        InputError: the device does not exist on this machine, or several processes were started.
+        InputError: see `choose_device`.
     """
-    chosen = choose_device(device)
+    world = this_world()
+    chosen = choose_device(device, world)
     automatic = chosen.type == "cuda" and torch.cuda.is_bf16_supported()
-    return Compute(chosen, automatic if precision == "auto" else precision == "bfloat16")
+    return Compute(chosen, automatic if precision == "auto" else precision == "bfloat16", world)

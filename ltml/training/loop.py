@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ltml.distributed import broadcast, sum_gradients
 from ltml.errors import LtmlError
 from ltml.seeds import derive_seed
+from ltml.world import ALONE, World
 
 B = TypeVar("B")
 
@@ -20,9 +22,13 @@ class NonFiniteLossError(LtmlError):
     """The loss is NaN or infinite."""
 
 
-def seed_epoch(seed: int, *parts: str | int) -> None:
-    """Seed torch's generators for an epoch, so that dropout does not depend on what ran before."""
-    torch.manual_seed(derive_seed(seed, *parts))
+def seed_epoch(seed: int, *parts: str | int, world: World = ALONE) -> None:
+    """Seed torch's generators for an epoch, so that dropout does not depend on what ran before.
+
+    Each of several processes has its own stream, so that they drop different units; dropout is thus the one thing
+    (with batch norm on CPUs) in which several processes do not do what one would.
+    """
+    torch.manual_seed(derive_seed(seed, *parts, *([world.rank] if world.size > 1 else [])))
 
 
 def train_epoch(
@@ -30,6 +36,8 @@ def train_epoch(
     loss_of: Callable[[B], Tensor],
     optimizer: Optimizer,
     *,
+    model: nn.Module | None = None,
+    world: World = ALONE,
     clip_norm: float | None = None,
     describe: Callable[[B], str] = lambda _: "",
 ) -> float:
@@ -39,6 +47,9 @@ def train_epoch(
         batches: what an epoch goes through.
         loss_of: scalar loss of a batch.
         optimizer: its parameters are the ones that move.
+        model: what several processes train together: each sees its share of a batch, so gradients are summed over
+            them. None where each does the same with the same batches.
+        world: the processes.
         clip_norm: largest norm of the gradient; None for no clipping.
         describe: what to say of a batch whose loss is not finite.
 
@@ -60,8 +71,12 @@ def train_epoch(
                 "train.clip_norm, or use train.precision=float32; changed so, it is another run and starts anew."
             )
         loss.backward()  # type: ignore[no-untyped-call]
+        if model is not None:
+            sum_gradients(model, world)
         if clip_norm is not None:
             nn.utils.clip_grad_norm_(parameters, clip_norm)
         optimizer.step()
         losses.append(value)
+    if model is not None:
+        broadcast(model.buffers(), world)  # statistics of batch norm, where each has its own
     return math.fsum(losses) / max(len(losses), 1)

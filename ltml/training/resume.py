@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ltml.files import write_text
 from ltml.training.checkpoint import copy_to_cpu, load_state, save_state
+from ltml.world import ALONE, World
 
 
 @dataclass
@@ -57,10 +58,14 @@ class Progress:
         self.best, self.best_at, self.weights = value, at, copy_to_cpu(model.state_dict())
         return True
 
-    def finish_epoch(self, record: dict[str, Any], folder: Path, parts: Mapping[str, Any]) -> None:
-        """Count an epoch, and save everything before the next begins."""
+    def finish_epoch(
+        self, record: dict[str, Any], folder: Path, parts: Mapping[str, Any], world: World = ALONE
+    ) -> None:
+        """Count an epoch, and save everything before the next begins; of several processes the first one writes."""
         self.done += 1
         self.history.append(record)
-        state = {name: part.state_dict() for name, part in parts.items()}
+        state = {name: part.state_dict() for name, part in parts.items()}  # some gather theirs from all processes
+        if not world.is_first:
+            return
         write_text(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
         save_state(folder / "state.pt", state | vars(self))  # last: what it counts as done is not done again

@@ -85,12 +85,6 @@ def test_devices() -> None:
         choose_device("cuda:99")
 
 
-def test_several_processes_are_refused_for_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(InputError, match="start one process"):
-        choose_device("cpu")
-
-
 def test_checkpoints_have_equal_bytes_and_describe_themselves(tmp_path) -> None:
     state = nn.Linear(3, 2).state_dict()
     for name in ("a", "b"):
