@@ -7,25 +7,22 @@ off, or one with another number of loader processes, sees the same pixels.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Literal
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
+from ltml.data.orders import Draw, Order, choose_order
 from ltml.data.parallel import available_cores
 from ltml.data.views import View
 from ltml.errors import InputError, first_line
 from ltml.seeds import derive_seed
 from ltml.types import Batch, Dataset, IntArray
 from ltml.world import ALONE, World
-
-Draw = Literal["natural", "equal", "proportional"]
 
 Index = tuple[int, int, int]
 """A row, the epoch it is drawn in, and how often it was drawn in that epoch before."""
@@ -35,70 +32,46 @@ Item = tuple[int, list[Tensor] | str]
 
 
 class EpochSampler(Sampler[list[Index]]):
-    """Batches of rows, shuffled anew each epoch from the seed.
+    """Batches of rows, drawn anew each epoch from the seed.
 
     Args:
-        rows: row numbers to draw from, by source.
+        order: what an epoch goes through, see `ltml.data.orders`.
         batch_size: rows per batch, of all processes together.
-        seed: training seed; None keeps the order of `rows`.
-        equal: every batch holds as many rows of each source as of any other, one more or less where that does not
-            divide, and an epoch is one pass over the largest, within which smaller ones begin anew; otherwise each
-            source is spread evenly over an epoch, which passes once over all.
+        seed: training seed; None keeps rows as they are.
         world: the processes; each takes its share of every batch, so that all shares together are the batch that one
             process would take. The share of a last, smaller batch may be empty.
     """
 
-    def __init__(
-        self,
-        rows: Sequence[IntArray],
-        batch_size: int,
-        seed: int | None,
-        *,
-        equal: bool = False,
-        world: World = ALONE,
-    ) -> None:
-        self._sources = list(rows)
+    def __init__(self, order: Order, batch_size: int, seed: int | None, *, world: World = ALONE) -> None:
+        self._order = order
         self._batch_size = batch_size
         self._seed = seed
-        self._equal = equal
         self._world = world
         self._least = 2 if batch_size >= 2 * world.size else 1  # batch norm has no variance of a single image
+        self._drawn: tuple[int, IntArray, IntArray] | None = None
         self.epoch = 0
 
     def __iter__(self) -> Iterator[list[Index]]:
-        rows, passes = self._order()
+        rows, times = self._draw()
         starts = range(0, len(rows), self._batch_size)
         for start in starts[: len(self)]:
             batch = slice(start, start + self._batch_size)
-            drawn = list(zip(rows[batch].tolist(), passes[batch].tolist(), strict=True))
+            drawn = list(zip(rows[batch].tolist(), times[batch].tolist(), strict=True))
             own = self._world.share(len(drawn), self._least)
             yield [(row, self.epoch, number) for row, number in drawn[own]]
 
     def __len__(self) -> int:
-        full, rest = divmod(sum(self._lengths()), self._batch_size)
+        full, rest = divmod(len(self._draw()[0]), self._batch_size)
         if self._seed is not None and full > 0 and rest == 1:
             return full  # again: no variance of a single image
         return full + (rest > 0)
 
-    def _lengths(self) -> list[int]:
-        """Rows of each source in an epoch."""
-        lengths = [len(rows) for rows in self._sources]
-        return [max(lengths)] * len(lengths) if self._equal else lengths
-
-    def _order(self) -> tuple[IntArray, IntArray]:
-        """The rows of an epoch, in order, and in which pass over its source each is."""
-        rng = None if self._seed is None else np.random.default_rng(derive_seed(self._seed, "order", self.epoch))
-        streams = [self._stream(rows, n, rng) for rows, n in zip(self._sources, self._lengths(), strict=True)]
-        places = np.concatenate([(np.arange(len(rows)) + 0.5) / len(rows) for rows, _ in streams])
-        order = np.argsort(places, kind="stable")  # evenly spread, whatever their lengths
-        rows, passes = (np.concatenate(parts)[order] for parts in zip(*streams, strict=True))
-        return rows, passes
-
-    def _stream(self, rows: IntArray, length: int, rng: np.random.Generator | None) -> tuple[IntArray, IntArray]:
-        """So many rows of a source, out of passes that are each shuffled anew."""
-        count = -(-length // len(rows))
-        order = np.concatenate([rows if rng is None else rng.permutation(rows) for _ in range(count)])
-        return order[:length], np.repeat(np.arange(count), len(rows))[:length]
+    def _draw(self) -> tuple[IntArray, IntArray]:
+        """Rows of the epoch, and how often each came before."""
+        if self._drawn is None or self._drawn[0] != self.epoch:
+            rng = None if self._seed is None else np.random.default_rng(derive_seed(self._seed, "order", self.epoch))
+            self._drawn = (self.epoch, *self._order(rng))
+        return self._drawn[1:]
 
 
 class _Views(TorchDataset[Item]):
@@ -163,7 +136,8 @@ class BatchLoader:
         batch_size: images per batch, of all processes together.
         device: where batches go.
         seed: training seed for shuffled batches and random views; None for the fixed order of the split.
-        draw: ``natural`` takes all rows as one source, ``equal`` and ``proportional`` see `EpochSampler`.
+        draw: which rows an epoch goes through, see `ltml.data.orders`.
+        repeat_threshold: of ``draw="repeat_factor"``.
         strong: second view of the same images; None for one view only.
         workers: loader processes; None chooses from the machine (none for images in memory).
         world: the processes that train together, each on its share of every batch.
@@ -180,6 +154,7 @@ class BatchLoader:
         device: torch.device,
         seed: int | None = None,
         draw: Draw = "natural",
+        repeat_threshold: float = 0.1,
         strong: View | None = None,
         workers: int | None = None,
         world: World = ALONE,
@@ -189,8 +164,8 @@ class BatchLoader:
         self._known = torch.from_numpy(dataset.known)
         self._device = device
         self._views = {"view": view} | ({"strong": strong} if strong else {})
-        sources = [dataset.splits[split]] if draw == "natural" else _by_source(dataset, split)
-        self._sampler = EpochSampler(sources, batch_size, seed, equal=draw == "equal", world=world)
+        order = choose_order(dataset, split, draw, repeat_threshold)
+        self._sampler = EpochSampler(order, batch_size, seed, world=world)
         count = _workers(dataset, world) if workers is None else workers
         self._loader = DataLoader(
             _Views(dataset, self._views, size, seed),
@@ -239,12 +214,6 @@ class BatchLoader:
         if self._device.type != "cuda":
             return tensor.to(self._device)
         return tensor.pin_memory().to(self._device, non_blocking=True)
-
-
-def _by_source(dataset: Dataset, split: str) -> list[IntArray]:
-    rows = dataset.splits[split]
-    numbers, names = pd.factorize(dataset.table["source"].iloc[rows], sort=True)
-    return [rows[numbers == number] for number in range(len(names))]
 
 
 def _workers(dataset: Dataset, world: World) -> int:

@@ -108,10 +108,13 @@ class DataSection(Section):
         description="final predictions: mean over corners and centre of data.resize and mirror images, no views.eval",
     )
     split: SplitSection = Field(SplitSection(), description="train, val and test")
-    draw: Literal["natural", "equal", "proportional"] = Field(
+    draw: Literal["natural", "equal", "proportional", "class_aware", "repeat_factor"] = Field(
         "natural",
-        description="training images of several sources: as they come, as many of each in every step, or in every step "
-        "in proportion to the source's size",
+        description="training images: natural, as they come; of several sources equal, as many of each in every step, "
+        "or proportional to their sizes; class_aware, every class as often; repeat_factor, rare ones again",
+    )
+    repeat_threshold: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.1, description="repeat_factor: images of classes whose share of positives is below it come more than once"
     )
     train_on: SourceChoice = Field(
         "all", description="sources to train and validate on: all, first, or a list; the labels that they know"

@@ -83,6 +83,7 @@ def build_loader(
         device=device,
         seed=recipe.seeds.train if training else None,
         draw=recipe.data.draw if training else "natural",
+        repeat_threshold=recipe.data.repeat_threshold,
         strong=build_view(recipe.data.views.strong, "data.views.strong") if strong else None,
         workers=recipe.data.workers,
         world=world,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from ltml.data.batches import BatchLoader, EpochSampler, seeded
 from ltml.data.context import DataContext
+from ltml.data.orders import by_source
 from ltml.data.table import load_dataset
 from ltml.data.views import build_view
 from ltml.errors import InputError
@@ -47,7 +49,7 @@ def test_the_shares_of_several_processes_are_the_batches_of_one(
     sources = [1000 * number + np.arange(size) for number, size in enumerate(sizes)]
 
     def drawn(world: World) -> list[list[tuple[int, int, int]]]:
-        sampler = EpochSampler(sources, batch_size, seed, equal=equal, world=world)
+        sampler = EpochSampler(partial(by_source, sources, equal), batch_size, seed, world=world)
         sampler.epoch = epoch
         batches = list(sampler)
         assert len(batches) == len(sampler)
@@ -111,9 +113,9 @@ def test_labels_belong_to_their_images(dataset: Dataset) -> None:
 
 def test_a_last_batch_of_one_is_left_out_in_training_only() -> None:
     rows = np.arange(9)
-    assert [len(batch) for batch in EpochSampler([rows], 4, 0)] == [4, 4]
-    assert [len(batch) for batch in EpochSampler([rows], 4, None)] == [4, 4, 1]
-    assert [len(batch) for batch in EpochSampler([rows[:1]], 4, 0)] == [1]
+    assert [len(batch) for batch in EpochSampler(partial(by_source, [rows], False), 4, 0)] == [4, 4]
+    assert [len(batch) for batch in EpochSampler(partial(by_source, [rows], False), 4, None)] == [4, 4, 1]
+    assert [len(batch) for batch in EpochSampler(partial(by_source, [rows[:1]], False), 4, 0)] == [1]
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -166,7 +168,7 @@ def test_wrong_views_are_explained(step: object, message: str) -> None:
 def _drawn(sizes: list[int], batch_size: int, *, equal: bool, epoch: int = 0) -> list[list[int]]:
     """Rows of every batch; source s has the rows 1000 s, 1000 s + 1, …"""
     sources = [1000 * number + np.arange(size) for number, size in enumerate(sizes)]
-    sampler = EpochSampler(sources, batch_size, 7, equal=equal)
+    sampler = EpochSampler(partial(by_source, sources, equal), batch_size, 7)
     sampler.epoch = epoch
     batches = [[row for row, *_ in batch] for batch in sampler]
     assert len(batches) == len(sampler)
@@ -200,7 +202,13 @@ def test_draws_differ_by_epoch_and_repeat_by_seed() -> None:
 
 def test_without_a_seed_rows_keep_their_order() -> None:
     rows = np.array([5, 3, 9, 1, 7])
-    assert [row for batch in EpochSampler([rows], 2, None) for row, *_ in batch] == [5, 3, 9, 1, 7]
+    assert [row for batch in EpochSampler(partial(by_source, [rows], False), 2, None) for row, *_ in batch] == [
+        5,
+        3,
+        9,
+        1,
+        7,
+    ]
 
 
 def test_an_image_that_comes_again_in_an_epoch_has_another_view(image_table: Callable[..., Path]) -> None:

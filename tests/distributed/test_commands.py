@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from ranks import TORCHRUN
 
 from ltml.data.batches import EpochSampler
+from ltml.data.orders import by_source
 from ltml.recipe.load import load_recipe
 from ltml.stages.build import build_dataset
 from ltml.types import Predictions
@@ -86,7 +88,9 @@ def test_an_error_that_one_meets_is_told_and_ends_all(image_table: Callable[...,
     recipe = load_recipe("csv_small", overrides)
     dataset = build_dataset(recipe)
     world, seeds = World(1, 2), recipe.seeds
-    sampler = EpochSampler([dataset.splits["train"]], recipe.train.batch_size, seeds.train, world=world)
+    sampler = EpochSampler(
+        partial(by_source, [dataset.splits["train"]], False), recipe.train.batch_size, seeds.train, world=world
+    )
     ((row, *_), *_), *_ = sampler
     (broken,) = dataset.images.files(row)
     broken.write_bytes(b"gone bad")

@@ -59,7 +59,8 @@ def two_sources(method: str, *more: str) -> Recipe:
         f"backbone={{name: resnet18, pretrained: false, options: {net}}}",
         "head.prompt_query={width: 16, dropout: 0}",
     ]
-    small += ["data.views={strong: [{RandomErasing: {p: 1.0}}]}", "data.labels=[zero, one, two, three, four]"]
+    small += ["data.views={strong: [{RandomErasing: {p: 1.0}}]}"]
+    small += [] if method == "multi_task" else ["data.labels=[zero, one, two, three, four]"]
     draw = "equal" if method.startswith("luo") else "natural"
     return load_recipe("cxr_union", [f"data.sources={sources}", f"method={method}", f"data.draw={draw}", *small, *more])
 
@@ -68,7 +69,7 @@ def different_presets() -> list[str]:
     """One method of all that have the same stage 1."""
     found: dict[str, str] = {}
     for method in ltml.list_methods():
-        recipe = load_recipe("digits_tiny", [f"method={method}"])
+        recipe = load_recipe("cxr_union", [f"method={method}"])
         found.setdefault(repr((recipe.head.type, recipe.loss, recipe.objectives)), method)
     return list(found.values())
 

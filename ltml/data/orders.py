@@ -1,0 +1,136 @@
+"""Which rows an epoch goes through, and in which order: naturally, by source, by class, or rare ones repeatedly.
+
+An order is a function of a generator alone, so that every process and every resumed run draws the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ltml.errors import InputError
+from ltml.types import Dataset, IntArray
+
+Draw = Literal["natural", "equal", "proportional", "class_aware", "repeat_factor"]
+
+Float64Array = npt.NDArray[np.float64]
+
+Order = Callable[[np.random.Generator | None], tuple[IntArray, IntArray]]
+"""Rows of an epoch in order, and how often each came in that epoch before; without a generator nothing is shuffled."""
+
+
+def choose_order(dataset: Dataset, split: str, draw: Draw, threshold: float) -> Order:
+    """The order of a split that ``data.draw`` names.
+
+    Args:
+        dataset: the data.
+        split: whose rows are drawn.
+        draw: ``natural`` takes all rows as one source; see the functions of this module for the others.
+        threshold: of `repeat_factors`.
+
+    Raises:
+        InputError: ``class_aware`` without any known positive.
+    """
+    rows = dataset.splits[split]
+    if draw == "class_aware":
+        positive = (dataset.targets == 1) & dataset.known
+        members = [rows[column] for column in positive[rows].T if column.any()]
+        if not members:
+            raise InputError(f"data.draw=class_aware draws known positives and {split} has none")
+        return partial(class_aware, members, len(rows))
+    if draw == "repeat_factor":
+        return partial(repeated, rows, repeat_factors(dataset, rows, threshold))
+    sources = [rows] if draw == "natural" else _by_source(dataset, rows)
+    return partial(by_source, sources, draw == "equal")
+
+
+def by_source(sources: Sequence[IntArray], equal: bool, rng: np.random.Generator | None) -> tuple[IntArray, IntArray]:
+    """All rows of every source, each source evenly spread over the epoch.
+
+    With `equal` every stretch of the epoch holds as many rows of each source as of any other, one more or less where
+    that does not divide: the epoch is one pass over the largest, within which smaller ones begin anew.
+    """
+    longest = max(map(len, sources))
+    streams = [_stream(rows, longest if equal else len(rows), rng) for rows in sources]
+    places = np.concatenate([(np.arange(len(rows)) + 0.5) / len(rows) for rows, _ in streams])
+    order = np.argsort(places, kind="stable")  # evenly spread, whatever their lengths
+    rows, passes = (np.concatenate(parts)[order] for parts in zip(*streams, strict=True))
+    return rows, passes
+
+
+def class_aware(members: Sequence[IntArray], count: int, rng: np.random.Generator | None) -> tuple[IntArray, IntArray]:
+    """Every class equally often, and the positives of a class equally often (Shen et al., ECCV 2016).
+
+    Rows without a known positive are never drawn: where they matter, give them a class ("No Finding").
+
+    Args:
+        members: rows of known positives, by class.
+        count: rows of the epoch.
+        rng: the only source of chance.
+    """
+    classes, _ = _stream(np.arange(len(members)), count, rng)
+    rows = np.empty(count, dtype=np.int64)
+    for number, own in enumerate(members):
+        places = np.flatnonzero(classes == number)
+        rows[places] = _stream(own, len(places), rng)[0]
+    return rows, _times_before(rows)
+
+
+def repeated(rows: IntArray, factors: Float64Array, rng: np.random.Generator | None) -> tuple[IntArray, IntArray]:
+    """Every row as often as its factor says, its fraction by chance (Gupta et al., CVPR 2019, LVIS), shuffled.
+
+    Args:
+        rows: of the split.
+        factors: from `repeat_factors`, one per row.
+        rng: the only source of chance; without one fractions are dropped.
+    """
+    whole = np.floor(factors).astype(np.int64)
+    if rng is None:
+        drawn = np.repeat(rows, whole)
+    else:
+        drawn = rng.permutation(np.repeat(rows, whole + (rng.random(len(rows)) < factors - whole)))
+    return drawn, _times_before(drawn)
+
+
+def repeat_factors(dataset: Dataset, rows: IntArray, threshold: float) -> Float64Array:
+    """``r = max over its classes of max(1, sqrt(t / f_c))``, ``f_c`` the share of positives among known entries.
+
+    A row without known positives has 1.
+
+    Args:
+        dataset: the data.
+        rows: rows that are drawn from, and that the shares are of.
+        threshold: ``t``: classes with a larger share are not repeated.
+
+    Returns:
+        Float64, one per row.
+    """
+    known = dataset.known[rows]
+    positive = (dataset.targets[rows] == 1) & known
+    share = positive.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    of_class = np.sqrt(threshold / np.maximum(share, 1e-12)).clip(min=1)
+    factors: Float64Array = np.where(positive, of_class, 1.0).max(axis=1)
+    return factors
+
+
+def _stream(rows: IntArray, length: int, rng: np.random.Generator | None) -> tuple[IntArray, IntArray]:
+    """So many rows out of passes that are each shuffled anew, and the pass that each belongs to."""
+    count = -(-length // len(rows))
+    passes = [rows if rng is None else rng.permutation(rows) for _ in range(count)]
+    order = np.concatenate(passes) if passes else rows[:0]
+    return order[:length], np.repeat(np.arange(count), len(rows))[:length]
+
+
+def _times_before(rows: IntArray) -> IntArray:
+    counts: IntArray = pd.Series(rows).groupby(rows).cumcount().to_numpy()
+    return counts
+
+
+def _by_source(dataset: Dataset, rows: IntArray) -> list[IntArray]:
+    numbers, names = pd.factorize(dataset.table["source"].iloc[rows], sort=True)
+    return [rows[numbers == number] for number in range(len(names))]
