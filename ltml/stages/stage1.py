@@ -45,7 +45,7 @@ def run_stage1(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
     compute = choose_compute(recipe.train.device, recipe.train.precision)
     world = compute.world
     if fresh or not run.checkpoint1.is_file():
-        training = Training(recipe, dataset, run, compute)
+        training = Training(recipe, dataset, run, compute, fresh=fresh)
         first_alone(partial(_begin, recipe, dataset, run, fresh=fresh), world)
         training.fit()
     else:
@@ -86,13 +86,16 @@ class Training:
         dataset: its data.
         run: where stage 1 goes.
         compute: device, precision, processes.
+        fresh: what was cut off is not resumed.
 
     Raises:
         InputError: text encoder, backbone or head do not suit.
         LtmlError: weights that cannot be had.
     """
 
-    def __init__(self, recipe: Recipe, dataset: Dataset, run: RunDirectory, compute: Compute) -> None:
+    def __init__(
+        self, recipe: Recipe, dataset: Dataset, run: RunDirectory, compute: Compute, *, fresh: bool = False
+    ) -> None:
         self.recipe, self.dataset, self.run, self.compute = recipe, dataset, run, compute
         words = embed_labels(recipe, dataset.label_names)
         torch.manual_seed(derive_seed(recipe.seeds.train, "weights"))
@@ -103,7 +106,8 @@ class Training:
             pretrained=recipe.init_from is None,
             images_per_row=dataset.images_per_row,
         )
-        if recipe.init_from is not None and not (run.shared / "state.pt").is_file():
+        resumed = not fresh and (run.shared / "state.pt").is_file()
+        if recipe.init_from is not None and not resumed:
             start_from(model, dataset.label_names, recipe.init_from)
         self.model = compute.place(model)
         self.objective = build_objective(recipe, dataset, self.model, compute.world).to(compute.device)

@@ -52,6 +52,20 @@ def test_old_classes_keep_their_answers_when_new_ones_are_appended(small_run: tu
     assert not torch.allclose(new[:, 1], new[:, 4])  # new classes have weights of their own
 
 
+def test_a_fresh_start_over_one_that_was_cut_off_starts_from_the_other_run_again(
+    cli, small_run: tuple[str, Path], tmp_path: Path
+) -> None:
+    method, run_dir = small_run
+    start = (f"data.labels={FEW}", f"init_from={run_dir}", f"method={method}", "train.lr=0", "train.weight_decay=0")
+    assert _train(cli, tmp_path, *start).exit_code == 0
+    run, _ = read_run(next(tmp_path.rglob("seed0")))
+    first, _ = load_weights(run.checkpoint1)
+    (run.shared / "state.pt").write_bytes(b"of a training that was cut off")
+    assert _train(cli, tmp_path, *start, "--fresh").exit_code == 0
+    again, _ = load_weights(run.checkpoint1)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
 def test_training_goes_on_from_another_run(cli, small_run: tuple[str, Path], tmp_path: Path) -> None:
     method, run_dir = small_run
     result = _train(cli, tmp_path, "data.labels=[zero, one, two, three]", f"init_from={run_dir}", f"method={method}")
