@@ -31,6 +31,11 @@ MeasureName = Annotated[
 Split = Annotated[str | None, typer.Option("--split", help="which split is scored")]
 Out = Annotated[Path, typer.Option("--out", help="root of the run directories")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="runs at the same time")]
+Launcher = Annotated[str, typer.Option("--launcher", help="local, slurm (pip install 'ltml[slurm]'), submitit")]
+LaunchOptions = Annotated[
+    list[str] | None,
+    typer.Option("--launch", metavar="KEY=VALUE", help="of slurm: slurm_partition=gpu, timeout_min=600"),
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="redo what is done already")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the grid with the work left; run nothing")]
 PerClass = Annotated[bool, typer.Option("--per-class", help="also a table of every class")]
@@ -47,6 +52,8 @@ def compare(
     split: Split = None,
     out: Out = Path("runs"),
     jobs: Jobs = 1,
+    launcher: Launcher = "local",
+    launch: LaunchOptions = None,
     fresh: Fresh = False,
     dry_run: DryRun = False,
     per_class: PerClass = False,
@@ -68,7 +75,8 @@ def compare(
     if dry_run:
         _print_grid(ltml.dry_run(plan, out), as_json=as_json)
         return
-    result = ltml.compare(plan, out, jobs=jobs, fresh=fresh)
+    where = ltml.Launch(launcher, jobs, ltml.parse_options(launch or ()))
+    result = ltml.compare(plan, out, launch=where, fresh=fresh)
     _print(result, per_class=per_class, as_json=as_json)
     if any(cell["state"] == "failed" for cell in result["cells"]):
         raise typer.Exit(1)

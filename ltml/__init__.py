@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ltml.comparison.compare import compare, dry_run
     from ltml.comparison.gain import relate_gain
+    from ltml.comparison.launch import Launch, parse_options
     from ltml.comparison.plan import plan_comparison
     from ltml.metrics.table import MetricTable, score
     from ltml.recipe.load import load_recipe
@@ -33,6 +34,8 @@ _LAZY = {
     "describe_relations": "ltml.stages.relations",
     "compare": "ltml.comparison.compare",
     "dry_run": "ltml.comparison.compare",
+    "Launch": "ltml.comparison.launch",
+    "parse_options": "ltml.comparison.launch",
     "plan_comparison": "ltml.comparison.plan",
     "relate_gain": "ltml.comparison.gain",
     "evaluate": "ltml.stages.evaluate",
@@ -46,6 +49,7 @@ _LAZY = {
 }
 
 __all__ = [
+    "Launch",
     "MetricTable",
     "assemble_labels",
     "cache_images",
@@ -67,6 +71,7 @@ __all__ = [
     "list_objectives",
     "list_recipes",
     "load_recipe",
+    "parse_options",
     "plan_comparison",
     "relate_gain",
     "run",

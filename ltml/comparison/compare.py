@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ltml.comparison.grid import Cell, make_grid, run_grid
+from ltml.comparison.launch import Launch
 from ltml.comparison.plan import ClaimSection, Plan
 from ltml.comparison.statistics import Difference, difference, equivalence, holm, mean_sd
 from ltml.errors import InputError, suggest
@@ -38,7 +39,9 @@ def dry_run(plan: Plan, out: str | os.PathLike[str] = "runs") -> list[dict[str, 
     return [_about(cell) for cell in make_grid(plan, Path(out))]
 
 
-def compare(plan: Plan, out: str | os.PathLike[str] = "runs", *, jobs: int = 1, fresh: bool = False) -> dict[str, Any]:
+def compare(
+    plan: Plan, out: str | os.PathLike[str] = "runs", *, launch: Launch | None = None, fresh: bool = False
+) -> dict[str, Any]:
     """Run what is left of a comparison's grid and write its tables to ``runs/_comparisons/<name>/``.
 
     ``scores.csv`` holds every score of every run, ``comparison.json`` what is returned.
@@ -46,7 +49,7 @@ def compare(plan: Plan, out: str | os.PathLike[str] = "runs", *, jobs: int = 1, 
     Args:
         plan: from `ltml.plan_comparison`.
         out: root of the run directories.
-        jobs: runs at the same time.
+        launch: where the runs are done, and how many at a time; None for one after the other in this process.
         fresh: redo what is done.
 
     Returns:
@@ -60,7 +63,7 @@ def compare(plan: Plan, out: str | os.PathLike[str] = "runs", *, jobs: int = 1, 
     root = Path(out)
     check_out(root)
     cells = make_grid(plan, root)
-    cells = run_grid(cells, root, jobs=jobs, fresh=fresh)
+    cells = run_grid(cells, root, launch or Launch(), fresh=fresh)
     scores = read_scores(plan, cells)
     folder = root / FOLDER / plan.name
     result = {

@@ -18,7 +18,8 @@ from pydantic import Field, ValidationError
 
 from ltml.errors import InputError, first_few, first_line, suggest
 from ltml.recipe.catalog import NAME_PATTERN, experiment_names, find_experiment, find_method
-from ltml.recipe.schema import Section
+from ltml.recipe.load import load_recipe
+from ltml.recipe.schema import Recipe, Section
 
 Measure = Literal["auroc", "ap", "macc", "balanced_accuracy", "kappa", "f1", "novel"]
 MEASURES: tuple[str, ...] = ("auroc", "ap", "macc", "balanced_accuracy", "kappa", "f1", "novel")
@@ -182,6 +183,18 @@ def load_experiment(name_or_path: str) -> Experiment:
         raise InputError(f"{name_or_path}: {key}: {problem['msg']} (value {problem['input']!r})") from None
     _check_rows(experiment, name_or_path)
     return experiment
+
+
+def recipe_of(row: Row, seed: int) -> Recipe:
+    """The resolved recipe of a row's run.
+
+    Raises:
+        InputError: it is wrong; the message names the row.
+    """
+    try:
+        return load_recipe(row.recipe, [*row.overrides, f"seeds.train={seed}", f"seeds.sample={seed}"])
+    except InputError as error:
+        raise InputError(f"row '{row.name}' on {row.data}: {error}") from error
 
 
 def _is_experiment(name: str) -> bool:

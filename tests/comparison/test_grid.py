@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -144,6 +145,32 @@ def test_jobs_side_by_side_give_the_same_tables(finished: Path, tmp_path: Path) 
     done = subprocess.run(_command(tmp_path, "--jobs", "2"), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert _tree(tmp_path) == _tree(finished)
+
+
+def test_jobs_of_a_scheduler_give_the_same_tables(finished: Path, tmp_path: Path) -> None:
+    """submitit's own executor on this machine; a cluster differs in who starts the jobs."""
+    options = ("--launcher", "submitit", "--jobs", "2", "--launch", "timeout_min=5")
+    done = subprocess.run(_command(tmp_path, *options), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert _tree(tmp_path) == _tree(finished)
+    assert len(list((tmp_path / "_jobs").glob("*_submitted.pkl"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--launcher", "slrum"], "--launcher slrum: did you mean 'slurm'"),
+        (["--launch", "slurm_partition=gpu"], "--launch is for --launcher slurm"),
+        (["--launcher", "submitit", "--launch", "gpu"], "--launch gpu: write KEY=VALUE"),
+        (["--launcher", "submitit", "--launch", "pbs_queue=gpu"], "--launcher submitit: Unknown executor .pbs."),
+        (["--launcher", "slurm"], "--launcher slurm: "),
+    ],
+)
+def test_what_cannot_be_launched_is_said(cli, tmp_path: Path, options: list[str], message: str) -> None:
+    result = _compare(cli, tmp_path, *options)
+    assert result.exit_code == 2
+    assert re.search(message, result.stderr)
+    assert not list(tmp_path.rglob("checkpoint*"))
 
 
 def test_ctrl_c_ends_a_grid_quietly_and_at_once(tmp_path: Path) -> None:

@@ -1,0 +1,199 @@
+"""Where the runs of a grid are done: here one by one, here in several processes, or by a cluster's scheduler."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import active_children, get_context
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ltml.comparison.plan import Row, recipe_of
+from ltml.errors import InputError, LtmlError, suggest
+
+LAUNCHERS = ("local", "slurm", "submitit")
+DAY = 24 * 60
+"""Minutes a job may take unless its options say otherwise."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run to be done.
+
+    Attributes:
+        row: whose run it is.
+        seed: training and sampling seed.
+        out: root of the run directories.
+        fresh: redo it.
+    """
+
+    row: Row
+    seed: int
+    out: Path
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Where, and how many at a time.
+
+    Attributes:
+        launcher: ``local``, or ``slurm`` through submitit, or ``submitit`` for its jobs on this machine.
+        jobs: runs at the same time; with ``local``, 1 works in this process.
+        options: of submitit, such as ``slurm_partition`` or ``timeout_min``.
+
+    Raises:
+        InputError: there is no such launcher, or options for ``local``.
+    """
+
+    launcher: str = "local"
+    jobs: int = 1
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.launcher not in LAUNCHERS:
+            raise InputError(f"--launcher {self.launcher}: {suggest(self.launcher, LAUNCHERS)}")
+        if self.options and self.launcher == "local":
+            raise InputError("--launch is for --launcher slurm")
+
+
+def parse_options(texts: Sequence[str]) -> dict[str, Any]:
+    """``slurm_partition=gpu`` and the like by key; values are YAML.
+
+    Raises:
+        InputError: one of them is not KEY=VALUE.
+    """
+    options = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.isidentifier():
+            raise InputError(f"--launch {text}: write KEY=VALUE, e.g. slurm_partition=gpu")
+        options[key] = yaml.safe_load(value)
+    return options
+
+
+def launched(tasks: Sequence[Task], launch: Launch, folder: Path) -> Iterator[tuple[int, str]]:
+    """Do tasks; as each ends, its number and what went wrong on one line, or nothing.
+
+    Args:
+        tasks: runs to be done.
+        launch: where.
+        folder: of the scheduler's own files.
+    """
+    if launch.launcher != "local":
+        yield from _submitted(tasks, launch, folder)
+    elif launch.jobs > 1:
+        yield from _side_by_side(tasks, launch.jobs)
+    else:
+        for number, task in enumerate(tasks):
+            with _quiet():
+                error = work(task)
+            yield number, error
+
+
+def work(task: Task) -> str:
+    """Do one task; what went wrong on one line, or nothing."""
+    from ltml.stages.pipeline import run
+
+    try:
+        run(recipe_of(task.row, task.seed), task.out, fresh=task.fresh)
+    except (LtmlError, OSError, RuntimeError) as error:
+        text = " ".join(str(error).split())
+        return text if isinstance(error, LtmlError) else f"{type(error).__name__}: {text}"
+    return ""
+
+
+def _side_by_side(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[int, str]]:
+    others = set(active_children())
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin_job, initargs=(jobs,)) as pool:
+        with _interrupts_ignored():  # until a process is ready to end without a traceback
+            waiting = {pool.submit(work, task): number for number, task in enumerate(tasks)}
+        try:
+            for future in as_completed(waiting):
+                yield waiting[future], future.result()
+        except BrokenProcessPool as error:
+            raise LtmlError(
+                "a process of the grid died, perhaps for want of memory; what is done stays: run the same command "
+                "again with fewer --jobs"
+            ) from error
+        except BaseException:  # Ctrl-C: what is done stays, nothing new is begun
+            for process in set(active_children()) - others:
+                process.terminate()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _submitted(tasks: Sequence[Task], launch: Launch, folder: Path) -> Iterator[tuple[int, str]]:
+    """Jobs of a scheduler, a run each; on Ctrl-C those that are not done are cancelled."""
+    try:
+        import submitit
+    except ImportError as error:
+        raise InputError(f"--launcher {launch.launcher} needs submitit: pip install 'ltml[slurm]'") from error
+    cluster = "slurm" if launch.launcher == "slurm" else "local"
+    settings = {"name": "ltml", "timeout_min": DAY, **launch.options}
+    if cluster == "slurm":
+        settings.setdefault("slurm_array_parallelism", launch.jobs)
+    try:
+        executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+        executor.update_parameters(**settings)
+    except (RuntimeError, NameError, AssertionError) as error:  # no scheduler here; unknown or wrong options
+        raise InputError(f"--launcher {launch.launcher}: {' '.join(str(error).split())}") from error
+    # A scheduler takes all jobs at once and minds their number itself; this machine would start all of them.
+    size = len(tasks) if cluster == "slurm" else launch.jobs
+    for start in range(0, len(tasks), max(size, 1)):
+        with executor.batch():
+            jobs = [executor.submit(work, task) for task in tasks[start : start + size]]
+        numbers = {id(job): start + place for place, job in enumerate(jobs)}
+        try:
+            for job in submitit.helpers.as_completed(jobs, poll_frequency=1):
+                yield numbers[id(job)], _outcome(job)
+        except BaseException:
+            for job in jobs:
+                job.cancel()
+            raise
+
+
+def _outcome(job: Any) -> str:
+    try:
+        return str(job.result())
+    except Exception as error:  # a job that was killed, or whose machine could not run it
+        return f"job {job.job_id}: {' '.join(str(error).split())[:500]} (log: {job.paths.stderr})"
+
+
+def _begin_job(jobs: int) -> None:
+    """A process of the grid has its share of the cores, and just ends on Ctrl-C; its run can be resumed."""
+    import torch
+
+    from ltml.data.parallel import available_cores
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    torch.set_num_threads(max(1, available_cores() // jobs))
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Warnings alone from what a run logs: a grid says one line per run."""
+    loggers = [logging.getLogger(f"ltml.{room}") for room in ("stages", "data", "training")]
+    for logger in loggers:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.setLevel(logging.NOTSET)
