@@ -14,6 +14,9 @@ from .output import print_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ltml.comparison.launch import Launch
+    from ltml.comparison.plan import Plan
+
 Words = Annotated[
     list[str],
     typer.Argument(
@@ -72,10 +75,19 @@ def compare(
         measure=measure,
         split=split,
     )
+    where = ltml.Launch(launcher, jobs, ltml.parse_options(launch or ()))
+    run_plan(plan, out, where, fresh=fresh, dry_run=dry_run, per_class=per_class, as_json=as_json)
+
+
+def run_plan(
+    plan: Plan, out: Path, where: Launch, *, fresh: bool, dry_run: bool, per_class: bool = False, as_json: bool
+) -> None:
+    """Run a plan and print its tables, or only its grid; exit code 1 if a run failed."""
+    import ltml
+
     if dry_run:
         _print_grid(ltml.dry_run(plan, out), as_json=as_json)
         return
-    where = ltml.Launch(launcher, jobs, ltml.parse_options(launch or ()))
     result = ltml.compare(plan, out, launch=where, fresh=fresh)
     _print(result, per_class=per_class, as_json=as_json)
     if any(cell["state"] == "failed" for cell in result["cells"]):
@@ -89,7 +101,7 @@ def _print_grid(cells: list[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def _print(result: Mapping[str, Any], *, per_class: bool, as_json: bool) -> None:
-    from ltml.report.comparison_tables import claims_table, failures, label_tables, rows_table
+    from ltml.report.comparison_tables import choice, claims_table, failures, label_tables, rows_table
 
     if as_json:
         print_json(result)
@@ -97,6 +109,8 @@ def _print(result: Mapping[str, Any], *, per_class: bool, as_json: bool) -> None
     typer.echo(rows_table(result))
     if per_class:
         typer.echo(label_tables(result))
+    if result["chosen"]:
+        typer.echo(choice(result))
     if result["claims"]:
         typer.echo(claims_table(result))
     if lines := failures(result):

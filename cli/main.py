@@ -12,6 +12,7 @@ from .compare import compare
 from .data import data_app
 from .errors import guarded
 from .relations import relations
+from .sweep import sweep
 
 if TYPE_CHECKING:
     from ltml.types import RunResult
@@ -26,6 +27,7 @@ recipes_app = typer.Typer(no_args_is_help=True, help="List, show, copy and check
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(data_app, name="data")
 app.command()(compare)
+app.command()(sweep)
 app.command()(relations)
 
 Out = Annotated[Path, typer.Option("--out", help="root of the run directories")]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ltml.comparison.gain import relate_gain
     from ltml.comparison.launch import Launch, parse_options
     from ltml.comparison.plan import plan_comparison
+    from ltml.comparison.sweep import plan_sweep
     from ltml.metrics.table import MetricTable, score
     from ltml.recipe.load import load_recipe
     from ltml.stages.data_commands import assemble_labels, cache_images, check_data, data_stats
@@ -37,6 +38,7 @@ _LAZY = {
     "Launch": "ltml.comparison.launch",
     "parse_options": "ltml.comparison.launch",
     "plan_comparison": "ltml.comparison.plan",
+    "plan_sweep": "ltml.comparison.sweep",
     "relate_gain": "ltml.comparison.gain",
     "evaluate": "ltml.stages.evaluate",
     "evaluate_novel": "ltml.stages.evaluate",
@@ -73,6 +75,7 @@ __all__ = [
     "load_recipe",
     "parse_options",
     "plan_comparison",
+    "plan_sweep",
     "relate_gain",
     "run",
     "score",

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,8 @@ def compare(
 
     Returns:
         ``name``, ``paper``, ``measure``, ``split``, ``seeds``, ``folder``, ``interest``; ``cells`` as from `dry_run`
-        with ``error``; ``rows`` from `summarise`; ``claims`` from `check_claims`. Undefined is None.
+        with ``error``; ``rows`` from `summarise`; ``claims`` from `check_claims`; ``chosen`` of a sweep: ``row``, the
+        split it was chosen ``on``, whether that is an ``oracle``, and its ``test`` score. Undefined is None.
 
     Raises:
         InputError: a row's recipe is wrong, or the split or the label asked for is in no run.
@@ -66,6 +68,7 @@ def compare(
     cells = run_grid(cells, root, launch or Launch(), fresh=fresh)
     scores = read_scores(plan, cells)
     folder = root / FOLDER / plan.name
+    rows = summarise(plan, scores)
     result = {
         "name": plan.name,
         "paper": plan.paper,
@@ -76,8 +79,9 @@ def compare(
         "interest": plan.interest,
         "folder": str(folder),
         "cells": [_about(cell) | {"error": cell.error} for cell in cells],
-        "rows": summarise(plan, scores),
+        "rows": rows,
         "claims": check_claims(plan, scores),
+        "chosen": _choose(plan, scores, rows) if plan.chooses else None,
     }
     with held(folder):
         write_atomically(folder / "scores.csv", lambda path: scores.to_csv(path, index=False))
@@ -180,6 +184,22 @@ def _verdict(entry: Mapping[str, Any]) -> str:
     if entry["p_holm"] is None or entry["p_holm"] >= LEVEL:
         return "not shown"
     return "holds" if entry["margin"] is not None or entry["difference"] > 0 else "reversed"
+
+
+def _choose(plan: Plan, scores: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """The row with the best mean on the plan's split, the first of equals; None if none has one."""
+    there = [row for row in rows if row["mean"] is not None]
+    if not there:
+        return None
+    best = max(there, key=lambda row: row["mean"])
+    on_test = _table(replace(plan, split="test"), scores, best["data"], best["row"])
+    test = _summary(replace(plan, split="test"), on_test, None)
+    return {
+        "row": best["row"],
+        "on": plan.split,
+        "oracle": plan.split.startswith("test"),
+        "test": {key: test[key] for key in ("mean", "sd", "values", "labels")},
+    }
 
 
 def _about(cell: Cell) -> dict[str, Any]:

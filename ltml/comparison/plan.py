@@ -106,6 +106,7 @@ class Plan:
         means: further columns by name: labels.
         interest: the class that rows add labels to.
         claims: to be tested.
+        chooses: the best row on `split` is chosen, and what it scores on test is told.
     """
 
     name: str
@@ -118,6 +119,7 @@ class Plan:
     means: Mapping[str, tuple[str, ...]] | None = None
     interest: str | None = None
     claims: tuple[ClaimSection, ...] = ()
+    chooses: bool = False
 
 
 def plan_comparison(
@@ -148,18 +150,18 @@ def plan_comparison(
     """
     if measure is not None and measure not in MEASURES:
         raise InputError(f"--measure {measure}: {suggest(measure, MEASURES)}")
-    _refuse_seeds(overrides)
+    refuse_seeds(overrides)
     if len(names) == 1 and _is_experiment(names[0]):
         if methods:
             raise InputError(f"{names[0]} is an experiment with rows of its own: leave --methods out")
         experiment = load_experiment(names[0])
-        plan = _plan_experiment(experiment, on, _parse_seeds(seeds or experiment.seeds), overrides)
+        plan = _plan_experiment(experiment, on, parse_seeds(seeds or experiment.seeds), overrides)
     else:
         if on is not None:
             raise InputError("--on is for experiments (`ltml list experiments`)")
         if mixed := [entry for entry in names if entry in experiment_names()]:
             raise InputError(f"{first_few(mixed)} is an experiment: compare one at a time")
-        plan = _plan_methods(names, methods, _parse_seeds(seeds or "0..4"), overrides)
+        plan = _plan_methods(names, methods, parse_seeds(seeds or "0..4"), overrides)
     if name is not None and not re.fullmatch(NAME_PATTERN, name):
         raise InputError(f"--name '{name}': letters, digits, '.', '_' and '-' only")
     changed = {"name": name, "measure": measure, "split": split}
@@ -285,13 +287,18 @@ def _as_overrides(values: Mapping[str, Any]) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
-def _refuse_seeds(overrides: Sequence[str]) -> None:
+def refuse_seeds(overrides: Sequence[str]) -> None:
+    """Refuse overrides of what a comparison itself goes over.
+
+    Raises:
+        InputError: there is one.
+    """
     for override in overrides:
         if override.startswith(("seeds.train=", "seeds.sample=", "method=", "name=")):
             raise InputError(f"'{override}' is what a comparison goes over: use --seeds, --methods or --name")
 
 
-def _parse_seeds(text: str) -> tuple[int, ...]:
+def parse_seeds(text: str) -> tuple[int, ...]:
     """``0..4`` or ``0,2,5``."""
     span = re.fullmatch(r"(\d+)\.\.(\d+)", text)
     if span:

@@ -35,7 +35,8 @@ def rows_table(result: Mapping[str, Any]) -> str:
     """A line per row: mean ± sd over seeds, further means, and the difference from the reference with its p."""
     seeds = len(result["seeds"])
     name = "AUC of the novel class" if result["measure"] == "novel" else MEASURES[result["measure"]]
-    title = f"{result['paper'] or result['name']}: {name} in points, {result['split']}, {seeds} seed(s)"
+    oracle = "ORACLE, " if (result["chosen"] or {"oracle": False})["oracle"] else ""
+    title = f"{oracle}{result['paper'] or result['name']}: {name} in points, {result['split']}, {seeds} seed(s)"
     table = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left")
     several = len({row["data"] for row in result["rows"]}) > 1
     for column in (["data"] if several else []) + ["row"]:
@@ -74,6 +75,13 @@ def claims_table(result: Mapping[str, Any]) -> str:
         gap = None if claim["difference"] is None else {"mean": claim["difference"], "sd": claim["sd"]}
         table.add_row(Text(claim["text"]), change(gap), p_value(claim, "p_holm"), claim["verdict"])
     return render(table)
+
+
+def choice(result: Mapping[str, Any]) -> str:
+    """What a sweep chose, on what, and how that does on test."""
+    chosen = result["chosen"]
+    mark = "ORACLE, chosen on test: " if chosen["oracle"] else f"chosen on {chosen['on']}: "
+    return fill(f"{mark}{chosen['row']}; on test {spread(chosen['test'])}", 80)
 
 
 def failures(result: Mapping[str, Any]) -> str:
