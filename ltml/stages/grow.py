@@ -63,7 +63,7 @@ def grown(
     if state.keys() != weights.keys():
         raise InputError(f"init_from={where}: its model has other parts than this recipe's (head, backbone or prompts)")
     for name, value in weights.items():
-        if name == WORDS:  # the prompts are those of this recipe
+        if name in WORDS:  # the prompts are those of this recipe
             continue
         dims = class_dims.get(name.removeprefix("head."), ()) if name.startswith("head.") else ()
         target = state[name]

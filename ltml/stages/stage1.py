@@ -20,6 +20,7 @@ from ltml.stages.build import (
     build_model,
     build_objective,
     checkpoint_about,
+    count_pairs,
     embed_labels,
     rebuild_model,
 )
@@ -92,6 +93,7 @@ class Training:
             words,
             pretrained=recipe.init_from is None,
             images_per_row=dataset.images_per_row,
+            pairs=count_pairs(recipe, dataset),
         )
         if recipe.init_from is not None and not (run.shared / "state.pt").is_file():
             start_from(model, dataset.label_names, recipe.init_from)
