@@ -82,6 +82,15 @@ class RunDirectory:
         name = "metrics.json" if split == "test" else f"metrics_{split}.json"
         return self.path / f"stage{stage}" / name
 
+    def calibration(self, stage: int) -> Path:
+        """Temperatures and thresholds fitted to the predictions of val after a stage."""
+        return self.path / f"stage{stage}" / "calibration.json"
+
+    def calibrated(self, stage: int, split: str) -> Path:
+        """Scores of a split with them; ``calibrated.json`` is the split ``test``."""
+        name = "calibrated.json" if split == "test" else f"calibrated_{split}.json"
+        return self.path / f"stage{stage}" / name
+
 
 def run_folder(recipe: Recipe, out: Path) -> Path:
     """Where a recipe's run on its own data lies under `out`."""
