@@ -28,6 +28,8 @@ CROPS = 10
 
 WORDS = ("head.words", "head.classifier.words")
 """Where a checkpoint keeps the word embeddings, if it has any."""
+GRAPH = "head.classifier.graph"
+"""Where it keeps the graph of labels, if it has one."""
 
 
 def build_context(recipe: Recipe, faults: Faults | None = None) -> DataContext:

@@ -375,6 +375,8 @@ def test_presets_go_through_both_stages(cli: Any, tmp_path: Path, method: str) -
             probs = model(batch.images).logits.double().sigmoid()
         saved = Predictions.read(run.predictions(stage, "test")).probs[: len(probs)]
         np.testing.assert_allclose(probs, saved, atol=1e-6)
+    if method == "query2label":
+        assert ltml.describe_relations(run.path)["queries"] is not None
     if method == "ml_gcn":
         pairs = count_pairs(recipe, dataset)
         assert pairs is not None
