@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .arguments import JsonFlag, Overrides, RecipeName, load
+from .calibrate import calibrate
 from .compare import compare
 from .data import data_app
 from .errors import guarded
@@ -29,6 +30,7 @@ app.add_typer(data_app, name="data")
 app.command()(compare)
 app.command()(sweep)
 app.command()(relations)
+app.command()(calibrate)
 
 Out = Annotated[Path, typer.Option("--out", help="root of the run directories")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="training and sampling seed")]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ltml.comparison.sweep import plan_sweep
     from ltml.metrics.table import MetricTable, score
     from ltml.recipe.load import load_recipe
+    from ltml.stages.calibrate import calibrate
     from ltml.stages.data_commands import assemble_labels, cache_images, check_data, data_stats
     from ltml.stages.evaluate import evaluate, evaluate_novel
     from ltml.stages.inspect import describe_gaussians
@@ -42,6 +43,7 @@ _LAZY = {
     "relate_gain": "ltml.comparison.gain",
     "evaluate": "ltml.stages.evaluate",
     "evaluate_novel": "ltml.stages.evaluate",
+    "calibrate": "ltml.stages.calibrate",
     "assemble_labels": "ltml.stages.data_commands",
     "cache_images": "ltml.stages.data_commands",
     "check_data": "ltml.stages.data_commands",
@@ -55,6 +57,7 @@ __all__ = [
     "MetricTable",
     "assemble_labels",
     "cache_images",
+    "calibrate",
     "check_data",
     "compare",
     "create_loss",

@@ -9,7 +9,7 @@ from ltml.metrics.ranking import auroc
 from ltml.metrics.threshold import accuracy, confusion, kappa
 
 
-def odir_score(probs: npt.ArrayLike, targets: npt.ArrayLike, threshold: float = 0.5) -> dict[str, float]:
+def odir_score(probs: npt.ArrayLike, targets: npt.ArrayLike, threshold: npt.ArrayLike = 0.5) -> dict[str, float]:
     """Kappa, F1, AUC and their mean over all entries of all classes taken as one list.
 
     The official F1 is micro-averaged over both outcomes, which makes it **equal to plain accuracy**: it is high on
@@ -18,12 +18,12 @@ def odir_score(probs: npt.ArrayLike, targets: npt.ArrayLike, threshold: float = 
     Args:
         probs: ``(N, C)``.
         targets: ``(N, C)`` of 0, 1, or NaN for unknown (left out; the official data have none).
-        threshold: of kappa and F1; the official one is 0.5.
+        threshold: of kappa and F1, one or one per class; the official one is 0.5.
 
     Returns:
         ``kappa``, ``f1``, ``auc`` and ``final = (kappa + f1 + auc) / 3``; NaN where undefined.
     """
     scores, labels = np.ravel(probs), np.ravel(np.asarray(targets, dtype=np.float64))
-    counts = confusion(scores, labels, threshold)
+    counts = confusion(scores, labels, np.broadcast_to(threshold, np.shape(probs)).ravel())
     parts = {"kappa": kappa(counts), "f1": accuracy(counts), "auc": auroc(scores, labels)}
     return parts | {"final": sum(parts.values()) / 3}

@@ -32,7 +32,7 @@ class MetricTable:
         groups: ``labels``, ``train_pos`` (lowest and highest) and the measures for head, medium and tail; empty
             without groups.
         odir: the official ODIR-5K score.
-        threshold: of the measures that need one.
+        threshold: of the measures that need one; a number, or one per class.
     """
 
     per_class: tuple[Mapping[str, Any], ...]
@@ -40,7 +40,7 @@ class MetricTable:
     n_classes: Mapping[str, int]
     groups: Mapping[str, Mapping[str, Any]]
     odir: Mapping[str, float]
-    threshold: float
+    threshold: float | tuple[float, ...]
 
     def to_json(self, split: str) -> dict[str, Any]:
         """The content of ``metrics.json``: undefined figures are None."""
@@ -62,7 +62,7 @@ def score(
     targets: npt.ArrayLike,
     *,
     label_names: Sequence[str] | None = None,
-    threshold: float = 0.5,
+    threshold: float | Sequence[float] = 0.5,
     groups: Groups | None = None,
     train_positives: Mapping[str, int] | None = None,
 ) -> MetricTable:
@@ -72,7 +72,7 @@ def score(
         probs: ``(N, C)`` in [0, 1].
         targets: ``(N, C)`` of 0, 1, or NaN for unknown; unknown entries are left out.
         label_names: names of the ``C`` classes; ``"0"``, ``"1"``, … by default.
-        threshold: probability from which the answer is "present".
+        threshold: probability from which the answer is "present", for all classes or one per class.
         groups: labels by group name, e.g. from `ltml.metrics.groups`.
         train_positives: known training positives by label, shown beside each class.
 
@@ -98,9 +98,12 @@ def score(
     names = [str(c) for c in range(scores.shape[1])] if label_names is None else list(label_names)
     if len(names) != scores.shape[1]:
         raise InputError(f"Expected {scores.shape[1]} label names but got {len(names)}.")
+    if np.shape(threshold) not in ((), (len(names),)):
+        raise InputError(f"Expected one threshold or {len(names)} but got {len(np.ravel(threshold))}.")
+    limits = np.broadcast_to(threshold, len(names)).tolist()
     rows = tuple(
         {"label": name, "train_pos": (train_positives or {}).get(name)}
-        | _score_class(scores[:, c], labels[:, c], threshold)
+        | _score_class(scores[:, c], labels[:, c], limits[c])
         for c, name in enumerate(names)
     )
     return MetricTable(
@@ -109,7 +112,7 @@ def score(
         n_classes={measure: sum(not math.isnan(row[measure]) for row in rows) for measure in MEASURES},
         groups={name: _score_group(rows, members) for name, members in (groups or {}).items()},
         odir=odir_score(scores, labels, threshold),
-        threshold=threshold,
+        threshold=threshold if isinstance(threshold, int | float) else tuple(limits),
     )
 
 

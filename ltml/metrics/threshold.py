@@ -30,11 +30,11 @@ class Confusion:
         return self.tp + self.fn == 0 or self.tn + self.fp == 0
 
 
-def confusion(probs: npt.ArrayLike, targets: npt.ArrayLike, threshold: float = 0.5) -> Confusion:
-    """Count outcomes of ``probs >= threshold`` where targets ``(N,)`` are known (not NaN)."""
+def confusion(probs: npt.ArrayLike, targets: npt.ArrayLike, threshold: npt.ArrayLike = 0.5) -> Confusion:
+    """Count outcomes of ``probs >= threshold`` (one, or one per entry) where targets ``(N,)`` are known (not NaN)."""
     labels = np.asarray(targets, dtype=np.float64)
     known = ~np.isnan(labels)
-    answer = np.asarray(probs, dtype=np.float64)[known] >= threshold
+    answer = (np.asarray(probs, dtype=np.float64) >= np.asarray(threshold))[known]
     truth = labels[known] == 1
     tp, predicted, positive = int((answer & truth).sum()), int(answer.sum()), int(truth.sum())
     return Confusion(tp, predicted - tp, positive - tp, len(truth) - predicted - positive + tp)

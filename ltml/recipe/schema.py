@@ -159,7 +159,7 @@ class BackboneSection(Section):
 
 
 class TextSection(Section):
-    """Where the words of the class prompts come from (prompt_query only)."""
+    """Where the words of the class prompts come from (prompt_query and ml_gcn only)."""
 
     encoder: Literal["none", "open_clip", "transformers", "word_vectors"] = Field(
         "none", description="none: label queries only"

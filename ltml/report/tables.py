@@ -87,7 +87,8 @@ def _tables(title: str, stages: list[Mapping[str, Any]]) -> str:
 
 def _macro_table(stages: list[Mapping[str, Any]]) -> Table:
     threshold = stages[0]["threshold"]
-    table = Table(title=f"mean over classes (threshold {threshold:g})", title_justify="left", box=box.SIMPLE_HEAD)
+    limit = "a threshold per class" if isinstance(threshold, list) else f"threshold {threshold:g}"
+    table = Table(title=f"mean over classes ({limit})", title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("measure")
     for name in ("stage 1", "stage 2", "change, points")[: 3 if len(stages) == 2 else 0] or ("value",):
         table.add_column(name, justify="right")

@@ -16,7 +16,7 @@ from ltml.data.table import load_dataset
 from ltml.data.views import build_view
 from ltml.errors import InputError
 from ltml.models.backbones import Backbone, normalization
-from ltml.models.facts import HeadFacts
+from ltml.models.facts import HeadFacts, PairCounts
 from ltml.models.model import Stage1Model
 from ltml.models.text import TextConfig, embed_prompts
 from ltml.objectives.objective import Objective, Term, TrainingFacts
@@ -27,8 +27,10 @@ from ltml.world import ALONE, World
 
 CROPS = 10
 
-WORDS = "head.words"
-"""Where a checkpoint keeps the word embeddings."""
+WORDS = ("head.words", "head.classifier.words")
+"""Where a checkpoint keeps the word embeddings, if it has any."""
+GRAPH = "head.classifier.graph"
+"""Where it keeps the graph of labels, if it has one."""
 
 
 def build_context(recipe: Recipe, faults: Faults | None = None) -> DataContext:
@@ -115,13 +117,32 @@ def _images_without_gradient(recipe: Recipe, world: World) -> int:
 
 def embed_labels(recipe: Recipe, label_names: Sequence[str]) -> Tensor | None:
     """Word embeddings ``(M, D')`` of the recipe's prompts, if its head reads any."""
-    if recipe.head.type != "prompt_query":
+    if not text_modes(recipe):
         return None
     return embed_prompts(TextConfig(**dict(recipe.text)), label_names)
 
 
+def text_modes(recipe: Recipe) -> tuple[str, ...]:
+    """The values of ``text.mode`` whose word embeddings the recipe's head reads; most heads read none."""
+    modes: tuple[str, ...] = getattr(HEADS.get(recipe.head.type), "text_modes", ())
+    return modes
+
+
+def count_pairs(recipe: Recipe, dataset: Dataset) -> PairCounts | None:
+    """Co-occurrence of the training labels, if the recipe's head reads it."""
+    if not getattr(HEADS.get(recipe.head.type), "reads_pairs", False):
+        return None
+    return PairCounts.of(dataset.masked_targets("train"))
+
+
 def build_model(
-    recipe: Recipe, label_names: Sequence[str], words: Tensor | None, *, pretrained: bool, images_per_row: int = 1
+    recipe: Recipe,
+    label_names: Sequence[str],
+    words: Tensor | None,
+    *,
+    pretrained: bool,
+    images_per_row: int = 1,
+    pairs: PairCounts | None = None,
 ) -> Stage1Model:
     """The recipe's backbone and head, initialised from torch's current seed.
 
@@ -131,6 +152,7 @@ def build_model(
         words: word embeddings of the prompts, or None.
         pretrained: False builds the architecture only, to load a checkpoint into.
         images_per_row: of the dataset.
+        pairs: co-occurrence of the training labels; None to load a checkpoint into, which has what came of it.
     """
     backbone = Backbone(
         recipe.backbone.name,
@@ -141,7 +163,7 @@ def build_model(
         options=recipe.backbone.options,
         ibn=recipe.backbone.ibn,
     )
-    facts = HeadFacts(backbone.width, tuple(label_names), words, images_per_row)
+    facts = HeadFacts(backbone.width, tuple(label_names), words, images_per_row, pairs)
     head = HEADS.get(recipe.head.type)(facts, **recipe.head.options)
     mean, std = normalization(recipe.backbone.name, recipe.data.channels)
     return Stage1Model(backbone, head, mean, std, images_per_row)
@@ -153,8 +175,9 @@ def rebuild_model(recipe: Recipe, dataset: Dataset, weights: Mapping[str, Tensor
     Raises:
         InputError: the checkpoint belongs to another architecture.
     """
+    words = next((weights[name] for name in WORDS if name in weights), None)
     per_row = dataset.images_per_row
-    model = build_model(recipe, dataset.label_names, weights.get(WORDS), pretrained=False, images_per_row=per_row)
+    model = build_model(recipe, dataset.label_names, words, pretrained=False, images_per_row=per_row)
     if stage == 2:
         model.make_classifier_linear()
     try:

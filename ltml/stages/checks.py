@@ -12,7 +12,7 @@ from ltml.models.backbones import check_backbone_name
 from ltml.models.facts import HeadFacts
 from ltml.recipe.schema import Recipe
 from ltml.registry import HEADS, OBJECTIVES
-from ltml.stages.build import build_loss
+from ltml.stages.build import build_loss, text_modes
 from ltml.stages.refit import check_classifier, elementwise
 from ltml.types import Dataset
 
@@ -45,6 +45,11 @@ def check_recipe(recipe: Recipe) -> None:
     for key, loss in (("loss", recipe.loss), ("stage2.m_step.loss", recipe.stage2.m_step.loss)):
         if loss.options.get("reduction") == "none":
             raise InputError(f"{key}.{loss.type}.reduction=none cannot be trained; allowed in a recipe: mean, sum")
+    modes = text_modes(recipe)
+    if modes and recipe.text.encoder != "none" and recipe.text.mode not in modes:
+        raise InputError(
+            f"head.type={recipe.head.type} cannot use text.mode={recipe.text.mode}; allowed: {', '.join(modes)}"
+        )
     if recipe.stage2.solver == "expected":
         elementwise(recipe.stage2.m_step.loss)
     if recipe.stage2.method != "none":

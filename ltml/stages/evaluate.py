@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,15 @@ def write_predictions(path: Path, answers: Predictions) -> None:
 
 
 def score_predictions(
-    answers: Predictions, settings: MetricsSection, train_positives: Mapping[str, int] | None
+    answers: Predictions,
+    settings: MetricsSection,
+    train_positives: Mapping[str, int] | None,
+    thresholds: Sequence[float] | None = None,
 ) -> MetricTable:
-    """Score predictions by a recipe's ``metrics``; groups need the training positives of every label."""
+    """Score predictions by a recipe's ``metrics``; groups need the training positives of every label.
+
+    The recipe's threshold gives way to `thresholds`, one per class.
+    """
     names = answers.label_names
     groups = None
     if train_positives is not None:
@@ -44,7 +50,7 @@ def score_predictions(
         answers.probs,
         answers.targets,
         label_names=names,
-        threshold=settings.threshold,
+        threshold=settings.threshold if thresholds is None else thresholds,
         groups=groups,
         train_positives=train_positives,
     )
@@ -96,7 +102,7 @@ def evaluate(target: str | Path) -> RunResult | dict[str, Any]:
     run, recipe = read_run(path)
     positives = read_train_positives(run)
     splits: dict[str, dict[str, Any]] = {}
-    for stage, split, answers in _saved_predictions(run):
+    for stage, split, answers in saved_predictions(run):
         table = score_predictions(answers, recipe.metrics, positives)
         splits.setdefault(split, {})[f"stage{stage}"] = table.to_json(split)
     test = splits.get("test", {})
@@ -124,7 +130,7 @@ def evaluate_novel(run_dir: str | Path, label: str) -> dict[str, Any]:
         held = ", ".join(recipe.data.novel) or "none"
         raise InputError(f"the run {run.path} did not hold out '{label}' (held out: {held}); train with data.novel=[…]")
     splits: dict[str, dict[str, Any]] = {}
-    for stage, split, answers in _saved_predictions(run):
+    for stage, split, answers in saved_predictions(run):
         if split == "val":
             continue  # nothing novel is in it
         shows_one = np.any([values == 1 for values in answers.novel.values()], axis=0)
@@ -138,7 +144,7 @@ def evaluate_novel(run_dir: str | Path, label: str) -> dict[str, Any]:
     return {"label": label, "splits": splits}
 
 
-def _saved_predictions(run: RunDirectory) -> list[tuple[int, str, Predictions]]:
+def saved_predictions(run: RunDirectory) -> list[tuple[int, str, Predictions]]:
     """Stage, split and content of every predictions file of a run.
 
     Raises:

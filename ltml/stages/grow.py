@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ltml.errors import InputError, first_few
 from ltml.models.model import Stage1Model
-from ltml.stages.build import WORDS
+from ltml.stages.build import GRAPH, WORDS
 from ltml.stages.run_directory import read_run
 from ltml.training.checkpoint import load_weights
 
@@ -63,7 +63,7 @@ def grown(
     if state.keys() != weights.keys():
         raise InputError(f"init_from={where}: its model has other parts than this recipe's (head, backbone or prompts)")
     for name, value in weights.items():
-        if name == WORDS:  # the prompts are those of this recipe
+        if name in (*WORDS, GRAPH):  # prompts and graph are those of this recipe and its data
             continue
         dims = class_dims.get(name.removeprefix("head."), ()) if name.startswith("head.") else ()
         target = state[name]

@@ -23,7 +23,7 @@ from ltml.types import FloatArray
 Float64Array = npt.NDArray[np.float64]
 
 QUERIES = ("head.classifier.queries", "head.label_embedding")
-"""Where a checkpoint keeps the class queries of ``label_adapter`` and of ``prompt_query``."""
+"""Where a checkpoint keeps the class queries of ``label_adapter``, and of ``prompt_query`` and ``query2label``."""
 PART_BYTES = 64 << 20
 """Features are summed in parts of this size."""
 
@@ -33,8 +33,8 @@ def describe_relations(run_dir: str | Path, stage: int = 1) -> dict[str, Any]:
 
     ``queries`` compares the learned class queries (Label-Assemble, ISBI 2023, footnote 1): the rows of ``q (C, C)`` of
     ``label_adapter``, the label embeddings ``L (C, D)`` of ``prompt_query`` without the indicator that all labels
-    share. ``features`` compares `mean_features` over the training features that stage 1 stored (Data-Assemble,
-    section 5). Every class that has a vector other than zero takes part in the clustering.
+    share, or those of ``query2label``. ``features`` compares `mean_features` over the training features that stage 1
+    stored (Data-Assemble, section 5). Every class that has a vector other than zero takes part in the clustering.
 
     Args:
         run_dir: the run's folder.

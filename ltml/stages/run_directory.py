@@ -23,6 +23,7 @@ from ltml.errors import InputError, first_few, first_line
 from ltml.files import hash_file, hash_json, write_atomically, write_json, write_text
 from ltml.recipe.load import identity, recipe_from_dict
 from ltml.recipe.schema import Recipe
+from ltml.stages.build import text_modes
 from ltml.types import Dataset
 from ltml.world import this_world
 
@@ -80,6 +81,15 @@ class RunDirectory:
     def metrics(self, stage: int, split: str) -> Path:
         """Scores of a split after a stage; ``metrics.json`` is the split ``test``."""
         name = "metrics.json" if split == "test" else f"metrics_{split}.json"
+        return self.path / f"stage{stage}" / name
+
+    def calibration(self, stage: int) -> Path:
+        """Temperatures and thresholds fitted to the predictions of val after a stage."""
+        return self.path / f"stage{stage}" / "calibration.json"
+
+    def calibrated(self, stage: int, split: str) -> Path:
+        """Scores of a split with them; ``calibrated.json`` is the split ``test``."""
+        name = "calibrated.json" if split == "test" else f"calibrated_{split}.json"
         return self.path / f"stage{stage}" / name
 
 
@@ -216,7 +226,7 @@ def remove_stage(run: RunDirectory, stage: int) -> None:
 
 def _stage1_hash(recipe: Recipe, dataset: Dataset) -> str:
     """Sixteen hex digits over every field that stage 1 depends on, and the data."""
-    prompts = recipe.head.type == "prompt_query" and recipe.text.encoder != "none"
+    prompts = bool(text_modes(recipe)) and recipe.text.encoder != "none"
     parts = {"data", "backbone", "head", "loss", "objectives", "train", "plugins", "init_from"}
     parts |= {"text"} if prompts else set()
     fields = {key: value for key, value in identity(recipe).items() if key.split(".")[0] in parts}

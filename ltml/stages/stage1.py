@@ -22,6 +22,7 @@ from ltml.stages.build import (
     build_model,
     build_objective,
     checkpoint_about,
+    count_pairs,
     embed_labels,
     rebuild_model,
 )
@@ -105,6 +106,7 @@ class Training:
             words,
             pretrained=recipe.init_from is None,
             images_per_row=dataset.images_per_row,
+            pairs=count_pairs(recipe, dataset),
         )
         resumed = not fresh and (run.shared / "state.pt").is_file()
         if recipe.init_from is not None and not resumed:

@@ -85,6 +85,26 @@ def test_wrong_input_is_refused(probs: np.ndarray, targets: np.ndarray, message:
         score(probs, targets)
 
 
+def test_every_class_can_have_a_threshold_of_its_own() -> None:
+    rng = np.random.default_rng(3)
+    probs, targets = rng.random((60, 3)), rng.choice([0.0, 1.0, np.nan], (60, 3))
+    limits = [0.2, 0.5, 0.9]
+    table = score(probs, targets, threshold=limits)
+    for c, limit in enumerate(limits):
+        (alone,) = score(probs[:, [c]], targets[:, [c]], threshold=limit).per_class
+        assert table.per_class[c] == alone | {"label": str(c)}
+    moved = np.clip(probs - np.array(limits) + 0.5, 0, 1)  # the same answers at 0.5
+    for measure in ("kappa", "f1"):
+        assert table.odir[measure] == pytest.approx(score(moved, targets).odir[measure])
+    assert table.to_json("test")["threshold"] == limits
+    assert score(probs, targets, threshold=[0.5] * 3).macro == score(probs, targets).macro
+
+
+def test_thresholds_are_one_or_one_per_class() -> None:
+    with pytest.raises(InputError, match="Expected one threshold or 3 but got 2"):
+        score(np.zeros((2, 3)), np.zeros((2, 3)), threshold=[0.5, 0.5])
+
+
 def test_changes_are_differences_and_undefined_stays_null() -> None:
     targets = np.array([[1, 0], [0, 0]], dtype=float)
     before = score([[0.2, 0.1], [0.4, 0.1]], targets, groups={"head": ["0"]}).to_json("test")

@@ -12,7 +12,8 @@ from ltml.errors import InputError
 from ltml.models.facts import HeadFacts
 from ltml.models.heads.label_adapter import LabelAdapterHead
 from ltml.models.heads.linear import LinearHead
-from ltml.models.heads.prompt_query import PromptQueryHead, sincos_positions
+from ltml.models.heads.prompt_query import PromptQueryHead
+from ltml.models.positions import sincos_positions
 
 
 def facts(num_classes: int, words: Tensor | None = None) -> HeadFacts:

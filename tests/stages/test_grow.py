@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from ltml.models.facts import PairCounts
 from ltml.recipe.load import load_recipe
 from ltml.stages.build import build_dataset, build_loader, build_model, rebuild_model
 from ltml.stages.grow import grown, start_from
@@ -125,3 +126,15 @@ def test_prompts_are_those_of_the_new_recipe() -> None:
     state = grown(new, old.state_dict(), names, names, Path("old"))
     assert (state["head.words"] == 2).all()
     torch.testing.assert_close(state["head.project.weight"], old.state_dict()["head.project.weight"])
+
+
+def test_the_label_graph_is_that_of_the_new_recipe() -> None:
+    names = ("a", "b", "c")
+    counts = torch.tensor([[8.0, 4, 0], [4, 5, 0], [0, 0, 3]]).double()
+    pairs = PairCounts(counts, counts.diagonal()[:, None].expand(3, 3))
+    recipes = [load_recipe("digits_tiny", ["method=ml_gcn", f"head.ml_gcn.threshold={t}"]) for t in (0.4, 0.9)]
+    old, new = (build_model(recipe, names, None, pretrained=False, pairs=pairs) for recipe in recipes)
+    state = grown(new, old.state_dict(), names, names, Path("old"))
+    assert not torch.equal(old.head.classifier.graph, torch.eye(3))
+    torch.testing.assert_close(state["head.classifier.graph"], torch.eye(3))  # nothing is linked at 0.9
+    torch.testing.assert_close(state["head.classifier.first"], old.head.classifier.first.data)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ltml.errors import InputError
 from ltml.models.classifier import PerClassLinear
 from ltml.models.facts import HeadFacts
+from ltml.models.positions import sincos_positions
 from ltml.registry import HEADS
 
 
@@ -55,6 +56,7 @@ class PromptQueryHead(nn.Module):
         InputError: `width` is not divisible by `heads`, or not by 4 with positions.
     """
 
+    text_modes = ("per_class", "joint_tokens")
     words: Tensor | None
 
     def __init__(
@@ -122,16 +124,6 @@ class PromptQueryHead(nn.Module):
                 kept.append(attention)
         end = queries.shape[1]
         return self.norm(tokens[:, end - self.num_classes : end]), kept
-
-
-def sincos_positions(height: int, width: int, dim: int) -> Tensor:
-    """Fixed 2-D sine-cosine positions, float32 ``(height · width, dim)``; `dim` divisible by 4."""
-    rates = 10_000 ** -(torch.arange(dim // 4) / (dim // 4))
-    rows = torch.arange(height).float()[:, None] * rates
-    columns = torch.arange(width).float()[:, None] * rates
-    along_rows = torch.cat([rows.sin(), rows.cos()], dim=1)[:, None].expand(-1, width, -1)
-    along_columns = torch.cat([columns.sin(), columns.cos()], dim=1)[None].expand(height, -1, -1)
-    return torch.cat([along_rows, along_columns], dim=-1).reshape(height * width, dim)
 
 
 def _small(count: int, width: int) -> nn.Parameter:

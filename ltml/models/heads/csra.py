@@ -1,0 +1,109 @@
+"""Class-specific residual attention (Zhu & Wu, ICCV 2021): each class adds the places that look like it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ltml.models.facts import HeadFacts
+from ltml.registry import HEADS
+
+Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["max"]
+
+
+class ResidualAttention(nn.Module):
+    """``f_c = g + λ a_c`` with ``g`` the mean of the places ``x_k`` and ``a_c`` their mean by the attention of class c.
+
+    ``a_c = Σ_k s_k x_k`` with ``s = softmax_k(T m_c · x_k)``; ``T = max`` is its limit for ``T → ∞``, the place of the
+    largest ``m_c · x_k``. Several heads stand side by side, each with weights and a temperature of its own.
+
+    Args:
+        num_classes: ``C``.
+        width: ``D`` of the map.
+        temperatures: ``T`` of every head.
+        attention_weight: ``λ``.
+    """
+
+    def __init__(
+        self, num_classes: int, width: int, temperatures: Sequence[float | Literal["max"]], attention_weight: float
+    ) -> None:
+        super().__init__()
+        self.temperatures = tuple(temperatures)
+        self.attention_weight = attention_weight
+        self.weight = nn.Parameter(torch.randn(num_classes, len(self.temperatures) * width) / width**0.5)
+
+    def forward(self, feature_map: Tensor) -> Tensor:
+        """Class-aware features ``(B, C, heads · D)`` of a map ``(B, D, H, W)``."""
+        places = feature_map.flatten(2).transpose(1, 2)
+        mean = places.mean(dim=1, keepdim=True)
+        weights = self.weight.chunk(len(self.temperatures), dim=1)
+        attended = [_attend(places, *head) for head in zip(weights, self.temperatures, strict=True)]
+        return torch.cat([mean + self.attention_weight * one for one in attended], dim=-1)
+
+
+class TiedClassifier(nn.Module):
+    """``logit_c = Σ_h m_ch · f_ch`` with the weights of the attention; images side by side are asked by the same."""
+
+    def __init__(self, attention: ResidualAttention, images_per_row: int) -> None:
+        super().__init__()
+        self.images_per_row = images_per_row
+        self.tied = (attention,)  # in a tuple, so that the weights are the head's: trained and saved once
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits ``(B, C)`` of class-aware features ``(B, C, n · heads · D)``."""
+        return (features * self.class_weights()[0]).sum(dim=-1)
+
+    def class_weights(self) -> tuple[Tensor, Tensor]:
+        """Weight ``(C, n · heads · D)`` and bias ``(C,)``, which is zero: the paper's classifier has none."""
+        weight = self.tied[0].weight.repeat(1, self.images_per_row)
+        return weight, weight.new_zeros(len(weight))
+
+
+@HEADS.register("csra")
+class CsraHead(nn.Module):
+    """Average pooling and, per class, attention to the places that its own classifier answers to.
+
+    ``logit_c = m_c · f_c``, summed over heads, is not linear in ``m_c``: the attention in ``f_c`` depends on it too. In
+    stage 1 attention and classifier share ``m_c``, as in the paper (section 3). Stage 2 cuts that tie: it refits the
+    last product alone, on features ``f_c`` whose attention keeps the weights of stage 1. The attention then is part of
+    the encoder, which only an E step trains.
+
+    The paper's heads have the temperatures [1], [1, max], [1, 2, 4, max], [1, 2, 3, 4, 5, max] or [1, 2, 3, 4, 5, 6, 7,
+    max]; its ``λ`` differs by dataset, 0.1 with one head on VOC 2007. The authors' code also divides ``m_c`` by its
+    length; here, as in the equations, it is not divided.
+
+    Args:
+        facts: of the backbone and the labels.
+        temperatures: ``T`` of every head, a number above 0 or ``max``.
+        attention_weight: ``λ``.
+    """
+
+    def __init__(
+        self,
+        facts: HeadFacts,
+        *,
+        temperatures: Annotated[
+            tuple[Temperature, ...], Field(min_length=1, description="T of every head: a number, or max")
+        ] = (1.0,),
+        attention_weight: Annotated[float, Field(ge=0, description="λ of the attention beside the mean")] = 0.1,
+    ) -> None:
+        super().__init__()
+        self.attention = ResidualAttention(facts.num_classes, facts.width, temperatures, attention_weight)
+        self.classifier: nn.Module = TiedClassifier(self.attention, facts.images_per_row)
+
+    def features(self, feature_map: Tensor) -> Tensor:
+        """Class-aware features ``(B, C, heads · D)`` of a map ``(B, D, H, W)``."""
+        answers: Tensor = self.attention(feature_map)
+        return answers
+
+
+def _attend(places: Tensor, weight: Tensor, temperature: float | Literal["max"]) -> Tensor:
+    """Means ``(B, C, D)`` of places ``(B, H·W, D)`` by the attention of weights ``(C, D)``."""
+    scores = weight @ places.transpose(1, 2)
+    if temperature == "max":
+        return places.take_along_dim(scores.argmax(dim=2, keepdim=True), dim=1)
+    return (temperature * scores).softmax(dim=2) @ places
