@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ltml.comparison.compare import compare, dry_run
     from ltml.comparison.gain import relate_gain
     from ltml.comparison.plan import plan_comparison
+    from ltml.comparison.predictions import compare_predictions
     from ltml.metrics.table import MetricTable, score
     from ltml.recipe.load import load_recipe
     from ltml.stages.data_commands import assemble_labels, cache_images, check_data, data_stats
@@ -32,6 +33,7 @@ _LAZY = {
     "describe_gaussians": "ltml.stages.inspect",
     "describe_relations": "ltml.stages.relations",
     "compare": "ltml.comparison.compare",
+    "compare_predictions": "ltml.comparison.predictions",
     "dry_run": "ltml.comparison.compare",
     "plan_comparison": "ltml.comparison.plan",
     "relate_gain": "ltml.comparison.gain",
@@ -51,6 +53,7 @@ __all__ = [
     "cache_images",
     "check_data",
     "compare",
+    "compare_predictions",
     "create_loss",
     "data_stats",
     "describe_gaussians",

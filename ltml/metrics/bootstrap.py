@@ -118,31 +118,37 @@ def why_no_interval(targets: npt.ArrayLike) -> str | None:
 
 
 def describe_intervals(
-    resampled: Mapping[str, Floats], targets: npt.ArrayLike, label_names: Sequence[str]
+    resampled: Mapping[str, Floats], targets: npt.ArrayLike, groups: Sequence[str], label_names: Sequence[str]
 ) -> dict[str, Any]:
     """Intervals of every class and of the macro means, ready for JSON.
 
     Args:
         resampled: from `bootstrap_scores`.
         targets: ``(N, C)`` that it was given.
+        groups: ``(N,)`` likewise.
         label_names: ``(C,)``.
 
     Returns:
-        ``level``, ``resamples``, ``macro`` and ``per_class``: ``[low, high]`` by measure, None where there is none,
-        and per class ``label`` and the ``reason`` for that. A macro mean goes over the classes that are defined in a
-        resample, as in a table of scores, and has no interval if no class has.
+        ``level``, ``resamples``, ``rows``, ``groups`` (how many), ``macro`` and ``per_class``: ``[low, high]`` by
+        measure, None where there is none, and per class ``label`` and the ``reason`` for that. A macro mean goes over
+        the classes that are defined in a resample, as in a table of scores, and has no interval if no class has.
     """
     labels = np.asarray(targets, dtype=np.float64)
     reasons = [why_no_interval(labels[:, c]) for c in range(len(label_names))]
     rows = [
-        {"label": name, "reason": reason}
-        | {measure: None if reason else _as_json(values[:, c]) for measure, values in resampled.items()}
+        {
+            "label": name,
+            "reason": reason,
+            **{measure: None if reason else _as_json(values[:, c]) for measure, values in resampled.items()},
+        }
         for c, (name, reason) in enumerate(zip(label_names, reasons, strict=True))
     ]
     none_has = all(reasons)
     return {
         "level": LEVEL,
         "resamples": len(next(iter(resampled.values()))),
+        "rows": len(labels),
+        "groups": number_groups(groups)[1],
         "macro": {name: None if none_has else _as_json(macro_mean(values)) for name, values in resampled.items()},
         "per_class": rows,
     }

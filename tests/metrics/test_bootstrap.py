@@ -110,14 +110,15 @@ def test_few_positives_or_negatives_get_no_interval() -> None:
     scores = np.random.default_rng(4).random((60, 4))
     groups = [str(i // 2) for i in range(60)]
     found = bootstrap_scores(scores, targets, groups, resamples=50)
-    content = describe_intervals(found, targets, ["few", "enough", "common", "unknown"])
+    content = describe_intervals(found, targets, groups, ["few", "enough", "common", "unknown"])
+    assert (content["resamples"], content["rows"], content["groups"]) == (50, 60, 30)
     assert [row["reason"] for row in content["per_class"]] == ["n_pos", None, "n_neg", "n_pos"]
     assert [row["auroc"] is None for row in content["per_class"]] == [True, False, True, True]
     assert np.isnan(found["ap"][:, 3]).all()
     means = [np.nanmean(row) for row in found["ap"]]
     np.testing.assert_allclose(macro_mean(found["ap"]), means)
     assert content["macro"]["ap"] == pytest.approx(list(np.quantile(means, [0.025, 0.975])))
-    few = describe_intervals({"ap": found["ap"][:, :1]}, targets[:, :1], ["few"])
+    few = describe_intervals({"ap": found["ap"][:, :1]}, targets[:, :1], groups, ["few"])
     assert few["macro"] == {"ap": None}
 
 
