@@ -12,6 +12,14 @@ if TYPE_CHECKING:
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="name (`ltml recipes ls`) or path of a .yaml file")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="e.g. train.epochs=3")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")]
+Resamples = Annotated[int | None, typer.Option("--resamples", min=100, help="how often patients are drawn anew (1000)")]
+ResampleSeed = Annotated[int | None, typer.Option("--seed", min=0, help="of the resamples (0)")]
+
+
+def resampling(resamples: int | None, seed: int | None) -> dict[str, int]:
+    """What the command line says of resamples, by the library's names; the rest is the library's to choose."""
+    given = {"resamples": resamples, "seed": seed}
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def load(recipe: str, overrides: list[str] | None, seed: int | None = None, device: str | None = None) -> Recipe:

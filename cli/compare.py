@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .arguments import JsonFlag
+from ltml.errors import InputError
+
+from .arguments import JsonFlag, Resamples, ResampleSeed, resampling
 from .errors import guarded
 from .output import print_json
 
@@ -18,10 +20,11 @@ if TYPE_CHECKING:
     from ltml.comparison.plan import Plan
 
 Words = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
         metavar="RECIPE…|EXPERIMENT [KEY=VALUE…]",
-        help="recipes with --methods, or an experiment (`ltml list experiments`); then what to change in every run",
+        help="recipes with --methods, or an experiment (`ltml list experiments`); then what to change in every run. "
+        "With --predictions: further files",
     ),
 ]
 Methods = Annotated[str | None, typer.Option("--methods", help="presets, the first is the baseline: bce,asl,ldrnet")]
@@ -41,12 +44,16 @@ LaunchOptions = Annotated[
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="redo what is done already")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the grid with the work left; run nothing")]
+PredictionFiles = Annotated[
+    list[Path] | None, typer.Option("--predictions", help="compare prediction files instead: a.csv b.csv, nothing runs")
+]
+MethodNames = Annotated[str | None, typer.Option("--names", help="what --predictions are called: ours,theirs")]
 PerClass = Annotated[bool, typer.Option("--per-class", help="also a table of every class")]
 
 
 @guarded
 def compare(
-    words: Words,
+    words: Words = None,
     methods: Methods = None,
     seeds: Seeds = None,
     on: On = None,
@@ -60,11 +67,30 @@ def compare(
     fresh: Fresh = False,
     dry_run: DryRun = False,
     per_class: PerClass = False,
+    predictions: PredictionFiles = None,
+    names: MethodNames = None,
+    resamples: Resamples = None,
+    seed: ResampleSeed = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run methods × seeds on the same splits, and test their differences; what is done is not redone."""
+    """Run methods × seeds on the same splits, and test their differences; what is done is not redone.
+
+    With --predictions, compare saved answers of any origin on the same samples; nothing is run.
+    """
     import ltml
 
+    of_runs: dict[str, Any] = {"--methods": methods, "--seeds": seeds, "--on": on, "--name": name, "--measure": measure}
+    of_runs |= {"--split": split, "--jobs": jobs > 1, "--fresh": fresh, "--dry-run": dry_run, "--per-class": per_class}
+    drawing = resampling(resamples, seed)
+    if predictions:
+        _refuse(of_runs, "is for runs: leave it out with --predictions")
+        paths = [*predictions, *(words or ())]
+        compared = ltml.compare_predictions(paths, names.split(",") if names else None, **drawing)
+        _print_predictions(compared, as_json=as_json)
+        return
+    _refuse({"--names": names} | {f"--{key}": True for key in drawing}, "is for --predictions: leave it out")
+    if not words:
+        raise InputError("name recipes, an experiment (`ltml list experiments`), or files with --predictions")
     plan = ltml.plan_comparison(
         [word for word in words if "=" not in word],
         methods=methods.split(",") if methods else (),
@@ -92,6 +118,20 @@ def run_plan(
     _print(result, per_class=per_class, as_json=as_json)
     if any(cell["state"] == "failed" for cell in result["cells"]):
         raise typer.Exit(1)
+
+
+def _refuse(options: Mapping[str, Any], why: str) -> None:
+    for option, value in options.items():
+        if value:
+            raise InputError(f"{option} {why}")
+
+
+def _print_predictions(result: Mapping[str, Any], *, as_json: bool) -> None:
+    from ltml.report.prediction_tables import predictions_table
+
+    print_json(result) if as_json else typer.echo(predictions_table(result))
+    for warning in [] if as_json else result["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
 
 
 def _print_grid(cells: list[dict[str, Any]], *, as_json: bool) -> None:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .arguments import JsonFlag, Overrides, RecipeName, load
+from ltml.errors import InputError
+
+from .arguments import JsonFlag, Overrides, RecipeName, Resamples, ResampleSeed, load, resampling
 from .calibrate import calibrate
 from .compare import compare
 from .data import data_app
@@ -39,6 +41,7 @@ TrainFeatures = Annotated[Path | None, typer.Option("--features", help="stored f
 ValFeatures = Annotated[Path | None, typer.Option("--val", help="stored features of val, .npz")]
 TestFeatures = Annotated[Path | None, typer.Option("--test", help="stored features of test, .npz")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="redo what is done already")]
+Intervals = Annotated[bool, typer.Option("--ci", help="also 95 % intervals of AUC and AP, drawing patients anew")]
 
 
 STAGE_COMMANDS = {
@@ -102,11 +105,19 @@ def stage2(
 def evaluate(
     target: Annotated[Path, typer.Argument(metavar="RUN|PREDICTIONS.csv", help="a run's folder or a predictions file")],
     novel: Annotated[str | None, typer.Option("--novel", help="how well a label held out of training is told")] = None,
+    ci: Intervals = False,
+    resamples: Resamples = None,
+    seed: ResampleSeed = None,
     as_json: JsonFlag = False,
 ) -> None:
     """Score saved predictions: a run's, or anyone's."""
     import ltml
 
+    drawing = resampling(resamples, seed)
+    if ci and novel is not None:
+        raise InputError("--novel has no intervals: leave --ci out")
+    if drawing and not ci:
+        raise InputError(f"--{next(iter(drawing))} is for intervals: add --ci, or leave it out")
     if novel is not None:
         from .output import print_novel
 
@@ -114,7 +125,7 @@ def evaluate(
         return
     from .output import print_json, print_result, print_scores
 
-    result = ltml.evaluate(target)
+    result = ltml.evaluate(target, ci=ci, **drawing)
     if isinstance(result, dict):
         print_json(result) if as_json else print_scores(result)
     else:

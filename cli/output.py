@@ -26,19 +26,26 @@ def print_entries(entries: Mapping[str, str]) -> None:
 
 def print_result(result: RunResult) -> None:
     """What changed between the stages on every test split, or on val where there is none, and where the run lies."""
+    from ltml.report.prediction_tables import intervals_table
     from ltml.report.tables import comparison_table
 
     tests = [split for split in sorted(result.splits) if split.startswith("test")]
     for split in tests or sorted(result.splits):
         typer.echo(comparison_table(result.splits[split]))
+        for stage, metrics in result.splits[split].items():
+            if "ci" in metrics:
+                typer.echo(intervals_table(metrics, f"{split}, stage {stage.removeprefix('stage')}"))
     typer.echo(f"run: {result.run_dir}")
 
 
 def print_scores(metrics: Mapping[str, Any]) -> None:
-    """One table of scores."""
+    """One table of scores, and one of intervals where there are any."""
+    from ltml.report.prediction_tables import intervals_table
     from ltml.report.tables import score_table
 
     typer.echo(score_table(metrics))
+    if "ci" in metrics:
+        typer.echo(intervals_table(metrics, metrics["split"]))
 
 
 def print_gaussians(described: Mapping[str, Any]) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ltml.comparison.gain import relate_gain
     from ltml.comparison.launch import Launch, parse_options
     from ltml.comparison.plan import plan_comparison
+    from ltml.comparison.predictions import compare_predictions
     from ltml.comparison.sweep import plan_sweep
     from ltml.metrics.table import MetricTable, score
     from ltml.recipe.load import load_recipe
@@ -35,6 +36,7 @@ _LAZY = {
     "describe_gaussians": "ltml.stages.inspect",
     "describe_relations": "ltml.stages.relations",
     "compare": "ltml.comparison.compare",
+    "compare_predictions": "ltml.comparison.predictions",
     "dry_run": "ltml.comparison.compare",
     "Launch": "ltml.comparison.launch",
     "parse_options": "ltml.comparison.launch",
@@ -60,6 +62,7 @@ __all__ = [
     "calibrate",
     "check_data",
     "compare",
+    "compare_predictions",
     "create_loss",
     "data_stats",
     "describe_gaussians",

@@ -16,7 +16,7 @@ import pandas as pd
 from ltml.comparison.grid import Cell, make_grid, run_grid
 from ltml.comparison.launch import Launch
 from ltml.comparison.plan import ClaimSection, Plan
-from ltml.comparison.statistics import Difference, difference, equivalence, holm, mean_sd
+from ltml.comparison.statistics import Difference, add_holm, difference, equivalence, holm, mean_sd
 from ltml.errors import InputError, suggest
 from ltml.files import held, write_atomically, write_json
 from ltml.stages.checks import check_out
@@ -144,8 +144,8 @@ def summarise(plan: Plan, scores: pd.DataFrame) -> list[dict[str, Any]]:
             _summary(plan, table, reference if name != plan.reference else None) | {"data": data, "row": name}
             for name, table in tables.items()
         ]
-        _adjust([entry["versus"] for entry in entries])
-        _adjust([label["versus"] for entry in entries for label in entry["per_label"].values()])
+        add_holm([entry["versus"] for entry in entries])
+        add_holm([label["versus"] for entry in entries for label in entry["per_label"].values()])
         rows += entries
     adds = {(row.data, row.name): row.adds for row in plan.rows}
     return [{"adds": adds[row["data"], row["row"]], **row} for row in rows]
@@ -298,9 +298,3 @@ def _versus(table: pd.DataFrame, reference: pd.DataFrame | None) -> dict[str, An
     gap = difference(a, b) if a else Difference(math.nan, None, 0, None, None)
     fields = gap._asdict() | {"mean": None if math.isnan(gap.mean) else gap.mean}
     return {**fields, "labels": count}
-
-
-def _adjust(family: Sequence[dict[str, Any] | None]) -> None:
-    there = [entry for entry in family if entry is not None]
-    for entry, p in zip(there, holm([entry["p"] for entry in there]), strict=True):
-        entry["p_holm"] = p

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+
+from ltml.errors import InputError
 
 
 class Difference(NamedTuple):
@@ -94,3 +96,141 @@ def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:
 def _is_constant(values: npt.NDArray[np.float64]) -> bool:
     """Whether values differ by no more than rounding, where a t statistic means nothing."""
     return bool(np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())))
+
+
+class PairedBootstrap(NamedTuple):
+    """A difference over paired resamples.
+
+    Attributes:
+        low: lower end of the 95 % percentile interval of ``a - b``; None where no resample defines both.
+        high: its upper end; None likewise.
+        p: two-sided; never below ``2 / (n + 1)``; None likewise.
+        n: resamples that define both.
+    """
+
+    low: float | None
+    high: float | None
+    p: float | None
+    n: int
+
+
+def paired_bootstrap(a: npt.ArrayLike, b: npt.ArrayLike) -> PairedBootstrap:
+    """Interval and p of a difference from one figure of two methods on the same resamples.
+
+    The p inverts the percentile interval: twice the share of differences on the rarer side of zero, zero itself on
+    both sides, with the observed data counted as one resample more (Davison & Hinkley 1997, ch. 4).
+
+    Args:
+        a: ``(R,)``, NaN where a resample does not define it.
+        b: ``(R,)``, of the same resamples in the same order.
+
+    Raises:
+        ValueError: the lengths differ.
+    """
+    x, y = (np.asarray(values, dtype=np.float64) for values in (a, b))
+    if x.shape != y.shape or x.ndim != 1:
+        raise ValueError(f"Expected two rows of the same resamples but got {x.shape} and {y.shape}.")
+    gaps = (x - y)[~np.isnan(x - y)]
+    if not len(gaps):
+        return PairedBootstrap(None, None, None, 0)
+    low, high = np.quantile(gaps, [0.025, 0.975])
+    rarer = min(int((gaps <= 0).sum()), int((gaps >= 0).sum()))
+    return PairedBootstrap(float(low), float(high), min(1.0, 2 * (rarer + 1) / (len(gaps) + 1)), len(gaps))
+
+
+class Wilcoxon(NamedTuple):
+    """Wilcoxon's signed-rank test.
+
+    Attributes:
+        p: two-sided; None where all pairs are equal.
+        n: pairs that differ.
+        warning: why the test says nothing, or nothing more; empty where there is no reason.
+    """
+
+    p: float | None
+    n: int
+    warning: str
+
+
+def wilcoxon(a: npt.ArrayLike, b: npt.ArrayLike) -> Wilcoxon:
+    """Wilcoxon's signed-rank test of two rows of values, one per seed or dataset in the same order.
+
+    Args:
+        a: ``(n,)``.
+        b: ``(n,)``.
+
+    Raises:
+        ValueError: the lengths differ.
+    """
+    x, y = (np.asarray(values, dtype=np.float64) for values in (a, b))
+    if x.shape != y.shape or x.ndim != 1:
+        raise ValueError(f"Expected two rows of the same length but got {x.shape} and {y.shape}.")
+    gaps = (x - y)[x != y]
+    n = len(gaps)
+    if n == 0:
+        return Wilcoxon(None, 0, "no pair differs: there is nothing to test")
+    least = 2.0 ** (1 - n)
+    warning = f"{n} pair(s) that differ cannot reach p < 0.05: the least possible p is {least:.4g}; 6 are needed"
+    return Wilcoxon(float(stats.wilcoxon(gaps).pvalue), n, warning if least >= 0.05 else "")
+
+
+class FriedmanNemenyi(NamedTuple):
+    """Several methods over several datasets (Demšar, JMLR 2006).
+
+    Attributes:
+        ranks: mean rank of each method, ``(k,)``; 1 is best.
+        p: Friedman's chi-squared test that all are alike; None where all ranks are tied.
+        critical_difference: by how much mean ranks of two methods must differ at the level 0.05.
+        pairs: p of every two methods, ``(k, k)``, adjusted for all pairs.
+    """
+
+    ranks: npt.NDArray[np.float64]
+    p: float | None
+    critical_difference: float
+    pairs: npt.NDArray[np.float64]
+
+
+def friedman_nemenyi(table: npt.ArrayLike) -> FriedmanNemenyi:
+    """Friedman's test with Nemenyi's comparison of all pairs.
+
+    Args:
+        table: ``(datasets, methods)``, higher is better.
+
+    Raises:
+        InputError: fewer than 5 datasets or 3 methods, or a value is missing.
+    """
+    values = np.asarray(table, dtype=np.float64)
+    if values.ndim != 2:
+        raise ValueError(f"Expected a table (datasets, methods) but got {values.shape}.")
+    count, methods = values.shape
+    if count < 5:
+        raise InputError(
+            f"Friedman's test over {count} dataset(s): at least 5 are needed; compare seeds by paired t-tests instead"
+        )
+    if methods < 3:
+        raise InputError(f"Friedman's test of {methods} method(s): at least 3 are needed; take Wilcoxon's for two")
+    if np.isnan(values).any():
+        raise InputError("Friedman's test needs a value of every method on every dataset; leave incomplete ones out")
+    rows = stats.rankdata(-values, axis=1)
+    ranks = rows.mean(axis=0)
+    all_tied = bool((np.ptp(rows, axis=1) == 0).all())
+    error = math.sqrt(methods * (methods + 1) / (6 * count))
+    distances = np.abs(ranks[:, None] - ranks[None, :]) / error
+    return FriedmanNemenyi(
+        ranks=ranks,
+        p=None if all_tied else float(stats.friedmanchisquare(*values.T).pvalue),
+        critical_difference=nemenyi_quantile(methods) * error,
+        pairs=stats.studentized_range.sf(distances * math.sqrt(2), methods, np.inf),
+    )
+
+
+def nemenyi_quantile(methods: int, level: float = 0.05) -> float:
+    """The q of Nemenyi's test for so many methods: the studentised range for infinite degrees of freedom over √2."""
+    return float(stats.studentized_range.isf(level, methods, np.inf)) / math.sqrt(2)
+
+
+def add_holm(family: Sequence[dict[str, Any] | None]) -> None:
+    """Give each of a family of results with a ``p`` its ``p_holm``; None stands for what is not compared."""
+    there = [entry for entry in family if entry is not None]
+    for entry, p in zip(there, holm([entry["p"] for entry in there]), strict=True):
+        entry["p_holm"] = p

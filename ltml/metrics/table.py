@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ltml.errors import InputError
 from ltml.metrics.groups import Groups
 from ltml.metrics.odir import odir_score
-from ltml.metrics.ranking import auroc, average_precision
+from ltml.metrics.ranking import auroc_and_ap
 from ltml.metrics.threshold import accuracy, balanced_accuracy, confusion, f1, kappa
 
 MEASURES = ("auroc", "ap", "macc", "kappa", "f1", "balanced_accuracy")
@@ -88,7 +88,7 @@ def score(
         >>> table.macro["auroc"], table.n_classes["auroc"]
         (1.0, 1)
     """
-    scores, labels = np.asarray(probs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
+    scores, labels = (np.asarray(values, dtype=np.float64, order="F") for values in (probs, targets))  # by class
     if scores.ndim != 2 or scores.shape != labels.shape:
         raise InputError(f"Expected probs and targets of one shape (N, C) but got {scores.shape} and {labels.shape}.")
     if not bool(np.all(np.isnan(labels) | (labels == 0) | (labels == 1))):
@@ -143,11 +143,12 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, fl
 
 def _score_class(probs: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], threshold: float) -> dict[str, Any]:
     counts = confusion(probs, targets, threshold)
+    area, precision = auroc_and_ap(probs, targets)
     return {
         "n_pos": counts.tp + counts.fn,
         "n_known": counts.total,
-        "auroc": auroc(probs, targets),
-        "ap": average_precision(probs, targets),
+        "auroc": area,
+        "ap": precision,
         "macc": accuracy(counts),
         "kappa": kappa(counts),
         "f1": f1(counts),

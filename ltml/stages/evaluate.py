@@ -12,6 +12,7 @@ import numpy as np
 
 from ltml.errors import InputError
 from ltml.files import write_atomically, write_json
+from ltml.metrics.bootstrap import bootstrap_scores, describe_intervals
 from ltml.metrics.groups import make_groups
 from ltml.metrics.ranking import auroc
 from ltml.metrics.table import MetricTable, changes, score
@@ -81,22 +82,32 @@ def save_changes(run: RunDirectory, result: RunResult) -> None:
     write_json(run.path / "changes.json", {s: changes(both[s]["stage1"], both[s]["stage2"]) for s in sorted(both)})
 
 
-def evaluate(target: str | Path) -> RunResult | dict[str, Any]:
+def evaluate(
+    target: str | Path, *, ci: bool = False, resamples: int = 1000, seed: int = 0
+) -> RunResult | dict[str, Any]:
     """Score a run's saved predictions again, or a predictions CSV of any origin.
 
     Args:
         target: a run's folder, or a CSV with ``id``, optional ``group``, ``prob:<label>`` and ``target:<label>``.
+        ci: also 95 % intervals of AUROC and AP, by resampling the groups (patients).
+        resamples: how many.
+        seed: of the resamples; the same for both stages of a run.
 
     Returns:
         The run's metrics, or the content of a ``metrics.json`` whose split is the file's name (without groups, which
-        need training counts).
+        need training counts); with intervals each has ``ci``, see `find_intervals`.
 
     Raises:
-        InputError: there is neither a run nor a predictions file there.
+        InputError: there is neither a run nor a predictions file there, or all rows belong to one group.
     """
+
+    def content(answers: Predictions, table: MetricTable, split: str) -> dict[str, Any]:
+        return table.to_json(split) | ({"ci": find_intervals(answers, resamples, seed)} if ci else {})
+
     path = Path(target)
     if path.is_file():
-        return score_predictions(Predictions.read(path), MetricsSection(), None).to_json(path.stem)
+        answers = Predictions.read(path)
+        return content(answers, score_predictions(answers, MetricsSection(), None), path.stem)
     if not path.is_dir():
         raise InputError(f"{path} is neither a run's folder nor a predictions CSV")
     run, recipe = read_run(path)
@@ -104,9 +115,19 @@ def evaluate(target: str | Path) -> RunResult | dict[str, Any]:
     splits: dict[str, dict[str, Any]] = {}
     for stage, split, answers in saved_predictions(run):
         table = score_predictions(answers, recipe.metrics, positives)
-        splits.setdefault(split, {})[f"stage{stage}"] = table.to_json(split)
+        splits.setdefault(split, {})[f"stage{stage}"] = content(answers, table, split)
     test = splits.get("test", {})
     return RunResult(run.path, test.get("stage1"), test.get("stage2"), splits)
+
+
+def find_intervals(answers: Predictions, resamples: int, seed: int) -> dict[str, Any]:
+    """Intervals of AUROC and AP by resampling groups: ``seed``, and what `describe_intervals` gives.
+
+    Raises:
+        InputError: all rows belong to one group.
+    """
+    resampled = bootstrap_scores(answers.probs, answers.targets, answers.groups, resamples=resamples, seed=seed)
+    return {"seed": seed} | describe_intervals(resampled, answers.targets, answers.groups, answers.label_names)
 
 
 def evaluate_novel(run_dir: str | Path, label: str) -> dict[str, Any]:

@@ -1,0 +1,166 @@
+"""Compare methods by their prediction files alone, whoever made them: no run, no images, no training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltml.comparison.statistics import add_holm, paired_bootstrap
+from ltml.errors import InputError, first_few
+from ltml.metrics.bootstrap import LEAST, MEASURES, bootstrap_scores, describe_intervals, macro_mean
+from ltml.metrics.delong import delong
+from ltml.metrics.ranking import Floats
+from ltml.metrics.table import score
+from ltml.types import Predictions
+
+
+def compare_predictions(
+    paths: Sequence[str | os.PathLike[str]],
+    names: Sequence[str] | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Compare methods on the same samples; the first is what the others are compared with.
+
+    Rows are matched by ``id`` and columns by label, in whatever order the files have them.
+
+    Args:
+        paths: CSVs with ``id``, optional ``group`` (the patient), ``prob:<label>`` and ``target:<label>``.
+        names: of the methods; the files' names by default.
+        resamples: of the groups, the same for all methods.
+        seed: of the resamples.
+
+    Returns:
+        ``reference``, ``seed``, ``resamples``, ``rows``, ``groups``, ``warnings``, and per method ``name``, ``file``,
+        its scores as in a ``metrics.json``, ``ci`` as from `describe_intervals`, and against the reference (None for
+        itself) ``versus``: by measure ``difference`` of the macro means, its ``interval``, ``p`` and ``p_holm`` over
+        the methods by paired bootstrap; and ``delong``: per class ``label``, ``difference`` of AUROC, ``z``, ``p`` and
+        ``p_holm`` over classes and methods. Undefined is None.
+
+    Raises:
+        InputError: fewer than two files, names that do not fit, or files that differ in labels, ids, targets or
+            groups (the first difference is named).
+    """
+    titles = _names(paths, names)
+    first = Predictions.read(Path(paths[0]))
+    files = [first, *(_aligned(Predictions.read(Path(path)), first, path, paths[0]) for path in paths[1:])]
+    resampled = [
+        bootstrap_scores(file.probs, first.targets, first.groups, resamples=resamples, seed=seed) for file in files
+    ]
+    methods = [
+        {"name": title, "file": str(path)}
+        | score(file.probs, first.targets, label_names=first.label_names).to_json(Path(path).stem)
+        | {"ci": describe_intervals(values, first.targets, first.groups, first.label_names)}
+        | {"versus": None, "delong": None}
+        for title, path, file, values in zip(titles, paths, files, resampled, strict=True)
+    ]
+    for method, file, values in list(zip(methods, files, resampled, strict=True))[1:]:
+        method["versus"] = {name: _versus(method, methods[0], values, resampled[0], name) for name in MEASURES}
+        method["delong"] = [_delong(file, first, c) for c in range(len(first.label_names))]
+    for measure in MEASURES:
+        add_holm([method["versus"][measure] for method in methods[1:]])
+    add_holm([row for method in methods[1:] for row in method["delong"]])
+    about = {key: methods[0]["ci"][key] for key in ("resamples", "rows", "groups")}
+    return {
+        "reference": titles[0],
+        "seed": seed,
+        **about,
+        "methods": methods,
+        "warnings": _warnings(first, about, len(methods) - 1),
+    }
+
+
+def _names(paths: Sequence[str | os.PathLike[str]], names: Sequence[str] | None) -> list[str]:
+    if len(paths) < 2:
+        raise InputError(f"{len(paths)} predictions file(s): at least two are compared, e.g. a.csv b.csv")
+    titles = [Path(path).stem for path in paths] if names is None else list(names)
+    if len(titles) != len(paths):
+        raise InputError(f"{len(titles)} name(s) ({first_few(titles)}) for {len(paths)} files: give one for each")
+    if doubled := [name for i, name in enumerate(titles) if name in titles[:i]]:
+        raise InputError(f"two methods are called '{doubled[0]}': give each a name of its own (--names)")
+    return titles
+
+
+def _aligned(other: Predictions, first: Predictions, path: Any, first_path: Any) -> Predictions:
+    """The other file's rows and columns in the order of the first; refuses what differs but for the answers."""
+    rows = _places(other.ids, first.ids, "id", path, first_path)
+    columns = _places(other.label_names, first.label_names, "label", path, first_path)
+    groups, targets = [other.groups[i] for i in rows], other.targets[np.ix_(rows, columns)]
+    for row, (group, wanted) in enumerate(zip(groups, first.groups, strict=True)):
+        if group != wanted:
+            raise InputError(
+                f"{path}: the group of id '{first.ids[row]}' is '{group}', but '{wanted}' in {first_path}; methods are "
+                "compared on the same groups (without a column `group` each id is a group of its own)"
+            )
+    differs = ~((targets == first.targets) | (np.isnan(targets) & np.isnan(first.targets)))
+    if differs.any():
+        row, column = np.argwhere(differs)[0]
+        raise InputError(
+            f"{path}: the target of id '{first.ids[row]}', label '{first.label_names[column]}' is "
+            f"{_shown(targets[row, column])}, but {_shown(first.targets[row, column])} in {first_path}; methods are "
+            f"compared on the same targets ({int(differs.sum())} differ)"
+        )
+    return Predictions(first.label_names, first.ids, groups, other.probs[np.ix_(rows, columns)], targets)
+
+
+def _places(other: Sequence[str], first: Sequence[str], what: str, path: Any, first_path: Any) -> list[int]:
+    """Where the first file's names are in the other's."""
+    place = {name: i for i, name in enumerate(other)}
+    for names, there, missing in ((first, place, (first_path, path)), (other, set(first), (path, first_path))):
+        if absent := [name for name in names if name not in there]:
+            raise InputError(
+                f"the {what} '{absent[0]}' is in {missing[0]} but not in {missing[1]} ({len(absent)} such); methods "
+                f"are compared on the same {what}s"
+            )
+    return [place[name] for name in first]
+
+
+def _shown(target: float) -> str:
+    return "unknown" if np.isnan(target) else f"{target:.0f}"
+
+
+def _versus(
+    method: Mapping[str, Any],
+    reference: Mapping[str, Any],
+    values: Mapping[str, Floats],
+    of_reference: Mapping[str, Floats],
+    measure: str,
+) -> dict[str, Any]:
+    found = paired_bootstrap(macro_mean(values[measure]), macro_mean(of_reference[measure]))
+    own, other = method["macro"][measure], reference["macro"][measure]
+    return {
+        "difference": None if own is None else own - other,
+        "interval": None if found.low is None else [found.low, found.high],
+        "p": found.p,
+    }
+
+
+def _delong(file: Predictions, first: Predictions, c: int) -> dict[str, Any]:
+    found = delong(file.probs[:, c], first.probs[:, c], first.targets[:, c])
+    gap = float(found.auroc[0] - found.auroc[1])
+    return {
+        "label": first.label_names[c],
+        "difference": None if np.isnan(gap) else gap,
+        "z": found.z,
+        "p": found.p,
+    }
+
+
+def _warnings(first: Predictions, about: Mapping[str, int], others: int) -> list[str]:
+    counts = np.minimum((first.targets == 1).sum(axis=0), (first.targets == 0).sum(axis=0))
+    few = [f"{name} ({n})" for name, n in zip(first.label_names, counts, strict=True) if n < LEAST]
+    least = 2 * others / (about["resamples"] + 1)
+    found = {
+        f"fewer than {LEAST} known positives or negatives, so there is no interval, and a test has next to no power: "
+        + first_few(few, most=20): bool(few),
+        "every row is a group of its own: if patients have several rows, name them in the column `group`, or intervals "
+        "are too narrow": about["groups"] == about["rows"],
+        f"{about['resamples']} resamples cannot give an adjusted p below {least:.2g} for {others} comparisons; take "
+        "more": least >= 0.05,
+    }
+    return [text for text, holds in found.items() if holds]

@@ -1,0 +1,109 @@
+"""Tables of intervals, and of methods compared by their prediction files, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from ltml.metrics.bootstrap import LEAST
+from ltml.report.comparison_tables import change, p_value
+from ltml.report.tables import MEASURES, render
+
+SHOWN = {"auroc": "AUC", "ap": "AP"}
+
+
+def intervals_table(metrics: Mapping[str, Any], title: str) -> str:
+    """AUC and AP of every class and their macro means with intervals, of metrics that have ``ci``."""
+    ci = metrics["ci"]
+    table = Table(box=box.SIMPLE_HEAD, title=Text(f"{title}: {_about(ci)}"), title_justify="left")
+    table.add_column("class", min_width=10)
+    for column in ("here+", *(part for name in SHOWN.values() for part in (name, _percent(ci)))):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row, intervals in zip(metrics["per_class"], ci["per_class"], strict=True):
+        table.add_row(Text(row["label"]), str(row["n_pos"]), *_cells(row, intervals))
+    table.add_section()
+    table.add_row("mean", "", *_cells(metrics["macro"], ci["macro"]))
+    legend = f"No interval: fewer than {LEAST} known positives or negatives."
+    return render(table) + (f"\n{legend}" if any(row["reason"] for row in ci["per_class"]) else "")
+
+
+def predictions_table(result: Mapping[str, Any]) -> str:
+    """Macro means with intervals and paired differences of what `ltml.compare_predictions` gave, then every class."""
+    tables = [_macro_table(result, measure) for measure in SHOWN]
+    tables += [_delong_table(result, method) for method in result["methods"][1:]]
+    macro = (
+        f"Δ: from '{result['reference']}', with its interval and p by the paired bootstrap (the same resamples for "
+        "all methods); Holm: adjusted over the methods."
+    )
+    delong = (
+        "By class: DeLong's test, Holm over classes and methods. It takes rows as independent; where patients have "
+        "several, the bootstrap is the one to trust."
+    )
+    return "\n".join([*tables[:2], fill(macro, 80), *tables[2:], fill(delong, 80)])
+
+
+def _macro_table(result: Mapping[str, Any], measure: str) -> str:
+    ci = result["methods"][0]["ci"]
+    title = Text(f"{MEASURES[measure]} in points: {_about(ci)}")
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    table.add_column("method")
+    for column in (MEASURES[measure], _percent(ci), "Δ", _percent(ci), "p", "p Holm"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for method in result["methods"]:
+        versus = None if method["versus"] is None else method["versus"][measure]
+        own = [_points(method["macro"][measure]), _interval(method["ci"]["macro"][measure], 100)]
+        interval = "–" if versus is None else _interval(versus["interval"], 100, sign="+")
+        tests = [p_value(versus, "p"), p_value(versus, "p_holm")]
+        table.add_row(Text(method["name"]), *own, _change(versus), interval, *tests)
+    return render(table)
+
+
+def _delong_table(result: Mapping[str, Any], method: Mapping[str, Any]) -> str:
+    reference = result["methods"][0]
+    title = Text(f"AUC of every class in points, {method['name']} against {reference['name']}")
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    table.add_column("class", min_width=10)
+    for column in ("here+", reference["name"], method["name"], "Δ", "p", "p Holm"):
+        table.add_column(Text(column), justify="right")
+    for own, other, found in zip(method["per_class"], reference["per_class"], method["delong"], strict=True):
+        values = [str(own["n_pos"]), _points(other["auroc"]), _points(own["auroc"])]
+        table.add_row(Text(own["label"]), *values, _change(found), p_value(found, "p"), p_value(found, "p_holm"))
+    return render(table)
+
+
+def _about(ci: Mapping[str, Any]) -> str:
+    return f"{ci['resamples']} resamples of {ci['groups']} groups ({ci['rows']} rows)"
+
+
+def _percent(ci: Mapping[str, Any]) -> str:
+    return f"{ci['level']:.0%} interval"
+
+
+def _cells(values: Mapping[str, Any], intervals: Mapping[str, Any]) -> list[str]:
+    pairs = [
+        ("–" if values[measure] is None else f"{values[measure]:.3f}", _interval(intervals[measure], 1))
+        for measure in SHOWN
+    ]
+    return [cell for pair in pairs for cell in pair]
+
+
+def _points(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f}"
+
+
+def _change(entry: Mapping[str, Any] | None) -> str:
+    return change(None if entry is None else {"mean": entry["difference"], "sd": None})
+
+
+def _interval(ends: Sequence[float] | None, scale: float, sign: str = "") -> str:
+    """``0.812 to 0.853``, or in points ``81.2 to 85.3``."""
+    if ends is None:
+        return "–"
+    digits = 3 if scale == 1 else 1
+    low, high = (f"{scale * end:{sign}.{digits}f}" for end in ends)
+    return f"{low} to {high}"
