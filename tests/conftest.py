@@ -12,10 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 from PIL import Image
 from typer.testing import CliRunner, Result
 
 Cli = Callable[..., Result]
+
+settings.register_profile("shared", deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("shared")
 
 
 @pytest.fixture(autouse=True)
