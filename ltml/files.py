@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +94,13 @@ def hash_json(value: Any) -> str:
 def held(folder: Path) -> Iterator[None]:
     """Keep other processes out of a folder while the block runs; wait for one that is in it.
 
-    The lock is a file beside the folder, ``.NAME.lock``, which the operating system frees when its process ends.
+    The lock is a file beside the folder, ``.NAME.lock``, which the operating system frees when its process ends. Where
+    the block makes no folder, it goes again with the parents that were made for it.
     """
+    made = [parent for parent in folder.parents if not parent.exists()]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.parent / f".{folder.name}.lock")
+    path = folder.parent / f".{folder.name}.lock"
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -106,4 +109,9 @@ def held(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        if not folder.exists():
+            path.unlink(missing_ok=True)
+            with suppress(OSError):  # no longer empty: another run lies there by now
+                for parent in made:
+                    parent.rmdir()
         lock.release()

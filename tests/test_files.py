@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from ltml.files import hash_json, remove_partial_files, write_atomically, write_json, write_text
+from ltml.files import hash_json, held, remove_partial_files, write_atomically, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -49,3 +51,31 @@ def test_json_refuses_nan(tmp_path: Path) -> None:
 def test_hash_ignores_key_order() -> None:
     assert hash_json({"a": 1, "b": 2}) == hash_json({"b": 2, "a": 1})
     assert hash_json({"a": 1}) != hash_json({"a": 2})
+
+
+def test_a_held_folder_keeps_others_out_until_it_is_left(tmp_path: Path) -> None:
+    folder, order = tmp_path / "runs" / "one", []
+
+    def enter() -> None:
+        with held(folder):
+            order.append("second")
+
+    with held(folder):
+        folder.mkdir()
+        waiting = threading.Thread(target=enter)
+        waiting.start()
+        time.sleep(0.3)
+        order.append("first")
+    waiting.join(timeout=10)
+    assert order == ["first", "second"]
+
+
+def test_holding_a_folder_that_is_never_made_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), held(tmp_path / "runs" / "digits" / "one"):
+        raise RuntimeError
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "runs").mkdir()
+    with held(tmp_path / "runs" / "one"):
+        pass
+    assert list(tmp_path.iterdir()) == [tmp_path / "runs"]  # it was there before
+    assert not list((tmp_path / "runs").iterdir())
