@@ -58,7 +58,7 @@ def test_both_stages_score_patients_officially(cli, tree: Path, tmp_path: Path, 
     (run,) = tmp_path.rglob("seed0")
     dataset = build_dataset(load_recipe("odir5k", options))
     patients = dataset.table["group"].iloc[dataset.splits["test"]].nunique()
-    for stage, folder in ((1, next(tmp_path.rglob("_stage1")).glob("*")), (2, [run / "stage2"])):
+    for stage, folder in ((1, next(tmp_path.rglob("_stage1")).glob("[!.]*")), (2, [run / "stage2"])):
         table = pd.read_csv(next(iter(folder)) / "predictions_test.csv")
         assert len(table) == patients
         metrics = json.loads((run / f"stage{stage}" / "metrics.json").read_text())
