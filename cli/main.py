@@ -12,6 +12,7 @@ from .compare import compare
 from .data import data_app
 from .errors import guarded
 from .relations import relations
+from .report import report
 
 if TYPE_CHECKING:
     from ltml.types import RunResult
@@ -27,6 +28,7 @@ app.add_typer(recipes_app, name="recipes")
 app.add_typer(data_app, name="data")
 app.command()(compare)
 app.command()(relations)
+app.command()(report)
 
 Out = Annotated[Path, typer.Option("--out", help="root of the run directories")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="training and sampling seed")]

@@ -21,7 +21,7 @@ def auroc(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
         >>> auroc([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1])
         0.75
     """
-    values, positive = _known(scores, targets)
+    values, positive = known_entries(scores, targets)
     n_pos = int(positive.sum())
     n_neg = len(positive) - n_pos
     if n_pos == 0 or n_neg == 0:
@@ -44,7 +44,7 @@ def average_precision(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
         >>> round(average_precision([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1]), 4)
         0.8333
     """
-    values, positive = _known(scores, targets)
+    values, positive = known_entries(scores, targets)
     n_pos = int(positive.sum())
     if n_pos == 0 or n_pos == len(positive):
         return float("nan")
@@ -55,7 +55,10 @@ def average_precision(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     return float(np.sum(np.diff(true_positives, prepend=0) * precision) / n_pos)
 
 
-def _known(scores: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+def known_entries(
+    scores: npt.ArrayLike, targets: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Scores of the known samples, float64 ``(n,)``, and which of those are positive; targets may be NaN (unknown)."""
     labels = np.asarray(targets, dtype=np.float64)
     known = ~np.isnan(labels)
     return np.asarray(scores, dtype=np.float64)[known], labels[known] == 1
