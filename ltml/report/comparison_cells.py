@@ -26,7 +26,7 @@ from ltml.report.comparison_data import (
     ranked,
 )
 from ltml.report.comparison_tables import change, p_value, spread
-from ltml.report.page import Block, Cell, Facts, Listing, Prose, Table
+from ltml.report.page import Block, Cell, Listing, Prose, Table, typeset
 from ltml.report.saved import describe_environment, read_json
 from ltml.report.tables import MEASURES
 from ltml.stages.run_directory import read_run
@@ -164,7 +164,7 @@ def claims_table(result: Mapping[str, Any]) -> Table:
         gap = None if claim["difference"] is None else {"mean": claim["difference"], "sd": claim["sd"]}
         cells = [Cell(claim["text"]), Cell(claim["verdict"]), Cell(f"{claim['better']} − {claim['than']}")]
         number = None if claim["difference"] is None else 100 * claim["difference"]
-        lines.append([*cells, Cell(spaced(change(gap)), number), Cell(p_value(claim, "p_holm"), claim["p_holm"])])
+        lines.append([*cells, Cell(typeset(change(gap)), number), Cell(p_value(claim, "p_holm"), claim["p_holm"])])
     note = (
         f"'holds' and 'reversed' at the level {LEVEL} after Holm's adjustment over the claims; 'not shown' otherwise, "
         "which with few seeds says little."
@@ -224,7 +224,9 @@ def run_blocks(comparison: Comparison) -> Iterator[Block]:
         lines.append([Cell(text) for text in [*shown, fingerprints[place][:12] if there else "–", cell["run"]]])
     columns = ("data", "row", "seed", "state", "environment", "data fingerprint", "folder")
     yield Table("Every run of the grid", columns, lines, texts=len(columns), sortable=True)
-    yield Facts([("data fingerprint", kind) for kind in kinds])
+    yield Prose(
+        f"Fingerprint of the data: {', '.join(kinds) or 'unknown, for the runs are not there any more'}.", "note"
+    )
     for number, machine in enumerate(machines, start=1):
         count = sum(environment == machine for environment in environments.values())
         yield Listing(f"Environment {number} ({count} runs)", machine)
@@ -260,7 +262,7 @@ def _spread_cell(entry: Mapping[str, Any] | None, *, best: bool = False, mark: s
     if entry is None or entry["mean"] is None:
         return Cell("–")
     sd = None if entry["sd"] is None else 100 * entry["sd"]
-    return Cell(spaced(spread(entry)), 100 * entry["mean"], sd, best, mark)
+    return Cell(typeset(spread(entry)), 100 * entry["mean"], sd, best, mark)
 
 
 def _difference_cells(versus: Mapping[str, Any] | None) -> list[Cell]:
@@ -269,7 +271,7 @@ def _difference_cells(versus: Mapping[str, Any] | None) -> list[Cell]:
     sd = None if versus["sd"] is None else 100 * versus["sd"]
     kinds = ("p", "p_holm", "p_independent")
     return [
-        Cell(spaced(change(versus)), 100 * versus["mean"], sd),
+        Cell(typeset(change(versus)), 100 * versus["mean"], sd),
         *(Cell(p_value(versus, kind), versus[kind]) for kind in kinds),
     ]
 
@@ -288,8 +290,3 @@ def _mark(verdict: str) -> str:
 
 def _legend_of_marks() -> str:
     return f"{BETTER} significantly better than the reference, {WORSE} worse (adjusted p < {LEVEL})."
-
-
-def spaced(text: str) -> str:
-    """``89.1 ± 0.4`` of ``89.1±0.4``, with minus signs."""
-    return text.replace("±", " ± ").replace("-", "−")

@@ -14,7 +14,7 @@ from ltml.errors import InputError
 from ltml.report.saved import find_run, last_metrics, read_json
 from ltml.report.tables import MEASURES
 
-COLUMNS = {"data": str, "row": str, "split": str, "label": str, "measure": str, "value": float}
+COLUMNS = {"data": str, "row": str, "seed": int, "split": str, "label": str, "measure": str, "value": float}
 """Of ``scores.csv``; a label may be called NA."""
 LEVEL = 0.05
 """Below it an adjusted p is called significant."""
@@ -71,7 +71,10 @@ def read_comparison(folder: Path) -> Comparison:
     if not {"rows", "cells", "measure", "reference"} <= result.keys():
         raise InputError(f"{folder / 'comparison.json'} was not written by `ltml compare`")
     try:
-        scores = pd.read_csv(folder / "scores.csv", dtype=COLUMNS, keep_default_na=False, na_values={"value": [""]})
+        undefined = {"value": [""]}
+        scores = pd.read_csv(
+            folder / "scores.csv", usecols=list(COLUMNS), dtype=COLUMNS, keep_default_na=False, na_values=undefined
+        )
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {folder / 'scores.csv'}: {error}; run the same comparison again") from error
     done = [cell for cell in result["cells"] if cell["state"] == "done"]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ltml.report.comparison_cells import spaced
 from ltml.report.comparison_data import Comparison, Row, group_means, judge, labels_of
 from ltml.report.comparison_tables import change, spread
-from ltml.report.page import Block, Figure, Panel, Prose, choose_classes
+from ltml.report.page import Block, Figure, Panel, Prose, choose_classes, typeset
 from ltml.report.svg import Points, fit_limits, row_chart, row_ends, swatch
 
 
@@ -25,7 +24,7 @@ def seeds_figure(comparison: Comparison, data: str) -> Figure:
         groups.append(Points(f"seed {seed}", values, number, titles))
         entries.append((swatch("dots", number), f"seed {seed}"))
     title = f"{comparison.measure} of every seed, in points"
-    description = "; ".join(f"{row['row']}: {spaced(spread(row))}" for row in rows)
+    description = "; ".join(f"{row['row']}: {typeset(spread(row))}" for row in rows)
     chart = row_chart(title, description, [row["row"] for row in rows], groups, title, join="series")
     caption = "A mark per seed and row; a line joins the runs of one seed, which share split and seed."
     return Figure([Panel(chart)], caption, entries)
@@ -40,7 +39,7 @@ def groups_figure(comparison: Comparison, data: str) -> Figure:
         own = [values[row["row"], name] for name in names]
         means = [None if entry["mean"] is None else 100 * entry["mean"] for entry in own]
         spreads = [None if entry["sd"] is None else 100 * entry["sd"] for entry in own]
-        titles = [f"{row['row']}, {name}: {spaced(spread(entry))}" for name, entry in zip(names, own, strict=True)]
+        titles = [f"{row['row']}, {name}: {typeset(spread(entry))}" for name, entry in zip(names, own, strict=True)]
         groups.append(Points(row["row"], means, number, titles, spread=spreads))
     title = f"Mean {comparison.measure} of head, medium and tail, in points"
     description = "; ".join(title for group in groups for title in group.titles)
@@ -84,7 +83,7 @@ def _gains(row: Row, labels: Sequence[str]) -> tuple[list[str], Points]:
         row["row"],
         [100 * versus["mean"] for _, versus in pairs],
         0,
-        [f"{label}: {spaced(change(versus))} points, {judge(versus)}" for label, versus in pairs],
+        [f"{label}: {typeset(change(versus))} points, {judge(versus)}" for label, versus in pairs],
         spread=[None if versus["sd"] is None else 100 * versus["sd"] for _, versus in pairs],
         hollow=[judge(versus) not in ("better", "worse") for _, versus in pairs],
     )

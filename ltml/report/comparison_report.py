@@ -16,12 +16,11 @@ from ltml.report.comparison_cells import (
     ranking_table,
     recipe_blocks,
     run_blocks,
-    spaced,
 )
 from ltml.report.comparison_data import LEVEL, Comparison, Row, judge, ranked, read_comparison
 from ltml.report.comparison_figures import gain_figure, groups_figure, seeds_figure
 from ltml.report.comparison_tables import change, p_value, spread
-from ltml.report.page import Block, Page, Prose, Section, Table
+from ltml.report.page import Block, Page, Prose, Section, Table, typeset
 
 
 def comparison_page(folder: Path) -> Page:
@@ -94,8 +93,8 @@ def ranking_in_words(rows: Sequence[Row], measure: str) -> str:
     if not defined:
         return "No row has a defined score."
     first, *others = defined
-    text = f"{first['row']} has the highest mean {measure}, {spaced(spread(first))} points"
-    return f"{text}; {others[0]['row']} follows with {spaced(spread(others[0]))}." if others else f"{text}."
+    text = f"{first['row']} has the highest mean {measure}, {typeset(spread(first))} points"
+    return f"{text}; {others[0]['row']} follows with {typeset(spread(others[0]))}." if others else f"{text}."
 
 
 def verdict_in_words(rows: Sequence[Row]) -> str:
@@ -110,7 +109,7 @@ def verdict_in_words(rows: Sequence[Row]) -> str:
     parts = []
     for kind in ("better", "worse"):
         named = [
-            f"{row['row']} ({spaced(change(row['versus']))} points, p {p_value(row['versus'], 'p_holm')})"
+            f"{row['row']} ({typeset(change(row['versus']))} points, p {p_value(row['versus'], 'p_holm')})"
             for row in tested
             if judge(row["versus"]) == kind
         ]

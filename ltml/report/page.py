@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -160,3 +161,8 @@ def choose_classes(names: Sequence[str], most: int = MOST_CLASSES) -> list[str]:
     if len(names) <= most:
         return list(names)
     return [names[round(place * (len(names) - 1) / (most - 1))] for place in range(most)]
+
+
+def typeset(text: str) -> str:
+    """``−0.4 ± 0.2`` of ``-0.4±0.2``; nothing has no sign."""
+    return re.sub(r"^[-+](0\.0)(?!\d)", r"\1", text).replace("±", " ± ").replace("-", "−")

@@ -17,7 +17,20 @@ from ltml.recipe.schema import Recipe
 from ltml.recipe.show import annotated_yaml
 from ltml.report.curves import cooccurrence
 from ltml.report.gaussian_figures import gaussian_figure
-from ltml.report.page import Block, Cell, Facts, Figure, Listing, Page, Panel, Prose, Section, Table, choose_classes
+from ltml.report.page import (
+    Block,
+    Cell,
+    Facts,
+    Figure,
+    Listing,
+    Page,
+    Panel,
+    Prose,
+    Section,
+    Table,
+    choose_classes,
+    typeset,
+)
 from ltml.report.run_figures import (
     curve_figures,
     norm_figure,
@@ -165,7 +178,7 @@ def summary_in_words(split: str, stages: Mapping[str, Metrics]) -> str:
     if len(scores) == 1:
         return f"On {split}: " + ", ".join(f"{name} {number(value)}" for name, value in scores[0]) + "."
     parts = [
-        f"{name} from {number(old)} to {number(new)} ({_signed(points(old, new))} points)"
+        f"{name} from {number(old)} to {number(new)} ({typeset(points(old, new))} points)"
         for (name, old), (_, new) in zip(*scores, strict=True)
     ]
     return f"From stage 1 to stage 2, on {split}: {', '.join(parts)}."
@@ -261,7 +274,7 @@ def _score_cells(values: Sequence[float | None]) -> list[Cell]:
     if len(values) == 2:
         old, new = values
         gap = None if old is None or new is None else 100 * (new - old)
-        cells.append(Cell(_signed(points(old, new)), gap))
+        cells.append(Cell(typeset(points(old, new)), gap))
     return cells
 
 
@@ -395,18 +408,24 @@ def _relations(run: Run) -> Iterator[Block]:
     yield from tree_figures(found)
 
 
+def _where_labels_are(run: Run) -> str:
+    if run.directory.shared.parent == run.directory.path.resolve():
+        return "the run began from feature files, whose hashes are part of the fingerprint"
+    return "the labels come with the data themselves"
+
+
 def _origin(run: Run) -> Iterator[Block]:
     path, shared = run.directory.path, run.directory.shared
     data = read_json(path / "data.json")
     about = yaml.safe_load((path / "recipe.yaml").read_text(encoding="utf-8"))
     places = {"run": path, "stage 1": shared, "data fingerprint": about["data_fingerprint"]}
     lines = [[Cell(name), Cell(str(place))] for name, place in places.items()]
-    yield Table("What it is", ["", "folder or hash"], lines, texts=2)
+    yield Table("What it is", ["what", "folder or hash"], lines, texts=2)
     if data["label_files"]:
         lines = [[Cell(name), Cell(digest)] for name, digest in data["label_files"].items()]
         yield Table("Files that labels and splits were read from", ["file", "SHA-256"], lines, texts=2)
     else:
-        yield Prose("Labels and splits were read from no file: the data are made or embedded.", "note")
+        yield Prose(f"No label file is on record: {_where_labels_are(run)}.", "note")
     if data["left_out"]:
         lines = [[Cell(rule), Cell(str(count), count)] for rule, count in data["left_out"].items()]
         yield Table("Rows that were left out", ["rule", "rows"], lines)
@@ -417,8 +436,3 @@ def _origin(run: Run) -> Iterator[Block]:
     for name, file in machines.items():
         if file.is_file():
             yield Listing(name, describe_environment(read_json(file)))
-
-
-def _signed(text: str) -> str:
-    """A change with a minus sign, and no sign where it is nothing."""
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")

@@ -60,12 +60,10 @@ def last_metrics(run: Path, split: str) -> dict[str, Any] | None:
 
 def describe_environment(environment: Mapping[str, Any]) -> str:
     """A line per fact of an ``environment.json``."""
-    packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
-    gpus = ", ".join(environment["gpus"]) or "none"
-    return "\n".join(
-        [
-            f"Python {environment['python']} on {environment['platform']}",
-            f"GPUs: {gpus}; threads: {environment['threads']}",
-            packages,
-        ]
-    )
+    return "\n".join(f"{name}: {_in_a_line(fact)}" for name, fact in environment.items())
+
+
+def _in_a_line(fact: Any) -> str:
+    if isinstance(fact, Mapping):
+        return ", ".join(f"{name} {value}" for name, value in fact.items())
+    return (", ".join(fact) or "none") if isinstance(fact, list) else str(fact)
