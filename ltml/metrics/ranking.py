@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
+
+Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.intp]
+
+KEY = 2**32 - 1
+"""Largest of the keys that scores are sorted by first."""
 
 
 def auroc(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
@@ -17,17 +23,14 @@ def auroc(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     Returns:
         A value in [0, 1]; NaN where no positive or no negative is known.
 
+    Raises:
+        ValueError: a score of a known entry is NaN.
+
     Example:
         >>> auroc([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1])
         0.75
     """
-    values, positive = known_entries(scores, targets)
-    n_pos = int(positive.sum())
-    n_neg = len(positive) - n_pos
-    if n_pos == 0 or n_neg == 0:
-        return float("nan")
-    rank_sum = float(rankdata(values)[positive].sum())
-    return (rank_sum - n_pos * (n_pos + 1) / 2) / (n_pos * n_neg)
+    return auroc_and_ap(scores, targets)[0]
 
 
 def average_precision(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
@@ -40,25 +43,89 @@ def average_precision(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     Returns:
         A value in (0, 1]; NaN where no positive or no negative is known.
 
+    Raises:
+        ValueError: a score of a known entry is NaN.
+
     Example:
         >>> round(average_precision([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1]), 4)
         0.8333
     """
+    return auroc_and_ap(scores, targets)[1]
+
+
+def auroc_and_ap(scores: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[float, float]:
+    """`auroc` and `average_precision` of one class from one sort.
+
+    Only the places of the positives in the sorted scores are looked at, so a rare class costs little beyond its sort.
+
+    Args:
+        scores: ``(N,)``, higher means present.
+        targets: ``(N,)`` of 0, 1, or NaN for unknown.
+
+    Raises:
+        ValueError: a score of a known entry is NaN.
+    """
     values, positive = known_entries(scores, targets)
-    n_pos = int(positive.sum())
-    if n_pos == 0 or n_pos == len(positive):
-        return float("nan")
-    order = np.argsort(-values, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1)
-    true_positives = np.cumsum(positive[order])[ends]
-    precision = true_positives / (ends + 1)
-    return float(np.sum(np.diff(true_positives, prepend=0) * precision) / n_pos)
+    count, n_pos = len(values), int(np.count_nonzero(positive))
+    if n_pos in (0, count):
+        return float("nan"), float("nan")
+    order = sort_order(values)
+    places = np.flatnonzero(positive[order])
+    starts, ends = _tied_with(values[order], places)
+    rank_sum = float(np.sum(starts + ends + 1)) / 2  # ranks from 1; a tie has the mean of its ranks
+    area = (rank_sum - n_pos * (n_pos + 1) / 2) / (n_pos * (count - n_pos))
+    positives_from = n_pos - np.searchsorted(places, starts)
+    return area, float(np.mean(positives_from / (count - starts)))
 
 
-def known_entries(
-    scores: npt.ArrayLike, targets: npt.ArrayLike
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Scores of the known samples, float64 ``(n,)``, and which of those are positive; targets may be NaN (unknown)."""
+def auroc_and_ap_per_class(probs: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """`auroc` and `average_precision` of every class, ``(C,)`` each, of ``(N, C)`` scores and targets.
+
+    Raises:
+        ValueError: a score of a known entry is NaN.
+    """
+    columns = (np.asarray(values, dtype=np.float64, order="F").T for values in (probs, targets))  # contiguous by class
+    areas, precisions = np.array([auroc_and_ap(*column) for column in zip(*columns, strict=True)]).reshape(-1, 2).T
+    return areas, precisions
+
+
+def known_entries(scores: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Floats, Bools]:
+    """Scores of the known entries as float64 ``(K,)``, and which of them are positive."""
     labels = np.asarray(targets, dtype=np.float64)
     known = ~np.isnan(labels)
     return np.asarray(scores, dtype=np.float64)[known], labels[known] == 1
+
+
+def sort_order(values: Floats) -> Ints:
+    """What ``np.argsort(values, kind="stable")`` gives, in about a fifth of the time where values are many.
+
+    numpy sorts 16-bit integers by radix: two such passes over 32-bit keys, the values' places in their range, leave so
+    little out of order that its merge sort ends at once.
+
+    Args:
+        values: ``(N,)``, infinite ones allowed.
+
+    Raises:
+        ValueError: a value is NaN.
+    """
+    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
+    if np.isnan(low):
+        raise ValueError("Expected scores without NaN.")
+    span = high - low
+    if not 0 < span < float("inf"):
+        return np.argsort(values, kind="stable")
+    keys = ((values - low) / span * KEY).astype(np.uint32)
+    order = np.argsort(keys.astype(np.uint16), kind="stable")
+    order = order[np.argsort((keys >> np.uint32(16)).astype(np.uint16)[order], kind="stable")]
+    exact: Ints = order[np.argsort(values[order], kind="stable")]
+    return exact
+
+
+def _tied_with(ordered: Floats, places: Ints) -> tuple[Ints, Ints]:
+    """First place, and one past the last, of the values that are equal to those at some places; ascending."""
+    is_new = ordered[1:] != ordered[:-1]
+    if is_new.all():
+        return places, places + 1
+    bounds = np.concatenate([[0], np.flatnonzero(is_new) + 1, [len(ordered)]])
+    steps = np.searchsorted(bounds, places, side="right")
+    return bounds[steps - 1], bounds[steps]

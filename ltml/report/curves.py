@@ -1,12 +1,14 @@
-"""What curves are drawn from: ROC and precision-recall points, bins of a reliability diagram, thinned for a page."""
+"""What curves are drawn from: ROC and precision-recall points and their bands, bins of a reliability diagram."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ltml.metrics.bootstrap import CHUNK, LEVEL, draw_weights, number_groups, why_no_interval
 from ltml.metrics.ranking import known_entries
 
 Float64Array = npt.NDArray[np.float64]
@@ -15,6 +17,10 @@ MOST_POINTS = 200
 """Points of a curve; more would not be seen."""
 BINS = 15
 """Of a reliability diagram."""
+RESAMPLES = 200
+"""Of a confidence band."""
+GRID = np.linspace(0, 1, 41)
+"""Where on the axis below a confidence band is computed."""
 
 
 def roc_curve(scores: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
@@ -80,19 +86,81 @@ class Reliability(NamedTuple):
 def reliability(probs: npt.ArrayLike, targets: npt.ArrayLike, bins: int = BINS) -> Reliability:
     """Adaptive bins (Nixon et al., CVPR workshops 2019): as many answers in each, so that sparse ranges get wide ones.
 
+    Equal probabilities share a bin, so that the order of the rows does not matter.
+
     Args:
         probs: ``(N, C)`` or ``(N,)``; all known entries are taken together.
         targets: the same shape: 0, 1, or NaN for unknown.
-        bins: how many; fewer where there are fewer answers.
+        bins: how many; empty ones are left out.
     """
     values, positive = known_entries(np.ravel(probs), np.ravel(targets))
-    order = np.argsort(values, kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
-    predicted = np.array([values[part].mean() for part in parts])
-    observed = np.array([positive[part].mean() for part in parts])
-    counts = np.array([len(part) for part in parts], dtype=np.int64)
-    error = float(np.sum(counts * np.abs(observed - predicted)) / max(counts.sum(), 1))
-    return Reliability(predicted, observed, counts, error)
+    bin_of = np.searchsorted(np.sort(values), values) * bins // max(len(values), 1)
+    counts, predicted, observed = (
+        np.bincount(bin_of, weights=weights, minlength=bins) for weights in (None, values, positive)
+    )
+    filled = counts > 0
+    error = float(np.abs(observed - predicted).sum() / max(len(values), 1))
+    sizes = counts[filled]
+    return Reliability(predicted[filled] / sizes, observed[filled] / sizes, sizes, error)
+
+
+def confidence_band(
+    kind: Literal["roc", "pr"],
+    scores: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    groups: Sequence[str],
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[Float64Array, Float64Array] | None:
+    """Pointwise interval of a curve at `GRID`, drawing patients with replacement.
+
+    All classes of the same rows get the same resamples. Where a resample has no positive or no negative of the class,
+    it does not count.
+
+    Args:
+        kind: of curve.
+        scores: ``(N,)``, higher means present.
+        targets: ``(N,)`` of 0, 1, or NaN for unknown.
+        groups: ``(N,)``, the patient of each row.
+        resamples: how many.
+        seed: of the resamples.
+
+    Returns:
+        Lower and upper ends; None where the class is too rare for an interval, there is only one patient, or no
+        resample counts.
+    """
+    numbers, n_groups = number_groups(groups)
+    if why_no_interval(targets) is not None or n_groups < 2:
+        return None
+    values, positive = known_entries(scores, targets)
+    order = np.argsort(-values, kind="stable")
+    ends, positive = _ends_of_ties(values[order]), positive[order]
+    group_of = numbers[~np.isnan(np.asarray(targets, dtype=np.float64))][order]
+    rng, heights = np.random.default_rng(seed), []
+    for start in range(0, resamples, CHUNK):
+        weights = draw_weights(rng, n_groups, min(CHUNK, resamples - start))[group_of]
+        above = np.cumsum(weights, axis=0)[ends].T
+        hits = np.cumsum(weights * positive[:, None], axis=0)[ends].T
+        pairs = zip(above, hits, strict=True)
+        heights += [_heights(kind, a, h) for a, h in pairs if 0 < h[-1] < a[-1]]
+    if not heights:
+        return None
+    low, high = np.quantile(heights, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return low, high
+
+
+def _heights(kind: str, above: Float64Array, hits: Float64Array) -> Float64Array:
+    """A curve at `GRID`: the true positive rate between its points, or the precision where the recall is reached."""
+    if kind == "roc":
+        false = np.append(0.0, (above - hits) / (above[-1] - hits[-1]))
+        rate: Float64Array = np.interp(GRID, false, np.append(0.0, hits / hits[-1]))
+        return rate
+    drawn = above > 0  # the first rows may not be in the resample
+    above, hits = above[drawn], hits[drawn]
+    reached = np.searchsorted(hits / hits[-1], GRID - 1e-12)
+    precision: Float64Array = (hits / above)[reached]
+    return precision
 
 
 def cooccurrence(targets: npt.ArrayLike) -> Float64Array:
@@ -115,5 +183,11 @@ def _counts(scores: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Float64Array
     """Answers and positives at or above each distinct score, from the highest, and all positives."""
     values, positive = known_entries(scores, targets)
     order = np.argsort(-values, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(values[order])), len(values) - 1) if len(values) else np.empty(0, int)
-    return ends + 1.0, np.cumsum(positive[order])[ends].astype(np.float64), int(positive.sum())
+    ends = _ends_of_ties(values[order])
+    above = (ends + 1).astype(np.float64)
+    return above, np.cumsum(positive[order])[ends].astype(np.float64), int(positive.sum())
+
+
+def _ends_of_ties(ordered: Float64Array) -> npt.NDArray[np.intp]:
+    """The last place of each distinct value."""
+    return np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1) if len(ordered) else np.empty(0, dtype=np.intp)

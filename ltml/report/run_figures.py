@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,10 @@ from markupsafe import Markup
 from torch import Tensor
 
 from ltml.errors import first_few
+from ltml.metrics.bootstrap import LEAST, LEVEL
 from ltml.metrics.ranking import auroc, average_precision
 from ltml.models.heads.label_adapter import QueryClassifier
-from ltml.report.curves import pr_curve, reliability, roc_curve, thin
+from ltml.report.curves import GRID, RESAMPLES, confidence_band, pr_curve, reliability, roc_curve, thin
 from ltml.report.page import Block, Figure, Panel, Prose
 from ltml.report.relation_tables import KINDS
 from ltml.report.svg import Axis, Mark, Points, fit_limits, panel, row_chart, swatch, tree
@@ -24,64 +25,81 @@ from ltml.training.checkpoint import load_weights
 from ltml.types import Predictions
 
 Float64Array = npt.NDArray[np.float64]
-Curve = Callable[[npt.ArrayLike, npt.ArrayLike], tuple[Float64Array, Float64Array]]
 
+STAGE_NAMES = {"stage1": "stage 1", "stage2": "stage 2"}
 SERIES = {"stage1": 1, "stage2": 0}
 """Colour, shape and dashes of a stage."""
 
 
 def stage_swatches(kind: Literal["line", "dots"], stages: Mapping[str, Any]) -> list[tuple[Markup, str]]:
     """The legend of two stages; none for one."""
-    names = {"stage1": "stage 1", "stage2": "stage 2"}
-    return [(swatch(kind, SERIES[stage]), names[stage]) for stage in stages] if len(stages) > 1 else []
+    return [(swatch(kind, SERIES[stage]), STAGE_NAMES[stage]) for stage in stages] if len(stages) > 1 else []
+
+
+class Kind(NamedTuple):
+    """A kind of curve.
+
+    Attributes:
+        name: in print.
+        curve: its points.
+        band: what `confidence_band` calls it.
+        area: the figure that sums it up.
+        area_name: of that.
+        axes: names.
+    """
+
+    name: str
+    curve: Callable[[npt.ArrayLike, npt.ArrayLike], tuple[Float64Array, Float64Array]]
+    band: Literal["roc", "pr"]
+    area: Callable[[npt.ArrayLike, npt.ArrayLike], float]
+    area_name: str
+    axes: tuple[str, str]
+
+
+ROC = Kind("ROC", roc_curve, "roc", auroc, "area under the curve", ("false positive rate", "true positive rate"))
+PR = Kind("Precision-recall", pr_curve, "pr", average_precision, "average precision", ("recall", "precision"))
 
 
 def curve_figures(answers: Mapping[str, Predictions], labels: Sequence[str], split: str, more: str) -> Iterator[Block]:
     """ROC and precision-recall curves, a small plot per class, and the classes that have none."""
-    kinds: dict[str, tuple[Curve, Callable[[Any, Any], float], tuple[str, str]]] = {
-        "ROC": (roc_curve, auroc, ("false positive rate", "true positive rate")),
-        "Precision-recall": (pr_curve, average_precision, ("recall", "precision")),
-    }
-    undefined: list[str] = []
-    for kind, (curve, area, names) in kinds.items():
-        panels, undefined = [], []
-        for label in labels:
-            drawn = _curve_panel(kind, label, answers, curve, area, names)
-            panels += [] if drawn is None else [drawn]
-            undefined += [label] if drawn is None else []
+    for kind in (ROC, PR):
+        panels = [panel for label in labels if (panel := _curve_panel(kind, label, answers)) is not None]
         if panels:
-            value = "area under the curve" if kind == "ROC" else "average precision"
+            both, last = " of both stages", f" of {STAGE_NAMES[list(answers)[-1]]}"
+            both, last = (both, last) if len(answers) > 1 else ("", "")
             caption = (
-                f"{kind} curves on {split}, the most frequent class in training first, with the {value} of each stage. "
-                f"Drawn without a confidence band.{more}"
+                f"{kind.name} curves on {split}, the most frequent class in training first, with the {kind.area_name}"
+                f"{both}. Band{last}: {LEVEL:.0%} at each point, over {RESAMPLES} resamples of patients (rows where "
+                f"none are known); none with fewer than {LEAST} known positives or negatives.{more}"
             )
             yield Figure(panels, caption, stage_swatches("line", answers))
+    first = next(iter(answers.values()))
+    columns = {label: first.targets[:, first.label_names.index(label)] for label in labels}
+    undefined = [label for label, targets in columns.items() if not {0.0, 1.0} <= set(targets.tolist())]
     if undefined:
-        yield Prose(
-            f"Without a curve, for want of known positives or negatives: {first_few(undefined, most=20)}.", "note"
-        )
+        names = first_few(undefined, most=20)
+        yield Prose(f"Without a curve, for want of known positives or negatives: {names}.", "note")
 
 
-def _curve_panel(
-    kind: str,
-    label: str,
-    answers: Mapping[str, Predictions],
-    curve: Curve,
-    area: Callable[[Any, Any], float],
-    names: tuple[str, str],
-) -> Panel | None:
+def _curve_panel(kind: Kind, label: str, answers: Mapping[str, Predictions]) -> Panel | None:
+    """The curves of a class by stage, and a band of the last; None where they are undefined."""
     marks, areas = [], []
     for stage, predictions in answers.items():
         place = predictions.label_names.index(label)
         probs, targets = predictions.probs[:, place], predictions.targets[:, place]
-        x, y = thin(*curve(probs, targets))
+        x, y = thin(*kind.curve(probs, targets))
         if not len(x):
             return None
-        marks.append(Mark("line", x.tolist(), y.tolist(), SERIES[stage] if len(answers) > 1 else 0))
-        areas.append(area(probs, targets))
+        series = SERIES[stage] if len(answers) > 1 else 0
+        marks.append(Mark("line", x.tolist(), y.tolist(), series))
+        areas.append(kind.area(probs, targets))
+        if stage == list(answers)[-1] and (band := confidence_band(kind.band, probs, targets, predictions.groups)):
+            low, high = band
+            around = [*GRID.tolist(), *GRID[::-1].tolist()], [*low.tolist(), *high[::-1].tolist()]
+            marks.insert(0, Mark("shape", *around, series))
     shown = " → ".join(number(value) for value in areas)
-    axes = (Axis(names[0], 0.0, 1.0), Axis(names[1], 0.0, 1.0))
-    svg = panel(f"{kind} curve of {label}", f"Area {shown}", marks, *axes, diagonal=kind == "ROC")
+    axes = (Axis(name, 0.0, 1.0) for name in kind.axes)
+    svg = panel(f"{kind.name} curve of {label}", f"Area {shown}", marks, *axes, diagonal=kind is ROC)
     return Panel(svg, label, shown)
 
 

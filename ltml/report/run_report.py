@@ -32,6 +32,7 @@ from ltml.report.page import (
     typeset,
 )
 from ltml.report.run_figures import (
+    STAGE_NAMES,
     curve_figures,
     norm_figure,
     reliability_figure,
@@ -47,7 +48,6 @@ from ltml.stages.relations import describe_relations
 from ltml.stages.run_directory import RunDirectory, read_run, read_train_positives
 from ltml.types import Predictions
 
-STAGES = {"stage1": "stage 1", "stage2": "stage 2"}
 Metrics = Mapping[str, Any]
 
 
@@ -75,7 +75,7 @@ class Run:
     @property
     def stages(self) -> Mapping[str, Metrics]:
         """Scores of that split by stage, in order."""
-        return {stage: self.splits[self.split][stage] for stage in STAGES if stage in self.splits[self.split]}
+        return {stage: self.splits[self.split][stage] for stage in STAGE_NAMES if stage in self.splits[self.split]}
 
     @cached_property
     def labels(self) -> list[str]:
@@ -186,8 +186,8 @@ def summary_in_words(split: str, stages: Mapping[str, Metrics]) -> str:
 
 def _measures_table(split: str, stages: Mapping[str, Metrics]) -> Table:
     """Measures × stages with the change."""
-    shown = [stages[stage] for stage in STAGES if stage in stages]
-    columns = ["measure", *(STAGES[stage] for stage in STAGES if stage in stages)]
+    shown = [stages[stage] for stage in STAGE_NAMES if stage in stages]
+    columns = ["measure", *(STAGE_NAMES[stage] for stage in STAGE_NAMES if stage in stages)]
     lines = [
         [
             Cell(name),
@@ -203,14 +203,14 @@ def _measures_table(split: str, stages: Mapping[str, Metrics]) -> Table:
 
 def _stages_across(split: str, stages: Mapping[str, Metrics]) -> Table:
     """Stages × measures, the better one in bold."""
-    shown = {stage: stages[stage]["macro"] for stage in STAGES if stage in stages}
+    shown = {stage: stages[stage]["macro"] for stage in STAGE_NAMES if stage in stages}
     lines = []
     for stage, means in shown.items():
-        cells = [Cell(STAGES[stage])]
+        cells = [Cell(STAGE_NAMES[stage])]
         for measure in MEASURES:
             texts = [number(other[measure]) for other in shown.values()]
             best = len(shown) == 2 and means[measure] is not None and number(means[measure]) == max(texts)
-            cells.append(Cell(number(means[measure]), means[measure], best=best))
+            cells.append(Cell(typeset(number(means[measure])), means[measure], best=best))
         lines.append(cells)
     caption = f"Means over classes on {split}"
     note = "Bold: higher." if len(shown) == 2 else ""
@@ -270,7 +270,7 @@ def _measure_cells(rows: Sequence[Metrics]) -> list[Cell]:
 
 def _score_cells(values: Sequence[float | None]) -> list[Cell]:
     """A cell per stage, and where there are two their difference in points."""
-    cells = [Cell(number(value), value) for value in values]
+    cells = [Cell(typeset(number(value)), value) for value in values]
     if len(values) == 2:
         old, new = values
         gap = None if old is None or new is None else 100 * (new - old)
@@ -287,8 +287,8 @@ def _change_figure(run: Run) -> Figure:
     for place, (stage, metrics) in enumerate(run.stages.items()):
         by_label = {row["label"]: row["auroc"] for row in metrics["per_class"]}
         values = [by_label[label] for label in shown]
-        titles = [f"{label}, {STAGES[stage]}: {number(value)}" for label, value in zip(shown, values, strict=True)]
-        groups.append(Points(STAGES[stage], values, 1 - place, titles))
+        titles = [f"{label}, {STAGE_NAMES[stage]}: {number(value)}" for label, value in zip(shown, values, strict=True)]
+        groups.append(Points(STAGE_NAMES[stage], values, 1 - place, titles))
     title = f"AUC of every class on {run.split} after stage 1 and stage 2"
     chart = row_chart(title, summary_in_words(run.split, run.stages), shown, groups, "AUC", join="rows")
     caption = f"AUC of every class on {run.split}, the most frequent in training at the top.{_left_out_classes(run)}"

@@ -26,6 +26,8 @@ ROW = 24
 APART = 11
 """Distance of series that lie side by side in a row."""
 
+TICK_SPACE = 42
+"""Least distance of numbers along an axis."""
 DENSEST = 0.7
 """Opacity of a square of 100 %, on which its number can still be read."""
 
@@ -81,12 +83,13 @@ class Scale:
             low, high = self.low, self.high
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
-    def ticks(self, most: int = 7) -> list[float]:
-        """Round values within the axis: multiples of 1, 2 or 5, or powers of ten."""
+    def ticks(self) -> list[float]:
+        """Round values within the axis: multiples of 1, 2 or 5 as many as have room, or powers of ten."""
         if self.log:
             exponents = range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
             return [10.0**exponent for exponent in exponents]
-        step = round_step((self.high - self.low) / most)
+        room = max(3.0, abs(self.end - self.start) / TICK_SPACE)
+        step = round_step((self.high - self.low) / room)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
         return [step * count for count in range(first, last + 1)]
 
@@ -123,7 +126,7 @@ class Mark(NamedTuple):
     """A series of a panel.
 
     Attributes:
-        kind: ``line`` through the points; ``dots`` at them; ``area`` between them and 0; ``steps``, bars whose edges
+        kind: ``line`` through the points; ``dots`` at them; ``shape``, what they go round; ``steps``, bars whose edges
             are `x` (one more than `y`).
         x: places.
         y: values.
@@ -132,7 +135,7 @@ class Mark(NamedTuple):
         size: of a dot.
     """
 
-    kind: Literal["line", "dots", "area", "steps"]
+    kind: Literal["line", "dots", "shape", "steps"]
     x: Sequence[float]
     y: Sequence[float]
     series: int
@@ -160,7 +163,7 @@ def panel(
     diagonal: bool = False,
     upright: float | None = None,
 ) -> Markup:
-    """A small plot of lines, dots and areas.
+    """A small plot of lines, dots, shapes and bars.
 
     Args:
         title: what it shows, read out.
@@ -173,7 +176,7 @@ def panel(
         diagonal: a thin line where y is x.
         upright: where a thin upright line stands.
     """
-    across = Scale(x.low, x.high, 40, width - 10)
+    across = Scale(x.low, x.high, 48, width - 10)
     up = Scale(y.low, y.high, height - 36, 8)
     parts = [_frame(across, up, x.name, y.name)]
     if diagonal:
@@ -377,10 +380,10 @@ def _row_label(name: str, x: float, y: float) -> Markup:
 
 def _frame(across: Scale, up: Scale, x_name: str, y_name: str) -> Markup:
     """Grid lines, numbers and names of both axes."""
-    parts = [_path([(across.start, up.at(v)), (across.end, up.at(v))], class_="grid") for v in up.ticks(4)]
-    parts += [element("text", tick_text(v), class_="tick end", x=across.start - 6, y=up.at(v) + 4) for v in up.ticks(4)]
+    parts = [_path([(across.start, up.at(v)), (across.end, up.at(v))], class_="grid") for v in up.ticks()]
+    parts += [element("text", tick_text(v), class_="tick end", x=across.start - 6, y=up.at(v) + 4) for v in up.ticks()]
     parts += [
-        element("text", tick_text(v), class_="tick middle", x=across.at(v), y=up.start + 14) for v in across.ticks(4)
+        element("text", tick_text(v), class_="tick middle", x=across.at(v), y=up.start + 14) for v in across.ticks()
     ]
     parts.append(_path([(across.start, up.start), (across.end, up.start)], class_="axis"))
     centre = (across.start + across.end) / 2
@@ -404,15 +407,13 @@ def _row_frame(names: Sequence[str], across: Scale, bottom: float, axis: str, pi
 
 
 def _draw_mark(mark: Mark, across: Scale, up: Scale) -> Markup:
-    style = f"{mark.kind} s{mark.series % SERIES}"
     if mark.kind == "steps":
         return _draw_steps(mark, across, up)
     places = [(across.at(x), up.at(y)) for x, y in zip(mark.x, mark.y, strict=True)]
     if mark.kind == "line":
-        return _path(places, class_=style)
-    if mark.kind == "area":
-        ends = [(places[0][0], up.start), *places, (places[-1][0], up.start)]
-        return _path(ends, class_=style)
+        return _path(places, class_=f"line s{mark.series % SERIES}")
+    if mark.kind == "shape":
+        return _path([*places, places[0]], class_=f"area s{mark.series % SERIES}")
     titles = mark.titles or [""] * len(places)
     shapes = (
         _shape(mark.series, x, y, text, class_=f"dot s{mark.series % SERIES}", size=mark.size)

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
+from ltml.metrics.bootstrap import draw_weights, number_groups
 from ltml.metrics.ranking import auroc
-from ltml.report.curves import cooccurrence, pr_curve, reliability, roc_curve, thin
+from ltml.report.curves import GRID, confidence_band, cooccurrence, pr_curve, reliability, roc_curve, thin
 
 
 def _answers(rows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -65,18 +66,51 @@ def test_bins_of_equally_many_answers() -> None:
     scores, targets = _answers(seed=1)
     found = reliability(scores.reshape(-1, 4), targets.reshape(-1, 4), bins=7)
     known = ~np.isnan(targets)
-    pairs = sorted(zip(scores[known], targets[known], strict=True), key=lambda pair: pair[0])
-    size, rest = divmod(len(pairs), 7)
-    start, error = 0, 0.0
-    for place in range(7):
-        part = pairs[start : start + size + (place < rest)]
-        start += len(part)
-        predicted, observed = np.mean([p for p, _ in part]), np.mean([t for _, t in part])
+    pairs = sorted(zip(scores[known].tolist(), targets[known].tolist(), strict=True))
+    bins: dict[int, list[tuple[float, float]]] = {}
+    for score, target in pairs:
+        first = [other for other, _ in pairs].index(score)  # of all that are equal
+        bins.setdefault(first * 7 // len(pairs), []).append((score, target))
+    assert sorted(bins) == list(range(7))
+    for place, part in bins.items():
         assert found.counts[place] == len(part)
-        assert found.predicted[place] == pytest.approx(predicted)
-        assert found.observed[place] == pytest.approx(observed)
-        error += len(part) * abs(predicted - observed) / len(pairs)
-    assert found.error == pytest.approx(error)
+        assert found.predicted[place] == pytest.approx(np.mean([score for score, _ in part]))
+        assert found.observed[place] == pytest.approx(np.mean([target for _, target in part]))
+    gaps = [len(part) * abs(np.mean([s - t for s, t in part])) for part in bins.values()]
+    assert found.error == pytest.approx(sum(gaps) / len(pairs))
+    order = np.random.default_rng(0).permutation(len(scores))
+    assert reliability(scores[order], targets[order], bins=7).error == pytest.approx(found.error)
+
+
+@pytest.mark.parametrize("kind", ["roc", "pr"])
+def test_a_band_is_that_of_curves_of_rows_repeated(kind: str) -> None:
+    scores, targets = _answers(rows=150, seed=2)
+    groups = [f"patient {row // 3}" for row in range(150)]
+    found = confidence_band(kind, scores, targets, groups, resamples=40, seed=3)
+    numbers, count = number_groups(groups)
+    rng, heights = np.random.default_rng(3), []
+    for size in (16, 16, 8):
+        for weights in draw_weights(rng, count, size).T:
+            rows = np.repeat(np.arange(150), weights[numbers].astype(int))
+            rows = rows[~np.isnan(targets[rows])]
+            if kind == "roc":
+                x, y, _ = metrics.roc_curve(targets[rows], scores[rows], drop_intermediate=False)
+                heights.append([y[x <= at][-1] if at in x else np.interp(at, x, y) for at in GRID])
+            else:
+                precision, recall, _ = metrics.precision_recall_curve(targets[rows], scores[rows])
+                heights.append([precision[:-1][recall[:-1] >= at - 1e-12][-1] for at in GRID])
+    low, high = np.quantile(heights, [0.025, 0.975], axis=0)
+    np.testing.assert_allclose(found[0], low)
+    np.testing.assert_allclose(found[1], high)
+
+
+def test_a_rare_class_or_a_single_patient_has_no_band() -> None:
+    scores, targets = _answers()
+    rare = np.where(np.cumsum(targets == 1) > 9, 0.0, targets)
+    rows = [str(row) for row in range(len(scores))]
+    assert confidence_band("roc", scores, targets, rows) is not None
+    assert confidence_band("roc", scores, rare, rows) is None
+    assert confidence_band("roc", scores, targets, ["one"] * len(scores)) is None
 
 
 def test_labels_that_occur_together_among_known_pairs() -> None:

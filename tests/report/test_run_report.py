@@ -90,7 +90,7 @@ def test_every_part_is_there(page: Path, read_page: Callable) -> None:
     assert text.count("<title>ROC curve of ") == text.count("<title>Precision-recall curve of ") == 10
     assert text.count("<title>Gaussians of ") == 10
     assert len(page.read_bytes()) < 500_000
-    assert "drawn without a confidence band" in shown.text.lower()
+    assert "Band of stage 2: 95% at each point, over 200 resamples of patients" in shown.text
     for field in ("imbalance_ratio: 10.0", "text:  # text encoder"):
         assert field.split("  #")[0] in shown.text
 

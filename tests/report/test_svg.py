@@ -37,7 +37,7 @@ def _plots() -> dict[str, str]:
     marks = [
         Mark("line", [0, 1], [0, 2], 0),
         Mark("dots", [0.5], [1], 1, ["<dot>"]),
-        Mark("area", [0, 1], [1, 1], 2),
+        Mark("shape", [0, 1, 1], [1, 1, 0], 2),
         Mark("steps", [0, 0.5, 1], [1, 2], 3),
     ]
     return {
@@ -108,10 +108,10 @@ def test_a_heat_map_says_every_pair() -> None:
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))
 def test_ticks_are_round_and_within_the_axis(low: float, span: float) -> None:
-    scale = Scale(low, low + span, 0.0, 100.0)
+    scale = Scale(low, low + span, 0.0, 300.0)
     ticks = scale.ticks()
-    assert 1 <= len(ticks) <= 8
-    assert all(-1e-3 <= scale.at(tick) <= 100.001 for tick in ticks)
+    assert 2 <= len(ticks) <= 9
+    assert all(-1e-2 <= scale.at(tick) <= 300.01 for tick in ticks)
     if len(ticks) > 1:
         step = ticks[1] - ticks[0]
         digits = step / 10 ** np.floor(np.log10(step) + 1e-6)

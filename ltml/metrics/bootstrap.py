@@ -1,0 +1,216 @@
+"""Patient-cluster bootstrap of AUROC and average precision: patients are drawn with replacement, with all they have.
+
+A resample is a weight per patient. What a measure needs of it are sums of weights between the scores of the positives
+of a class, so each class is sorted once, and sparse products give those sums for many resamples at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_array
+
+from ltml.errors import InputError
+from ltml.metrics.ranking import Floats, Ints
+
+MEASURES = ("auroc", "ap")
+LEVEL = 0.95
+LEAST = 10
+"""Known positives, and negatives, without which a class gets no interval."""
+CHUNK = 16
+"""Resamples at a time: their weights stay in the processor's cache."""
+
+
+def bootstrap_scores(
+    probs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    groups: Sequence[str],
+    *,
+    measures: Sequence[str] = MEASURES,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Floats]:
+    """AUROC and AP of every class on resamples of the groups; unknown entries are left out.
+
+    A seed gives the same resamples whatever the scores and classes are, in whatever order the rows come, so that
+    methods can be compared resample by resample. Equal to weighted scikit-learn on each of them, ties included.
+
+    Args:
+        probs: ``(N, C)``, higher means present.
+        targets: ``(N, C)`` of 0, 1, or NaN for unknown.
+        groups: ``(N,)``, the patient of each row.
+        measures: of ``auroc`` and ``ap``.
+        resamples: how many, ``R``.
+        seed: of the resamples.
+
+    Returns:
+        ``(R, C)`` per measure; NaN where a resample has no positive or no negative of a class.
+
+    Raises:
+        InputError: fewer than two groups, or no resample.
+        ValueError: shapes do not fit, or a measure is unknown.
+    """
+    scores, labels = np.asarray(probs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
+    if scores.ndim != 2 or not scores.shape == labels.shape == (len(groups), scores.shape[1]):
+        raise ValueError(f"Expected (N, C), (N, C), (N,) but got {scores.shape}, {labels.shape}, ({len(groups)},).")
+    if unknown := set(measures) - set(MEASURES):
+        raise ValueError(f"Expected measures out of {MEASURES} but got {sorted(unknown)}.")
+    group_of_row, n_groups = number_groups(groups)
+    if resamples < 1:
+        raise InputError(f"{resamples} resamples: at least 1 is needed, and about 1000 for an interval")
+    if n_groups < 2:
+        raise InputError(f"all rows belong to one group ('{groups[0]}'): resampling patients needs at least two")
+    classes = [_prepare(scores[:, c], labels[:, c], group_of_row, n_groups) for c in range(scores.shape[1])]
+    found = {measure: np.full((resamples, len(classes)), np.nan) for measure in measures}
+    rng = np.random.default_rng(seed)
+    for start in range(0, resamples, CHUNK):
+        part = slice(start, min(start + CHUNK, resamples))
+        weights = draw_weights(rng, n_groups, part.stop - part.start)
+        for c, steps in enumerate(classes):
+            values = {} if steps is None else dict(zip(MEASURES, _score(steps, weights), strict=True))
+            for measure in values.keys() & found.keys():
+                found[measure][part, c] = values[measure]
+    return found
+
+
+def number_groups(groups: Sequence[str]) -> tuple[Ints, int]:
+    """The number of each row's group, in the order of their names, and how many groups there are."""
+    names, numbers = np.unique(np.asarray(groups), return_inverse=True)
+    return numbers, len(names)
+
+
+def draw_weights(rng: np.random.Generator, n_groups: int, count: int) -> Floats:
+    """How often each group is drawn in each of some resamples, ``(n_groups, count)``; columns sum to ``n_groups``."""
+    drawn = rng.integers(n_groups, size=(count, n_groups))
+    flat = np.bincount((drawn * count + np.arange(count)[:, None]).ravel(), minlength=n_groups * count)
+    return flat.reshape(n_groups, count).astype(np.float64)
+
+
+def macro_mean(scores: npt.ArrayLike) -> Floats:
+    """Mean over the classes that are defined, ``(R, C)`` to ``(R,)``; NaN where none is."""
+    values = np.asarray(scores, dtype=np.float64)
+    defined = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        mean: Floats = np.where(defined, values, 0).sum(axis=1) / defined.sum(axis=1)
+    return mean
+
+
+def confidence_interval(scores: npt.ArrayLike, level: float = LEVEL) -> tuple[float, float]:
+    """Percentile interval of one figure over the resamples ``(R,)`` where it is defined; NaN if it is in none."""
+    values = np.asarray(scores, dtype=np.float64)
+    defined = values[~np.isnan(values)]
+    if not len(defined):
+        return float("nan"), float("nan")
+    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def why_no_interval(targets: npt.ArrayLike) -> str | None:
+    """``n_pos`` or ``n_neg`` where a class ``(N,)`` has too few known positives or negatives for an interval."""
+    labels = np.asarray(targets)
+    if np.count_nonzero(labels == 1) < LEAST:
+        return "n_pos"
+    return "n_neg" if np.count_nonzero(labels == 0) < LEAST else None
+
+
+def describe_intervals(
+    resampled: Mapping[str, Floats], targets: npt.ArrayLike, groups: Sequence[str], label_names: Sequence[str]
+) -> dict[str, Any]:
+    """Intervals of every class and of the macro means, ready for JSON.
+
+    Args:
+        resampled: from `bootstrap_scores`.
+        targets: ``(N, C)`` that it was given.
+        groups: ``(N,)`` likewise.
+        label_names: ``(C,)``.
+
+    Returns:
+        ``level``, ``resamples``, ``rows``, ``groups`` (how many), ``macro`` and ``per_class``: ``[low, high]`` by
+        measure, None where there is none, and per class ``label`` and the ``reason`` for that. A macro mean goes over
+        the classes that are defined in a resample, as in a table of scores, and has no interval if no class has.
+    """
+    labels = np.asarray(targets, dtype=np.float64)
+    reasons = [why_no_interval(labels[:, c]) for c in range(len(label_names))]
+    rows = [
+        {
+            "label": name,
+            "reason": reason,
+            **{measure: None if reason else _as_json(values[:, c]) for measure, values in resampled.items()},
+        }
+        for c, (name, reason) in enumerate(zip(label_names, reasons, strict=True))
+    ]
+    none_has = all(reasons)
+    return {
+        "level": LEVEL,
+        "resamples": len(next(iter(resampled.values()))),
+        "rows": len(labels),
+        "groups": number_groups(groups)[1],
+        "macro": {name: None if none_has else _as_json(macro_mean(values)) for name, values in resampled.items()},
+        "per_class": rows,
+    }
+
+
+def _as_json(values: Floats) -> list[float] | None:
+    low, high = confidence_interval(values)
+    return None if np.isnan(low) else [low, high]
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """A class by the distinct scores of its positives, highest first: the K steps of its curves, over G groups.
+
+    Attributes:
+        positives: sparse ``(K, G)``, how many positives of a group have that score.
+        negatives: sparse ``(K, G)``, how many negatives of it lie from that score up to the next higher one.
+        tied: sparse ``(T, G)``, how many negatives of it have that very score, for the steps `tied_at` that have any.
+        tied_at: ``(T,)``.
+        all_negatives: ``(G,)``, those below the last step too.
+    """
+
+    positives: Any
+    negatives: Any
+    tied: Any
+    tied_at: Ints
+    all_negatives: Floats
+
+
+def _prepare(scores: Floats, targets: Floats, groups: Ints, n_groups: int) -> _Steps | None:
+    """The steps of one class; None where it has no known positive or no known negative."""
+    is_positive, is_negative = targets == 1, targets == 0
+    if not is_positive.any() or not is_negative.any():
+        return None
+    thresholds, step_of_positive = np.unique(-scores[is_positive], return_inverse=True)
+    count, others = len(thresholds), groups[is_negative]
+    step = np.searchsorted(thresholds, -scores[is_negative], side="left")
+    inside = step < count
+    step, beside = step[inside], others[inside]
+    ties = thresholds[step] == -scores[is_negative][inside]
+    tied_at, tied_step = np.unique(step[ties], return_inverse=True)
+    return _Steps(
+        positives=_count(step_of_positive, groups[is_positive], (count, n_groups)),
+        negatives=_count(step, beside, (count, n_groups)),
+        tied=_count(tied_step, beside[ties], (len(tied_at), n_groups)),
+        tied_at=tied_at,
+        all_negatives=np.bincount(others, minlength=n_groups).astype(np.float64),
+    )
+
+
+def _count(rows: Ints, groups: Ints, shape: tuple[int, int]) -> Any:
+    return csr_array((np.ones(len(rows)), (rows, groups)), shape=shape)
+
+
+def _score(steps: _Steps, weights: Floats) -> tuple[Floats, Floats]:
+    """AUROC and AP ``(R,)`` of one class under weights ``(G, R)``; all sums are of whole numbers, hence exact."""
+    hits = steps.positives @ weights
+    true, false = np.cumsum(hits, axis=0), np.cumsum(steps.negatives @ weights, axis=0)
+    n_pos, n_neg = true[-1], steps.all_negatives @ weights
+    wrong = np.einsum("kr,kr->r", hits, false)  # pairs whose negative scores higher, or as high
+    wrong -= 0.5 * np.einsum("kr,kr->r", hits[steps.tied_at], steps.tied @ weights)
+    precision = true / np.maximum(true + false, 1)
+    undefined = (n_pos == 0) | (n_neg == 0)
+    pairs = np.where(undefined, np.nan, n_pos * n_neg)
+    return 1 - wrong / pairs, np.einsum("kr,kr->r", hits, precision) / np.where(undefined, np.nan, n_pos)
