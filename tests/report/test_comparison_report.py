@@ -182,6 +182,54 @@ def test_a_comparison_moved_with_its_runs_finds_them(finished: Path, tmp_path: P
     assert "AUC by training frequency" in read_page(ltml.write_report(folder)).tables
 
 
+def test_rows_on_several_data_are_kept_apart(comparison: Path, tmp_path: Path, read_page: Callable) -> None:
+    shutil.copytree(comparison, tmp_path / "two")
+    result = json.loads((tmp_path / "two" / "comparison.json").read_text())
+    for kind in ("rows", "cells"):
+        result[kind] += [entry | {"data": "other"} for entry in result[kind]]
+    (tmp_path / "two" / "comparison.json").write_text(json.dumps(result))
+    scores = pd.read_csv(tmp_path / "two" / "scores.csv")
+    scores = pd.concat([scores, scores.assign(data="other", value=scores["value"] / 2)])
+    scores.to_csv(tmp_path / "two" / "scores.csv", index=False)
+    page = ltml.write_report(tmp_path / "two")
+    titles = re.findall(r'<section id="([\w-]+)"', page.read_text())
+    assert len(titles) == len(set(titles))
+    assert [title for title in titles if title.startswith("classes")] == ["classes-0", "classes-1"]
+    whole, half = (read_page(page).tables[f"{data}: All measures on test"] for data in ("digits_tiny", "other"))
+    for one, other in zip(whole[1:], half[1:], strict=True):
+        assert float(other[1].split()[0]) == pytest.approx(float(one[1].split()[0]) / 2, abs=0.11)
+
+
+def test_rows_that_know_other_classes_say_so(comparison: Path, tmp_path: Path, read_page: Callable) -> None:
+    shutil.copytree(comparison, tmp_path / "uneven")
+    result = json.loads((tmp_path / "uneven" / "comparison.json").read_text())
+    del result["rows"][1]["per_label"]["nine"]
+    result["rows"][1]["labels"] = 9
+    result["rows"][1]["means"] = {"even digits": {"mean": 0.5, "sd": 0.1, "values": [], "labels": 5}}
+    (tmp_path / "uneven" / "comparison.json").write_text(json.dumps(result))
+    shown = read_page(ltml.write_report(tmp_path / "uneven"))
+    header, *lines = shown.tables["AUC on test, highest first"]
+    by_row = {line[0]: dict(zip(header, line, strict=True)) for line in lines}
+    assert {name: line["classes"] for name, line in by_row.items()} == {
+        "bce": "10",
+        "bce_gaussian": "9",
+        "label_adapter": "10",
+    }
+    assert (by_row["bce_gaussian"]["even digits"], by_row["bce"]["even digits"]) == ("50.0 ± 10.0", "–")
+    assert "Rows know different classes" in shown.text
+    nine = next(line for line in shown.tables[CLASSES] if line[0] == "nine")
+    assert nine[shown.tables[CLASSES][0].index("bce_gaussian")] == "–"
+
+
+def test_a_novel_class_has_no_groups(comparison: Path, tmp_path: Path, read_page: Callable) -> None:
+    shutil.copytree(comparison, tmp_path / "novel")
+    result = json.loads((tmp_path / "novel" / "comparison.json").read_text())
+    (tmp_path / "novel" / "comparison.json").write_text(json.dumps(result | {"measure": "novel"}))
+    shown = read_page(ltml.write_report(tmp_path / "novel"))
+    assert "Left out: the measure has no groups." in shown.text
+    assert "highest mean AUC of the novel class" in shown.text
+
+
 @pytest.mark.parametrize("kind", ["md", "latex", "csv"])
 def test_tables_for_papers_hold_the_same_numbers(comparison: Path, tmp_path: Path, kind: str) -> None:
     ending = {"md": "md", "latex": "tex", "csv": "csv"}[kind]
