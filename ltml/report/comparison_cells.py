@@ -18,6 +18,7 @@ from ltml.report.comparison_data import (
     Place,
     Row,
     group_means,
+    is_uneven,
     judge,
     labels_of,
     over_seeds,
@@ -39,7 +40,7 @@ def ranking_table(comparison: Comparison, data: str) -> Table:
     """Rows by rank, with their difference from the reference and what is shown of it."""
     rows, result = comparison.rows(data), comparison.result
     means = list(dict.fromkeys(name for row in rows for name in row["means"]))
-    uneven = len({row["labels"] for row in rows if row["mean"] is not None}) > 1
+    uneven = is_uneven(rows)
     columns = ["row", f"against {result['reference']}", "rank", comparison.measure, *(["classes"] if uneven else [])]
     lines = []
     for rank, row in enumerate(ranked(rows), start=1):
@@ -54,8 +55,6 @@ def ranking_table(comparison: Comparison, data: str) -> Table:
         "classes that both have. p: paired t-test; Holm: adjusted over the rows; indep.: two-sample t-test. "
         f"Bold: highest. {_legend_of_marks()}"
     )
-    if uneven:
-        note += " Rows know different classes: their means are over different ones, the differences over shared ones."
     caption = f"{comparison.measure} on {result['split']}, highest first"
     names = [*columns, *means, "Δ", "p", "p Holm", "p indep."]
     return Table(caption, names, lines, texts=2, note=note, sortable=True)
@@ -71,7 +70,7 @@ def measures_table(comparison: Comparison, data: str) -> Table:
         cells = [Cell(row["row"])]
         for name in names:
             entry = values[row["row"], name]
-            best = _is_best(entry, [values[other["row"], name] for other in rows])
+            best = not is_uneven(rows) and _is_best(entry, [values[other["row"], name] for other in rows])
             mark = _mark(judge(row["versus"])) if name == result["measure"] else ""
             cells.append(_spread_cell(entry, best=best, mark=mark))
         lines.append(cells)
@@ -88,19 +87,14 @@ def groups_table(comparison: Comparison, data: str) -> Table | None:
     if measure == "novel" or not saved or not saved[0]["groups"]:
         return None
     rows, names, values = comparison.rows(data), list(saved[0]["groups"]), group_means(comparison, data)
-    lines = [
-        [
-            Cell(row["row"]),
-            *(
-                _spread_cell(
-                    values[row["row"], name],
-                    best=_is_best(values[row["row"], name], [values[other["row"], name] for other in rows]),
-                )
-                for name in names
-            ),
-        ]
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        cells = [Cell(row["row"])]
+        for name in names:
+            entry = values[row["row"], name]
+            best = not is_uneven(rows) and _is_best(entry, [values[other["row"], name] for other in rows])
+            cells.append(_spread_cell(entry, best=best))
+        lines.append(cells)
     note = "Mean ± standard deviation over seeds, in points. Bold: highest. " + _groups_in_words(saved)
     caption = f"{_prefix(comparison, data)}{comparison.measure} by training frequency"
     return Table(caption, ["row", *names], lines, note=note)
@@ -247,7 +241,7 @@ def _prefix(comparison: Comparison, data: str) -> str:
 
 
 def _score(row: Row, rows: Sequence[Row], verdict: str) -> Cell:
-    return _spread_cell(row, best=_is_best(row, rows), mark=_mark(verdict))
+    return _spread_cell(row, best=not is_uneven(rows) and _is_best(row, rows), mark=_mark(verdict))
 
 
 def _label_cell(row: Row, label: str, rows: Sequence[Row]) -> Cell:

@@ -99,6 +99,11 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (row["mean"] is None, -(row["mean"] or 0.0)))
 
 
+def is_uneven(rows: Sequence[Row]) -> bool:
+    """Whether the means of rows are over different classes, so that none of them is the best."""
+    return len({row["labels"] for row in rows if row["mean"] is not None}) > 1
+
+
 def over_seeds(comparison: Comparison, row: Row, measure: str) -> Spread:
     """Mean and deviation over seeds of the mean over the classes that are defined in all of them."""
     table = comparison.scores

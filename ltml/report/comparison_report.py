@@ -17,7 +17,7 @@ from ltml.report.comparison_cells import (
     recipe_blocks,
     run_blocks,
 )
-from ltml.report.comparison_data import LEVEL, Comparison, Row, judge, ranked, read_comparison
+from ltml.report.comparison_data import LEVEL, Comparison, Row, is_uneven, judge, ranked, read_comparison
 from ltml.report.comparison_figures import gain_figure, groups_figure, seeds_figure
 from ltml.report.comparison_tables import change, p_value, spread
 from ltml.report.page import Block, Page, Prose, Section, Table, typeset
@@ -82,6 +82,9 @@ def _summary(comparison: Comparison, data: str) -> list[Block]:
     failed = sum(cell["state"] == "failed" and cell["data"] == data for cell in result["cells"])
     cells = sum(cell["data"] == data for cell in result["cells"])
     blocks: list[Block] = [Prose(ranking_in_words(rows, comparison.measure), "lead"), Prose(verdict_in_words(rows))]
+    if is_uneven(rows):
+        text = "Rows know different classes: their means are over different ones, the differences over shared ones."
+        blocks.append(Prose(text))
     if failed:
         blocks.append(Prose(f"{failed} of {cells} runs failed; what is shown is of the others."))
     return [*blocks, ranking_table(comparison, data), measures_table(comparison, data)]

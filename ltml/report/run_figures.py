@@ -159,11 +159,11 @@ def training_figure(log: Sequence[Mapping[str, Any]], select: str) -> Figure:
     return Figure(panels, caption)
 
 
-def norm_figure(run: RunDirectory, labels: Sequence[str]) -> Figure | None:
+def norm_figure(run: RunDirectory, labels: Sequence[str], more: str) -> Figure | None:
     """Length of every class's weight vector before and after stage 2 (LDRNet, fig. 5); None where there is none."""
     if not (run.checkpoint1.is_file() and run.checkpoint2.is_file()):
         return None
-    groups = []
+    groups, spans = [], []
     for stage, path in (("stage 1", run.checkpoint1), ("stage 2", run.checkpoint2)):
         weights, about = load_weights(path)
         classifier = class_weights(weights)
@@ -171,12 +171,12 @@ def norm_figure(run: RunDirectory, labels: Sequence[str]) -> Figure | None:
             return None
         norms = dict(zip(about["label_names"], classifier[0].norm(dim=1).tolist(), strict=True))
         values = [norms[label] for label in labels]
+        spans.append(f"{stage}: {min(values):.3g} to {max(values):.3g}")
         titles = [f"{label}, after {stage}: {value:.3g}" for label, value in zip(labels, values, strict=True)]
         groups.append(Points(stage, values, SERIES[stage.replace(" ", "")], titles))
     title = "Length of every class's weight vector before and after stage 2"
-    spans = [f"{group.name}: {min(group.values):.3g} to {max(group.values):.3g}" for group in groups]  # type: ignore[type-var]
     chart = row_chart(title, "; ".join(spans), labels, groups, "‖w‖", join="rows")
-    caption = f"{title}, the most frequent class in training at the top (LDRNet, fig. 5)."
+    caption = f"{title}, the most frequent class in training at the top (LDRNet, fig. 5).{more}"
     return Figure([Panel(chart)], caption, stage_swatches("dots", SERIES))
 
 

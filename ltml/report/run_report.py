@@ -380,7 +380,8 @@ def _figure(value: float | None) -> str:
 
 
 def _norms(run: Run) -> Iterator[Block]:
-    yield norm_figure(run.directory, run.labels) or Prose(f"Left out: {_why_no_norms(run)}.", "note")
+    shown, more = choose_classes(run.labels), _left_out_classes(run)
+    yield norm_figure(run.directory, shown, more) or Prose(f"Left out: {_why_no_norms(run)}.", "note")
 
 
 def _why_no_norms(run: Run) -> str:

@@ -217,6 +217,8 @@ def test_rows_that_know_other_classes_say_so(comparison: Path, tmp_path: Path, r
     }
     assert (by_row["bce_gaussian"]["even digits"], by_row["bce"]["even digits"]) == ("50.0 ± 10.0", "–")
     assert "Rows know different classes" in shown.text
+    markup = (tmp_path / "uneven" / "report.html").read_text().partition("</table>")[0]
+    assert "<strong>" not in markup  # no mean is the best
     nine = next(line for line in shown.tables[CLASSES] if line[0] == "nine")
     assert nine[shown.tables[CLASSES][0].index("bce_gaussian")] == "–"
 
