@@ -15,6 +15,7 @@ from .compare import compare
 from .data import data_app
 from .errors import guarded
 from .relations import relations
+from .report import report
 from .sweep import sweep
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ app.command()(compare)
 app.command()(sweep)
 app.command()(relations)
 app.command()(calibrate)
+app.command()(report)
 
 Out = Annotated[Path, typer.Option("--out", help="root of the run directories")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="training and sampling seed")]

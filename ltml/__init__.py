@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ltml.comparison.sweep import plan_sweep
     from ltml.metrics.table import MetricTable, score
     from ltml.recipe.load import load_recipe
+    from ltml.report.write import write_report
     from ltml.stages.calibrate import calibrate
     from ltml.stages.data_commands import assemble_labels, cache_images, check_data, data_stats
     from ltml.stages.evaluate import evaluate, evaluate_novel
@@ -51,6 +52,7 @@ _LAZY = {
     "check_data": "ltml.stages.data_commands",
     "data_stats": "ltml.stages.data_commands",
     "score": "ltml.metrics.table",
+    "write_report": "ltml.report.write",
     "MetricTable": "ltml.metrics.table",
 }
 
@@ -87,6 +89,7 @@ __all__ = [
     "score",
     "stage1",
     "stage2",
+    "write_report",
 ]
 
 

@@ -1,1 +1,1 @@
-"""Tables from saved results."""
+"""Tables, pictures and reports from saved results."""

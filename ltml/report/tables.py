@@ -50,10 +50,10 @@ def gaussians_table(described: Mapping[str, Any]) -> str:
         table.add_column(name, justify="left" if name == "label" else "right", no_wrap=True)
     for entry in described["labels"]:
         chance, both = entry["probability"], entry["absent"] is not None and entry["present"] is not None
-        distance = "∞" if both and entry["distance"] is None else _number(entry["distance"])
-        aucs = [_number(entry[name]) for name in ("auc", "auc_best")]
-        rest = {"absent": ["", _number(None if chance is None else 1 - chance), "", "", ""]}
-        rest["present"] = [entry["label"], _number(chance), distance, *aucs]
+        distance = "∞" if both and entry["distance"] is None else number(entry["distance"])
+        aucs = [number(entry[name]) for name in ("auc", "auc_best")]
+        rest = {"absent": ["", number(None if chance is None else 1 - chance), "", "", ""]}
+        rest["present"] = [entry["label"], number(chance), distance, *aucs]
         for label, (name, *ends) in rest.items():
             table.add_row(Text(name), label, *_shape(entry[label]), *ends)
     legend = (
@@ -68,7 +68,7 @@ def _shape(group: Mapping[str, Any] | None) -> list[str]:
     if group is None:
         return ["0", "–", "–", "–"]
     condition = "∞" if group["condition"] is None else f"{group['condition']:.0e}"
-    return [str(group["n"]), str(group["rank"]), condition, _number(group["shrinkage"])]
+    return [str(group["n"]), str(group["rank"]), condition, number(group["shrinkage"])]
 
 
 def _tables(title: str, stages: list[Mapping[str, Any]]) -> str:
@@ -79,7 +79,7 @@ def _tables(title: str, stages: list[Mapping[str, Any]]) -> str:
     for kind in (_class_rows, _group_rows):
         for rows in zip(*(kind(metrics) for metrics in stages), strict=True):
             name, positives, _ = rows[0]
-            cells = (" → ".join(_number(scores[measure]) for *_, scores in rows) for measure in PER_CLASS)
+            cells = (" → ".join(number(scores[measure]) for *_, scores in rows) for measure in PER_CLASS)
             detail.add_row(Text(name), *positives.split("|"), *cells)
         detail.add_section()
     return render(detail) + "\n" + render(_macro_table(stages))
@@ -95,8 +95,8 @@ def _macro_table(stages: list[Mapping[str, Any]]) -> Table:
     table.add_column("classes", justify="right")
     for measure, name in MEASURES.items():
         values = [metrics["macro"][measure] for metrics in stages]
-        change = [_change(*values)] if len(values) == 2 else []
-        table.add_row(name, *map(_number, values), *change, str(stages[0]["n_classes"][measure]))
+        change = [points(*values)] if len(values) == 2 else []
+        table.add_row(name, *map(number, values), *change, str(stages[0]["n_classes"][measure]))
     return table
 
 
@@ -112,11 +112,13 @@ def _group_rows(metrics: Mapping[str, Any]) -> Iterator[Row]:
         yield f"{name} ({len(group['labels'])})", f"{cut}|", group
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Three digits after the point; a dash where undefined."""
     return "–" if value is None else f"{value:.3f}"
 
 
-def _change(old: float | None, new: float | None) -> str:
+def points(old: float | None, new: float | None) -> str:
+    """Change between two scores in points, ``+1.2``; a dash where one is undefined."""
     return "–" if old is None or new is None else f"{100 * (new - old):+.1f}"
 
 

@@ -1,0 +1,286 @@
+"""Tables of a comparison: ranking, measures, groups, classes, claims, what differs between rows, runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ltml.errors import first_few
+from ltml.recipe.catalog import recipe_names
+from ltml.recipe.load import identity, load_recipe
+from ltml.report.comparison_data import (
+    LEVEL,
+    Comparison,
+    Place,
+    Row,
+    group_means,
+    is_uneven,
+    judge,
+    labels_of,
+    over_seeds,
+    place_of,
+    positives_of,
+    ranked,
+)
+from ltml.report.comparison_tables import change, p_value, spread
+from ltml.report.page import Block, Cell, Listing, Prose, Table, typeset
+from ltml.report.saved import describe_environment, read_json
+from ltml.report.tables import MEASURES
+from ltml.stages.run_directory import read_run
+
+BETTER, WORSE = "†", "‡"
+FAILURE = ("data", "row", "seed", "error")
+
+
+def ranking_table(comparison: Comparison, data: str) -> Table:
+    """Rows by rank, with their difference from the reference and what is shown of it."""
+    rows, result = comparison.rows(data), comparison.result
+    means = list(dict.fromkeys(name for row in rows for name in row["means"]))
+    uneven = is_uneven(rows)
+    columns = ["row", f"against {result['reference']}", "rank", comparison.measure, *(["classes"] if uneven else [])]
+    lines = []
+    for rank, row in enumerate(ranked(rows), start=1):
+        versus, verdict = row["versus"], judge(row["versus"])
+        cells = [Cell(row["row"]), Cell("reference" if versus is None else verdict)]
+        cells += [Cell("–") if row["mean"] is None else Cell(str(rank), rank), _score(row, rows, verdict)]
+        cells += [Cell(str(row["labels"]), row["labels"])] if uneven else []
+        cells += [_spread_cell(row["means"].get(name)) for name in means]
+        lines.append([*cells, *_difference_cells(versus)])
+    note = (
+        f"Mean ± standard deviation over seeds, in points. Δ: paired difference from {result['reference']}, over the "
+        "classes that both have. p: paired t-test; Holm: adjusted over the rows; indep.: two-sample t-test. "
+        f"Bold: highest. {_legend_of_marks()}"
+    )
+    caption = f"{comparison.measure} on {result['split']}, highest first"
+    names = [*columns, *means, "Δ", "p", "p Holm", "p indep."]
+    return Table(caption, names, lines, texts=2, note=note, sortable=True)
+
+
+def measures_table(comparison: Comparison, data: str) -> Table:
+    """Rows × measures; significance is known of the compared measure alone."""
+    rows, result = comparison.rows(data), comparison.result
+    names = [name for name in MEASURES if name in set(comparison.scores["measure"])]
+    values = {(row["row"], name): over_seeds(comparison, row, name) for row in rows for name in names}
+    lines = []
+    for row in rows:
+        cells = [Cell(row["row"])]
+        for name in names:
+            entry = values[row["row"], name]
+            best = not is_uneven(rows) and _is_best(entry, [values[other["row"], name] for other in rows])
+            mark = _mark(judge(row["versus"])) if name == result["measure"] else ""
+            cells.append(_spread_cell(entry, best=best, mark=mark))
+        lines.append(cells)
+    note = f"Mean ± standard deviation over seeds, in points. Bold: highest. {_legend_of_marks()}"
+    if result["measure"] in names:
+        note += f" Tested for {comparison.measure} alone."
+    columns = ["row", *(MEASURES[name] for name in names)]
+    return Table(f"{_prefix(comparison, data)}All measures on {result['split']}", columns, lines, note=note)
+
+
+def groups_table(comparison: Comparison, data: str) -> Table | None:
+    """Rows × groups of labels, as each run's metrics have them."""
+    measure, saved = comparison.result["measure"], comparison.saved(data)
+    if measure == "novel" or not saved or not saved[0]["groups"]:
+        return None
+    rows, names, values = comparison.rows(data), list(saved[0]["groups"]), group_means(comparison, data)
+    lines = []
+    for row in rows:
+        cells = [Cell(row["row"])]
+        for name in names:
+            entry = values[row["row"], name]
+            best = not is_uneven(rows) and _is_best(entry, [values[other["row"], name] for other in rows])
+            cells.append(_spread_cell(entry, best=best))
+        lines.append(cells)
+    note = "Mean ± standard deviation over seeds, in points. Bold: highest. " + _groups_in_words(saved)
+    caption = f"{_prefix(comparison, data)}{comparison.measure} by training frequency"
+    return Table(caption, ["row", *names], lines, note=note)
+
+
+def _groups_in_words(saved: Sequence[Mapping[str, Any]]) -> str:
+    parts = []
+    for name, group in saved[0]["groups"].items():
+        cut = "–".join(str(count) for count in dict.fromkeys(group["train_pos"] or ()))
+        parts.append(
+            f"{name}: {first_few(group['labels'], most=12) or 'no class'}{f' ({cut} positives)' if cut else ''}"
+        )
+    text = "Training positives decide: " + "; ".join(parts) + "."
+    groups = [{name: sorted(group["labels"]) for name, group in metrics["groups"].items()} for metrics in saved]
+    if any(other != groups[0] for other in groups):
+        text = "Groups hold different classes for different rows, so compare them with care. For the first row: " + text
+    return text
+
+
+def classes_table(comparison: Comparison, data: str) -> Table:
+    """Classes × rows, with how often each class occurs."""
+    rows, positives = comparison.rows(data), positives_of(comparison, data)
+    lines = []
+    for label in labels_of(comparison, data):
+        counts = positives.get(label, (None, None))
+        cells = [Cell(label), *(Cell("–" if n is None else str(n), n) for n in counts)]
+        lines.append(cells + [_label_cell(row, label, rows) for row in rows])
+    split = comparison.result["split"]
+    columns = ["class", "train +", f"{split} +", *(row["row"] for row in rows)]
+    caption = f"{comparison.measure} of every class on {split}, the most frequent in training first"
+    return Table(caption, columns, lines, note=_classes_note(comparison), sortable=True)
+
+
+def classes_across(comparison: Comparison, data: str) -> Table:
+    """Rows × classes, as papers print it."""
+    rows, labels = comparison.rows(data), labels_of(comparison, data)
+    lines = [
+        [
+            Cell(row["row"]),
+            *(_label_cell(row, label, rows) for label in labels),
+            _score(row, rows, judge(row["versus"])),
+        ]
+        for row in rows
+    ]
+    caption = f"{_prefix(comparison, data)}{comparison.measure} of every class on {comparison.result['split']}"
+    return Table(caption, ["row", *labels, "mean"], lines, note=_classes_note(comparison))
+
+
+def _classes_note(comparison: Comparison) -> str:
+    return (
+        "Mean ± standard deviation over seeds, in points. Bold: highest of the class. "
+        f"{_legend_of_marks()} Per class, p is adjusted over all rows and classes."
+        f" Reference: {comparison.result['reference']}."
+    )
+
+
+def claims_table(result: Mapping[str, Any]) -> Table:
+    """A line per claim of the paper and what became of it here."""
+    lines = []
+    for claim in result["claims"]:
+        gap = None if claim["difference"] is None else {"mean": claim["difference"], "sd": claim["sd"]}
+        cells = [Cell(claim["text"]), Cell(claim["verdict"]), Cell(f"{claim['better']} − {claim['than']}")]
+        number = None if claim["difference"] is None else 100 * claim["difference"]
+        lines.append([*cells, Cell(typeset(change(gap)), number), Cell(p_value(claim, "p_holm"), claim["p_holm"])])
+    note = (
+        f"'holds' and 'reversed' at the level {LEVEL} after Holm's adjustment over the claims; 'not shown' otherwise, "
+        "which with few seeds says little."
+    )
+    return Table("What became of them on these data", ["claim", "verdict", "rows", "Δ", "p Holm"], lines, 3, note)
+
+
+def failures_table(failed: Sequence[Mapping[str, Any]]) -> Table:
+    """A line per run that failed."""
+    lines = [[Cell(str(cell[key])) for key in FAILURE] for cell in failed]
+    return Table("Runs that failed, and why", FAILURE, lines, texts=len(FAILURE))
+
+
+def recipe_blocks(comparison: Comparison) -> Iterator[Block]:
+    """Fields in which rows differ from each other or from the shipped recipe with their method."""
+    first: dict[tuple[str, str], Path] = {}
+    for (data, name, _), run in comparison.runs.items():
+        first.setdefault((data, name), run)
+    rows = [(row["data"], row["row"]) for row in comparison.result["rows"] if (row["data"], row["row"]) in first]
+    if not rows:
+        yield Prose("Left out: the runs are not there any more.", "note")
+        return
+    fields, departures = {}, set[str]()
+    for place in rows:
+        _, recipe = read_run(first[place])
+        fields[place] = {key: value for key, value in identity(recipe).items() if not key.startswith("seeds.")}
+        if recipe.name in recipe_names():
+            plain = identity(load_recipe(recipe.name, [f"method={recipe.method}"] if recipe.method else []))
+            departures |= {key for key in fields[place] if key in plain and plain[key] != fields[place][key]}
+    keys = list(dict.fromkeys(key for own in fields.values() for key in own if key not in ("name", "variant")))
+    differing = [key for key in keys if key in departures or len({_json(own.get(key)) for own in fields.values()}) > 1]
+    lines = [[Cell(key), *(Cell(_setting(fields[place], key)) for place in rows)] for key in differing]
+    several = len(comparison.places) > 1
+    columns = ["field", *(f"{data}: {row}" if several else row for data, row in rows)]
+    caption = "Fields of the recipe in which rows differ from each other, or from the shipped recipe with their method"
+    yield Table(caption, columns, lines, texts=len(columns))
+
+
+def _setting(fields: Mapping[str, Any], key: str) -> str:
+    return _json(fields[key]) if key in fields else "–"
+
+
+def _json(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def run_blocks(comparison: Comparison) -> Iterator[Block]:
+    """Every run with its folder, and the data and machines that there were."""
+    fingerprints, environments = _read_identities(comparison)
+    kinds, machines = sorted(set(fingerprints.values())), list(dict.fromkeys(environments.values()))
+    lines = []
+    for cell in comparison.result["cells"]:
+        place = place_of(cell)
+        there = place in comparison.runs
+        machine = str(machines.index(environments[place]) + 1) if there else "–"
+        shown = [cell["data"], cell["row"], str(cell["seed"]), cell["state"], machine]
+        lines.append([Cell(text) for text in [*shown, fingerprints[place][:12] if there else "–", cell["run"]]])
+    columns = ("data", "row", "seed", "state", "environment", "data fingerprint", "folder")
+    yield Table("Every run of the grid", columns, lines, texts=len(columns), sortable=True)
+    yield Prose(
+        f"Fingerprint of the data: {', '.join(kinds) or 'unknown, for the runs are not there any more'}.", "note"
+    )
+    for number, machine in enumerate(machines, start=1):
+        count = sum(environment == machine for environment in environments.values())
+        yield Listing(f"Environment {number} ({count} runs)", machine)
+
+
+def _read_identities(comparison: Comparison) -> tuple[dict[Place, str], dict[Place, str]]:
+    """Data fingerprint and environment of every run that is there."""
+    fingerprints, environments = {}, {}
+    for place, run in comparison.runs.items():
+        about = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
+        fingerprints[place] = str(about["data_fingerprint"])
+        environments[place] = describe_environment(read_json(run / "environment.json"))
+    return fingerprints, environments
+
+
+def _prefix(comparison: Comparison, data: str) -> str:
+    return f"{data}: " if len(comparison.places) > 1 else ""
+
+
+def _score(row: Row, rows: Sequence[Row], verdict: str) -> Cell:
+    return _spread_cell(row, best=not is_uneven(rows) and _is_best(row, rows), mark=_mark(verdict))
+
+
+def _label_cell(row: Row, label: str, rows: Sequence[Row]) -> Cell:
+    entry = row["per_label"].get(label)
+    if entry is None:
+        return Cell("–")
+    best = _is_best(entry, [other["per_label"].get(label) for other in rows])
+    return _spread_cell(entry, best=best, mark=_mark(judge(entry["versus"])))
+
+
+def _spread_cell(entry: Mapping[str, Any] | None, *, best: bool = False, mark: str = "") -> Cell:
+    if entry is None or entry["mean"] is None:
+        return Cell("–")
+    sd = None if entry["sd"] is None else 100 * entry["sd"]
+    return Cell(typeset(spread(entry)), 100 * entry["mean"], sd, best, mark)
+
+
+def _difference_cells(versus: Mapping[str, Any] | None) -> list[Cell]:
+    if versus is None or versus["mean"] is None:
+        return [Cell("–")] * 4
+    sd = None if versus["sd"] is None else 100 * versus["sd"]
+    kinds = ("p", "p_holm", "p_independent")
+    return [
+        Cell(typeset(change(versus)), 100 * versus["mean"], sd),
+        *(Cell(p_value(versus, kind), versus[kind]) for kind in kinds),
+    ]
+
+
+def _is_best(entry: Mapping[str, Any] | None, others: Sequence[Mapping[str, Any] | None]) -> bool:
+    """Whether no other is higher as printed; nothing is best without a second one."""
+    means = [round(100 * other["mean"], 1) for other in others if other is not None and other["mean"] is not None]
+    if entry is None or entry["mean"] is None or len(means) < 2:
+        return False
+    return bool(round(100 * entry["mean"], 1) == max(means))
+
+
+def _mark(verdict: str) -> str:
+    return {"better": BETTER, "worse": WORSE}.get(verdict, "")
+
+
+def _legend_of_marks() -> str:
+    return f"{BETTER} significantly better than the reference, {WORSE} worse (adjusted p < {LEVEL})."

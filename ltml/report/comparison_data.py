@@ -1,0 +1,155 @@
+"""What a comparison has saved, and what follows from it: means over seeds, groups, which rows differ."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ltml.errors import InputError
+from ltml.report.saved import find_run, last_metrics, read_json
+from ltml.report.tables import MEASURES
+
+COLUMNS = {"data": str, "row": str, "seed": int, "split": str, "label": str, "measure": str, "value": float}
+"""Of ``scores.csv``; a label may be called NA."""
+LEVEL = 0.05
+"""Below it an adjusted p is called significant."""
+
+Row = Mapping[str, Any]
+Place = tuple[str, str, int]
+Spread = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison has saved.
+
+    Attributes:
+        folder: of its tables.
+        result: the content of ``comparison.json``.
+        scores: that of ``scores.csv``.
+        runs: folder by data, row and seed of the finished runs that are still there.
+        metrics: scores of the compared split by data, row and seed.
+    """
+
+    folder: Path
+    result: Mapping[str, Any]
+    scores: pd.DataFrame
+    runs: Mapping[Place, Path]
+    metrics: Mapping[Place, Mapping[str, Any]]
+
+    @property
+    def measure(self) -> str:
+        """The compared measure in print."""
+        return "AUC of the novel class" if self.result["measure"] == "novel" else MEASURES[self.result["measure"]]
+
+    @property
+    def places(self) -> list[str]:
+        """What the rows were run on, in order."""
+        return list(dict.fromkeys(row["data"] for row in self.result["rows"]))
+
+    def rows(self, data: str) -> list[Row]:
+        """The rows of one data, in the order of the table."""
+        return [row for row in self.result["rows"] if row["data"] == data]
+
+    def saved(self, data: str, row: str | None = None) -> list[Mapping[str, Any]]:
+        """Scores of the runs of one data, or of one row of it, seed by seed."""
+        return [m for (of_data, of_row, _), m in self.metrics.items() if of_data == data and row in (None, of_row)]
+
+
+def read_comparison(folder: Path) -> Comparison:
+    """Everything that a report on a comparison needs.
+
+    Raises:
+        InputError: ``comparison.json`` or ``scores.csv`` is missing or was not written by `ltml.compare`.
+    """
+    result = read_json(folder / "comparison.json")
+    if not {"rows", "cells", "measure", "reference"} <= result.keys():
+        raise InputError(f"{folder / 'comparison.json'} was not written by `ltml compare`")
+    try:
+        undefined = {"value": [""]}
+        scores = pd.read_csv(
+            folder / "scores.csv", usecols=list(COLUMNS), dtype=COLUMNS, keep_default_na=False, na_values=undefined
+        )
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {folder / 'scores.csv'}: {error}; run the same comparison again") from error
+    done = [cell for cell in result["cells"] if cell["state"] == "done"]
+    runs = {place_of(cell): run for cell in done if (run := find_run(folder, cell)) is not None}
+    found = {place: last_metrics(run, result["split"]) for place, run in runs.items()}
+    return Comparison(folder, result, scores, runs, {place: m for place, m in found.items() if m is not None})
+
+
+def judge(versus: Mapping[str, Any] | None) -> str:
+    """``better`` or ``worse`` than the reference, ``not shown``, ``not tested``, or nothing for the reference."""
+    if versus is None:
+        return ""
+    if versus["p_holm"] is None:
+        return "not tested"
+    if versus["p_holm"] >= LEVEL:
+        return "not shown"
+    return "better" if versus["mean"] > 0 else "worse"
+
+
+def ranked(rows: Sequence[Row]) -> list[Row]:
+    """Rows by their mean, the highest first, those without one last."""
+    return sorted(rows, key=lambda row: (row["mean"] is None, -(row["mean"] or 0.0)))
+
+
+def is_uneven(rows: Sequence[Row]) -> bool:
+    """Whether the means of rows are over different classes, so that none of them is the best."""
+    return len({row["labels"] for row in rows if row["mean"] is not None}) > 1
+
+
+def over_seeds(comparison: Comparison, row: Row, measure: str) -> Spread:
+    """Mean and deviation over seeds of the mean over the classes that are defined in all of them."""
+    table = comparison.scores
+    chosen = table[
+        (table["data"] == row["data"])
+        & (table["row"] == row["row"])
+        & (table["split"] == comparison.result["split"])
+        & (table["measure"] == measure)
+    ]
+    by_seed = chosen.pivot(index="seed", columns="label", values="value").dropna(axis="columns")
+    return _mean_sd(by_seed.mean(axis=1).tolist() if by_seed.shape[1] else [])
+
+
+def group_means(comparison: Comparison, data: str) -> dict[tuple[str, str], Spread]:
+    """Mean and deviation over seeds by row and group, of the means that each run's metrics have."""
+    measure, names = comparison.result["measure"], comparison.saved(data)[0]["groups"]
+    return {
+        (row["row"], name): _mean_sd([m["groups"][name][measure] for m in comparison.saved(data, row["row"])])
+        for row in comparison.rows(data)
+        for name in names
+    }
+
+
+def _mean_sd(values: Sequence[float | None]) -> Spread:
+    there = [value for value in values if value is not None]
+    if not there or len(there) < len(values):
+        return {"mean": None, "sd": None}
+    return {"mean": statistics.fmean(there), "sd": statistics.stdev(there) if len(there) > 1 else None}
+
+
+def labels_of(comparison: Comparison, data: str) -> list[str]:
+    """All labels of the rows, the most frequent in training first."""
+    names = list(dict.fromkeys(label for row in comparison.rows(data) for label in row["per_label"]))
+    positives = positives_of(comparison, data)
+    return sorted(names, key=lambda name: -(positives.get(name, (None, None))[0] or 0))
+
+
+def positives_of(comparison: Comparison, data: str) -> dict[str, tuple[int | None, int]]:
+    """Training positives and positives in the compared split by label, from the first run that knows it."""
+    found: dict[str, tuple[int | None, int]] = {}
+    for metrics in comparison.saved(data):
+        for entry in metrics["per_class"]:
+            found.setdefault(entry["label"], (entry["train_pos"], entry["n_pos"]))
+    return found
+
+
+def place_of(cell: Mapping[str, Any]) -> Place:
+    """Data, row and seed of a cell of the grid."""
+    return cell["data"], cell["row"], cell["seed"]

@@ -1,0 +1,136 @@
+"""A comparison as a report: who ranks where and whether it means anything, per class, per group, per seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ltml.errors import first_few
+from ltml.report.comparison_cells import (
+    claims_table,
+    classes_across,
+    classes_table,
+    failures_table,
+    groups_table,
+    measures_table,
+    ranking_table,
+    recipe_blocks,
+    run_blocks,
+)
+from ltml.report.comparison_data import LEVEL, Comparison, Row, is_uneven, judge, ranked, read_comparison
+from ltml.report.comparison_figures import gain_figure, groups_figure, seeds_figure
+from ltml.report.comparison_tables import change, p_value, spread
+from ltml.report.page import Block, Page, Prose, Section, Table, typeset
+
+
+def comparison_page(folder: Path) -> Page:
+    """The report of a comparison.
+
+    Raises:
+        InputError: see `read_comparison`.
+    """
+    comparison = read_comparison(folder)
+    result = comparison.result
+    count = len(result["seeds"])
+    seeds = "1 seed" if count == 1 else f"{count} seeds"
+    where = f"{comparison.measure} on {result['split']}"
+    subtitle = f"{where}; {len(result['rows'])} rows, {seeds}, against {result['reference']}"
+    sections = [section for data in comparison.places for section in _data_sections(comparison, data)]
+    return Page(result["paper"] or result["name"], subtitle, [*sections, *_common_sections(comparison)])
+
+
+def tables_of_comparison(folder: Path) -> list[Table]:
+    """Tables as papers have them: rows × measures, rows × groups and rows × classes, for every data.
+
+    Raises:
+        InputError: see `read_comparison`.
+    """
+    comparison = read_comparison(folder)
+    tables = []
+    for data in comparison.places:
+        tables += [measures_table(comparison, data), classes_across(comparison, data)]
+        if (groups := groups_table(comparison, data)) is not None:
+            tables.insert(-1, groups)
+    return tables
+
+
+def _data_sections(comparison: Comparison, data: str) -> Iterator[Section]:
+    several, number = len(comparison.places) > 1, comparison.places.index(data)
+
+    def section(key: str, title: str, blocks: Sequence[Block]) -> Section:
+        return Section(f"{key}-{number}" if several else key, f"{data}: {title}" if several else title, blocks)
+
+    yield section("summary", "Summary", _summary(comparison, data))
+    yield section("seeds", "Seed by seed", [seeds_figure(comparison, data)])
+    yield section("groups", "Head, medium, tail", _groups(comparison, data))
+    yield section("classes", "Every class", _classes(comparison, data))
+
+
+def _common_sections(comparison: Comparison) -> Iterator[Section]:
+    result = comparison.result
+    if result["claims"]:
+        yield Section("claims", "Claims of the paper", [claims_table(result)])
+    failed = [cell for cell in result["cells"] if cell["state"] == "failed"]
+    if failed:
+        yield Section("failures", "Failed runs", [failures_table(failed)])
+    yield Section("recipes", "What differs between rows", list(recipe_blocks(comparison)))
+    yield Section("runs", "Runs", list(run_blocks(comparison)))
+
+
+def _summary(comparison: Comparison, data: str) -> list[Block]:
+    rows, result = comparison.rows(data), comparison.result
+    failed = sum(cell["state"] == "failed" and cell["data"] == data for cell in result["cells"])
+    cells = sum(cell["data"] == data for cell in result["cells"])
+    blocks: list[Block] = [Prose(ranking_in_words(rows, comparison.measure), "lead"), Prose(verdict_in_words(rows))]
+    if is_uneven(rows):
+        text = "Rows know different classes: their means are over different ones, the differences over shared ones."
+        blocks.append(Prose(text))
+    if failed:
+        blocks.append(Prose(f"{failed} of {cells} runs failed; what is shown is of the others."))
+    return [*blocks, ranking_table(comparison, data), measures_table(comparison, data)]
+
+
+def ranking_in_words(rows: Sequence[Row], measure: str) -> str:
+    """Who has the highest mean, and who follows."""
+    defined = [row for row in ranked(rows) if row["mean"] is not None]
+    if not defined:
+        return "No row has a defined score."
+    first, *others = defined
+    text = f"{first['row']} has the highest mean {measure}, {typeset(spread(first))} points"
+    return f"{text}; {others[0]['row']} follows with {typeset(spread(others[0]))}." if others else f"{text}."
+
+
+def verdict_in_words(rows: Sequence[Row]) -> str:
+    """Which rows differ significantly from the reference, and how far that can be told."""
+    reference = next((row["row"] for row in rows if row["versus"] is None), "the reference")
+    others = [row for row in rows if row["versus"] is not None]
+    if not others:
+        return "There is no second row to compare with."
+    tested = [row for row in others if row["versus"]["p_holm"] is not None]
+    if not tested:
+        return f"Nothing can be tested against {reference}: that takes two finished seeds that differ."
+    parts = []
+    for kind in ("better", "worse"):
+        named = [
+            f"{row['row']} ({typeset(change(row['versus']))} points, p {p_value(row['versus'], 'p_holm')})"
+            for row in tested
+            if judge(row["versus"]) == kind
+        ]
+        parts += [f"Significantly {kind} than {reference}: {', '.join(named)}."] if named else []
+    silent = [row["row"] for row in tested if judge(row["versus"]) == "not shown"]
+    parts += [f"No difference from {reference} is shown for {first_few(silent, most=12)}."] if silent else []
+    seeds = min(row["versus"]["n"] for row in tested)
+    few = "; with so few, a difference has to be large to be shown" if silent and seeds < 5 else ""
+    return f"{' '.join(parts)} (Paired t-test over {seeds} seeds, Holm's adjustment over the rows, level {LEVEL}{few}.)"
+
+
+def _groups(comparison: Comparison, data: str) -> list[Block]:
+    table = groups_table(comparison, data)
+    if table is None:
+        why = "the measure has no groups" if comparison.result["measure"] == "novel" else "no run could be read"
+        return [Prose(f"Left out: {why}.", "note")]
+    return [table, groups_figure(comparison, data)]
+
+
+def _classes(comparison: Comparison, data: str) -> list[Block]:
+    return [classes_table(comparison, data), *gain_figure(comparison, data)]

@@ -1,0 +1,40 @@
+"""A report as one HTML file that needs nothing else: style, script and plots are inside, and nothing is fetched."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+
+import jinja2
+from markupsafe import Markup
+
+from ltml.report.page import Page
+
+ROOM = "ltml.report"
+
+
+def render_html(page: Page, version: str) -> str:
+    """The page as HTML; everything that is text is escaped.
+
+    The page forbids itself any script but its own and any request, so that a name in a file could do no harm even if
+    it were not escaped.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(ROOM, "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = (_source(environment, name) for name in ("style.css", "sort.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    return environment.get_template("page.html").render(
+        page=page, version=version, style=style, script=script, policy=policy
+    )
+
+
+def _source(environment: jinja2.Environment, name: str) -> Markup:
+    """A file of the templates, trusted and as it is."""
+    assert environment.loader is not None
+    return Markup(environment.loader.get_source(environment, name)[0])

@@ -1,0 +1,439 @@
+"""A run as a report: what its stages changed, every class, its data, its curves, its Gaussians, and how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from ltml.errors import InputError
+from ltml.recipe.schema import Recipe
+from ltml.recipe.show import annotated_yaml
+from ltml.report.curves import cooccurrence
+from ltml.report.gaussian_figures import gaussian_figure
+from ltml.report.page import (
+    Block,
+    Cell,
+    Facts,
+    Figure,
+    Listing,
+    Page,
+    Panel,
+    Prose,
+    Section,
+    Table,
+    choose_classes,
+    typeset,
+)
+from ltml.report.run_figures import (
+    STAGE_NAMES,
+    curve_figures,
+    norm_figure,
+    reliability_figure,
+    stage_swatches,
+    training_figure,
+    tree_figures,
+)
+from ltml.report.saved import describe_environment, read_json, read_json_lines
+from ltml.report.svg import Points, bar_chart, heat_map, row_chart
+from ltml.report.tables import MEASURES, PER_CLASS, number, points
+from ltml.stages.evaluate import collect
+from ltml.stages.relations import describe_relations
+from ltml.stages.run_directory import RunDirectory, read_run, read_train_positives
+from ltml.types import Predictions
+
+Metrics = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run has saved.
+
+    Attributes:
+        directory: its folders.
+        recipe: resolved.
+        splits: ``{split: {"stage1": …, "stage2": …}}``, the scores.
+        positives: known training positives by label.
+    """
+
+    directory: RunDirectory
+    recipe: Recipe
+    splits: Mapping[str, Mapping[str, Metrics]]
+    positives: Mapping[str, int]
+
+    @property
+    def split(self) -> str:
+        """The split that is looked at closely."""
+        return "test" if "test" in self.splits else min(self.splits)
+
+    @property
+    def stages(self) -> Mapping[str, Metrics]:
+        """Scores of that split by stage, in order."""
+        return {stage: self.splits[self.split][stage] for stage in STAGE_NAMES if stage in self.splits[self.split]}
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Every label, the most frequent in training first."""
+        names = [row["label"] for row in next(iter(self.stages.values()))["per_class"]]
+        return sorted(names, key=lambda name: -self.positives.get(name, 0))
+
+    @cached_property
+    def answers(self) -> dict[str, Predictions]:
+        """Predictions of the split by stage, as far as they are there."""
+        paths = {stage: self.directory.predictions(int(stage[-1]), self.split) for stage in self.stages}
+        return {stage: Predictions.read(path) for stage, path in paths.items() if path.is_file()}
+
+    @property
+    def no_stage2(self) -> str:
+        """Why there is no stage 2, for a sentence."""
+        method = self.recipe.stage2.method
+        return "the method has no stage 2" if method == "none" else "stage 2 is not finished"
+
+
+def read_run_results(folder: Path) -> Run:
+    """Everything that a report on a run needs, figures aside.
+
+    Raises:
+        InputError: not a run, or one without scores.
+    """
+    directory, recipe = read_run(folder)
+    splits = collect(directory).splits
+    if not splits:
+        raise InputError(f"the run {folder} has no scores yet; finish it with `ltml run`")
+    return Run(directory, recipe, splits, read_train_positives(directory))
+
+
+def run_page(folder: Path) -> Page:
+    """The report of a run.
+
+    Raises:
+        InputError: see `read_run_results`.
+    """
+    run = read_run_results(folder)
+    recipe = run.recipe
+    title = f"{recipe.name}, {recipe.method or 'custom'}, seed {recipe.seeds.train}"
+    parts = {
+        "summary": ("Summary", _summary),
+        "classes": ("Every class", _classes),
+        "groups": ("Head, medium, tail", _groups),
+        "labels": ("Labels", _labels),
+        "curves": ("ROC and precision-recall", _curves),
+        "calibration": ("Calibration", _calibration),
+        "training": ("Training", _training),
+        "norms": ("Classifier weights", _norms),
+        "gaussians": ("Gaussians", _gaussians),
+        "relations": ("Relations between classes", _relations),
+        "origin": ("How it was made", _origin),
+    }
+    sections = [Section(key, name, list(make(run))) for key, (name, make) in parts.items()]
+    return Page(title, f"{recipe.description[:1].upper()}{recipe.description[1:]}", sections)
+
+
+def tables_of_run(folder: Path) -> list[Table]:
+    """Tables as papers have them: stages × measures of every test split, then classes and groups of the main one.
+
+    Raises:
+        InputError: see `read_run_results`.
+    """
+    run = read_run_results(folder)
+    return [
+        *(_stages_across(split, run.splits[split]) for split in _tests(run)),
+        _classes_table(run),
+        _groups_table(run),
+    ]
+
+
+def _tests(run: Run) -> list[str]:
+    """The test splits, the main one first; validation where there is none."""
+    return sorted((s for s in run.splits if s.startswith("test")), key=lambda s: (s != run.split, s)) or [run.split]
+
+
+def _summary(run: Run) -> Iterator[Block]:
+    yield Prose(summary_in_words(run.split, run.stages), "lead")
+    if len(run.stages) == 1:
+        yield Prose(f"Scores are those of stage 1: {run.no_stage2}.")
+    counts = [count for count in run.positives.values() if count]
+    rows = pd.read_csv(run.directory.path / "split.csv", dtype=str)["split"].value_counts()
+    facts = [("classes", str(len(run.labels))), *((f"rows of {split}", f"{n}") for split, n in rows.items())]
+    if counts:
+        facts.append(("imbalance ratio", f"{max(counts) / min(counts):.1f}"))
+    yield Facts([*facts, ("loss", run.recipe.loss.type), ("head", run.recipe.head.type)])
+    for split in _tests(run):
+        yield _measures_table(split, run.splits[split])
+
+
+def summary_in_words(split: str, stages: Mapping[str, Metrics]) -> str:
+    """Mean AUC and mAP on a split, and what stage 2 changed of them and of the tail's AUC."""
+    means = [metrics["macro"] for metrics in stages.values()]
+    scores = [[("mean AUC", m["auroc"]), ("mAP", m["ap"])] for m in means]
+    if all("tail" in metrics["groups"] for metrics in stages.values()):
+        for entry, metrics in zip(scores, stages.values(), strict=True):
+            entry.append(("tail AUC", metrics["groups"]["tail"]["auroc"]))
+    if len(scores) == 1:
+        return f"On {split}: " + ", ".join(f"{name} {number(value)}" for name, value in scores[0]) + "."
+    parts = [
+        f"{name} from {number(old)} to {number(new)} ({typeset(points(old, new))} points)"
+        for (name, old), (_, new) in zip(*scores, strict=True)
+    ]
+    return f"From stage 1 to stage 2, on {split}: {', '.join(parts)}."
+
+
+def _measures_table(split: str, stages: Mapping[str, Metrics]) -> Table:
+    """Measures × stages with the change."""
+    shown = [stages[stage] for stage in STAGE_NAMES if stage in stages]
+    columns = ["measure", *(STAGE_NAMES[stage] for stage in STAGE_NAMES if stage in stages)]
+    lines = [
+        [
+            Cell(name),
+            *_score_cells([metrics["macro"][measure] for metrics in shown]),
+            Cell(str(shown[-1]["n_classes"][measure]), shown[-1]["n_classes"][measure]),
+        ]
+        for measure, name in MEASURES.items()
+    ]
+    change = ["change, points"] if len(shown) == 2 else []
+    note = f"Means over the classes that are defined; threshold {shown[-1]['threshold']:g} where a measure needs one."
+    return Table(f"Means over classes on {split}", [*columns, *change, "classes"], lines, note=note)
+
+
+def _stages_across(split: str, stages: Mapping[str, Metrics]) -> Table:
+    """Stages × measures, the better one in bold."""
+    shown = {stage: stages[stage]["macro"] for stage in STAGE_NAMES if stage in stages}
+    lines = []
+    for stage, means in shown.items():
+        cells = [Cell(STAGE_NAMES[stage])]
+        for measure in MEASURES:
+            texts = [number(other[measure]) for other in shown.values()]
+            best = len(shown) == 2 and means[measure] is not None and number(means[measure]) == max(texts)
+            cells.append(Cell(typeset(number(means[measure])), means[measure], best=best))
+        lines.append(cells)
+    caption = f"Means over classes on {split}"
+    note = "Bold: higher." if len(shown) == 2 else ""
+    return Table(caption, ["stage", *MEASURES.values()], lines, note=note)
+
+
+def _classes(run: Run) -> Iterator[Block]:
+    yield _classes_table(run)
+    if len(run.stages) == 2:
+        yield _change_figure(run)
+
+
+def _classes_table(run: Run) -> Table:
+    group_of = {name: group for group, about in _last(run)["groups"].items() for name in about["labels"]}
+    by_label = [{row["label"]: row for row in metrics["per_class"]} for metrics in run.stages.values()]
+    lines = []
+    for label in run.labels:
+        rows = [rows[label] for rows in by_label]
+        counts = [Cell("–" if n is None else str(n), n) for n in (rows[0]["train_pos"], rows[0]["n_pos"])]
+        lines.append([Cell(label), Cell(group_of.get(label, "")), *counts, *_measure_cells(rows)])
+    columns = ["class", "group", "train +", f"{run.split} +", *_measure_columns(run)]
+    caption = f"Every class on {run.split}, the most frequent in training first"
+    return Table(caption, columns, lines, texts=2, note=_change_note(run), sortable=True)
+
+
+def _groups(run: Run) -> Iterator[Block]:
+    if not _last(run)["groups"]:
+        yield Prose("Left out: the scores have no groups.", "note")
+        return
+    yield _groups_table(run)
+
+
+def _groups_table(run: Run) -> Table:
+    lines = []
+    for name, group in _last(run)["groups"].items():
+        cut = "–".join(str(count) for count in dict.fromkeys(group["train_pos"] or ()))
+        labels = ", ".join(group["labels"]) or "none"
+        cells = [Cell(name), Cell(labels), Cell(cut or "–")]
+        lines.append([*cells, *_measure_cells([metrics["groups"][name] for metrics in run.stages.values()])])
+    columns = ["group", "classes", "train +", *_measure_columns(run)]
+    return Table(f"Means over groups of classes on {run.split}", columns, lines, texts=3, note=_change_note(run))
+
+
+def _last(run: Run) -> Metrics:
+    return list(run.stages.values())[-1]
+
+
+def _measure_columns(run: Run) -> list[str]:
+    if len(run.stages) == 1:
+        return list(PER_CLASS.values())
+    return [part for name in PER_CLASS.values() for part in (f"{name} 1", f"{name} 2", "Δ")]
+
+
+def _measure_cells(rows: Sequence[Metrics]) -> list[Cell]:
+    return [cell for measure in PER_CLASS for cell in _score_cells([row[measure] for row in rows])]
+
+
+def _score_cells(values: Sequence[float | None]) -> list[Cell]:
+    """A cell per stage, and where there are two their difference in points."""
+    cells = [Cell(typeset(number(value)), value) for value in values]
+    if len(values) == 2:
+        old, new = values
+        gap = None if old is None or new is None else 100 * (new - old)
+        cells.append(Cell(typeset(points(old, new)), gap))
+    return cells
+
+
+def _change_note(run: Run) -> str:
+    return "1 and 2: after stage 1 and stage 2; Δ: the change in points." if len(run.stages) == 2 else ""
+
+
+def _change_figure(run: Run) -> Figure:
+    shown, groups = choose_classes(run.labels), []
+    for place, (stage, metrics) in enumerate(run.stages.items()):
+        by_label = {row["label"]: row["auroc"] for row in metrics["per_class"]}
+        values = [by_label[label] for label in shown]
+        titles = [f"{label}, {STAGE_NAMES[stage]}: {number(value)}" for label, value in zip(shown, values, strict=True)]
+        groups.append(Points(STAGE_NAMES[stage], values, 1 - place, titles))
+    title = f"AUC of every class on {run.split} after stage 1 and stage 2"
+    chart = row_chart(title, summary_in_words(run.split, run.stages), shown, groups, "AUC", join="rows")
+    caption = f"AUC of every class on {run.split}, the most frequent in training at the top.{_left_out_classes(run)}"
+    return Figure([Panel(chart)], caption, stage_swatches("dots", run.stages))
+
+
+def _labels(run: Run) -> Iterator[Block]:
+    shown = choose_classes(run.labels)
+    counts = [run.positives.get(label, 0) for label in shown]
+    title = "Known positives of every class in training, logarithmic"
+    description = ", ".join(f"{label} {count}" for label, count in zip(shown, counts, strict=True))
+    chart = bar_chart(title, description, shown, counts, "known positives in training")
+    yield Figure([Panel(chart)], f"{title}.{_left_out_classes(run)}")
+    if not run.answers:
+        yield Prose(f"Which labels occur together is left out: there are no predictions of {run.split}.", "note")
+        return
+    yield _together_figure(run, shown)
+
+
+def _together_figure(run: Run, shown: Sequence[str]) -> Figure:
+    answers = next(iter(run.answers.values()))
+    columns = [answers.label_names.index(label) for label in shown]
+    shares = cooccurrence(answers.targets[:, columns])
+    values = [[None if np.isnan(share) else float(share) for share in row] for row in shares]
+    title = f"Labels that occur together in {run.split}"
+    pairs = [(shares[a, b], shown[a], shown[b]) for a in range(len(shown)) for b in range(len(shown)) if a != b]
+    often = sorted((pair for pair in pairs if not np.isnan(pair[0])), reverse=True)[:3]
+    description = "Most often: " + ", ".join(f"{100 * share:.0f} % of {a} are {b} too" for share, a, b in often)
+    caption = (
+        f"Of the samples of {run.split} that are positive for the row's label, the percentage that are positive for "
+        f"the column's too, among those where both are known. {description}.{_left_out_classes(run)}"
+    )
+    return Figure([Panel(heat_map(title, description, shown, values))], caption)
+
+
+def _left_out_classes(run: Run) -> str:
+    shown = len(choose_classes(run.labels))
+    if shown == len(run.labels):
+        return ""
+    return f" {shown} of {len(run.labels)} classes are drawn, evenly by frequency; the tables have all."
+
+
+def _curves(run: Run) -> Iterator[Block]:
+    if not run.answers:
+        yield Prose(f"Left out: there are no predictions of {run.split}.", "note")
+        return
+    yield from curve_figures(run.answers, choose_classes(run.labels), run.split, _left_out_classes(run))
+
+
+def _calibration(run: Run) -> Iterator[Block]:
+    if not run.answers:
+        yield Prose(f"Left out: there are no predictions of {run.split}.", "note")
+        return
+    yield reliability_figure(run.answers, run.split)
+
+
+def _training(run: Run) -> Iterator[Block]:
+    log = read_json_lines(run.directory.shared / "log.jsonl")
+    yield (
+        training_figure(log, run.recipe.train.select)
+        if log
+        else Prose("Stage 1 has no log: what stands for it was fitted to features in one go.", "note")
+    )
+    steps = read_json_lines(run.directory.path / "stage2" / "log.jsonl")
+    yield _steps_table(steps) if steps else Prose(f"No log of stage 2: {_why_no_log(run)}.", "note")
+
+
+def _why_no_log(run: Run) -> str:
+    return run.no_stage2 if len(run.stages) == 1 else "it trains nothing"
+
+
+def _steps_table(steps: Sequence[Mapping[str, Any]]) -> Table:
+    """A line per epoch of stage 2: its round and step, its loss, and validation where a round ends."""
+    names = list(dict.fromkeys(name for step in steps for name in step))
+    shown = [name for name in names if name not in ("round", "step", "number", "ends_round", "seconds")]
+    lines = [
+        [
+            Cell(f"round {step['round']}, {step['step']} {step['number'] + 1}"),
+            *(Cell(_figure(step.get(name)), step.get(name)) for name in shown),
+        ]
+        for step in steps
+    ]
+    note = "M: classifier; E: encoder and backbone; bce: everything; adjust: a formula."
+    return Table("Stage 2, epoch by epoch", ["step", *shown], lines, note=note)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _norms(run: Run) -> Iterator[Block]:
+    shown, more = choose_classes(run.labels), _left_out_classes(run)
+    yield norm_figure(run.directory, shown, more) or Prose(f"Left out: {_why_no_norms(run)}.", "note")
+
+
+def _why_no_norms(run: Run) -> str:
+    if not run.directory.checkpoint2.is_file():
+        return run.no_stage2
+    return f"the classifier of head {run.recipe.head.type} has no weight vector per class"
+
+
+def _gaussians(run: Run) -> Iterator[Block]:
+    if not run.directory.gaussians.is_file():
+        method = run.recipe.stage2.method
+        why = run.no_stage2 if len(run.stages) == 1 else f"stage2.method={method} fits none"
+        yield Prose(f"Left out: {why}.", "note")
+        return
+    figure = gaussian_figure(run.directory, choose_classes(run.labels), _left_out_classes(run))
+    yield figure or Prose(f"Left out: {_why_no_norms(run)}.", "note")
+
+
+def _relations(run: Run) -> Iterator[Block]:
+    try:
+        found = describe_relations(run.directory.path)
+    except InputError as error:
+        yield Prose(f"Left out: {error}.", "note")
+        return
+    yield from tree_figures(found)
+
+
+def _where_labels_are(run: Run) -> str:
+    if run.directory.shared.parent == run.directory.path.resolve():
+        return "the run began from feature files, whose hashes are part of the fingerprint"
+    return "the labels come with the data themselves"
+
+
+def _origin(run: Run) -> Iterator[Block]:
+    path, shared = run.directory.path, run.directory.shared
+    data = read_json(path / "data.json")
+    about = yaml.safe_load((path / "recipe.yaml").read_text(encoding="utf-8"))
+    places = {"run": path, "stage 1": shared, "data fingerprint": about["data_fingerprint"]}
+    lines = [[Cell(name), Cell(str(place))] for name, place in places.items()]
+    yield Table("What it is", ["what", "folder or hash"], lines, texts=2)
+    if data["label_files"]:
+        lines = [[Cell(name), Cell(digest)] for name, digest in data["label_files"].items()]
+        yield Table("Files that labels and splits were read from", ["file", "SHA-256"], lines, texts=2)
+    else:
+        yield Prose(f"No label file is on record: {_where_labels_are(run)}.", "note")
+    if data["left_out"]:
+        lines = [[Cell(rule), Cell(str(count), count)] for rule, count in data["left_out"].items()]
+        yield Table("Rows that were left out", ["rule", "rows"], lines)
+    else:
+        yield Prose("No rows were left out.", "note")
+    yield Listing("Recipe, every field with its meaning", annotated_yaml(run.recipe))
+    machines = {"Environment": path / "environment.json", "Environment of stage 1": shared / "environment.json"}
+    for name, file in machines.items():
+        if file.is_file():
+            yield Listing(name, describe_environment(read_json(file)))

@@ -1,0 +1,302 @@
+"""Reports on comparisons: every number is one that was saved, and the words say what the numbers do."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import ltml
+from ltml.errors import InputError
+from ltml.report.comparison_data import judge
+from ltml.report.comparison_report import ranking_in_words, verdict_in_words
+
+MEASURES = {"AUC": "auroc", "mAP": "ap", "mACC": "macc", "balanced ACC": "balanced_accuracy"}
+MEASURES |= {"kappa": "kappa", "F1": "f1"}
+CLASSES = "AUC of every class on test, the most frequent in training first"
+
+
+def _row(name: str, mean: float | None, *, gap: float | None = None, p: float | None = None, n: int = 5) -> dict:
+    versus = None if gap is None else {"mean": gap, "sd": 0.01, "p_holm": p, "n": n}
+    return {"row": name, "mean": mean, "sd": 0.01, "versus": versus}
+
+
+def _points(mean: float, sd: float) -> str:
+    text = f"{100 * mean:.1f} ± {100 * sd:.1f}"
+    return text.removeprefix("-") if text.startswith("-0.0 ") else text.replace("-", "−")
+
+
+@pytest.fixture(scope="module")
+def page(comparison: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return ltml.write_report(comparison, tmp_path_factory.mktemp("page") / "page.html")
+
+
+def test_scores_are_those_of_the_comparison(page: Path, comparison: Path, read_page: Callable) -> None:
+    result = json.loads((comparison / "comparison.json").read_text())
+    shown = read_page(page)
+    table = shown.tables["AUC on test, highest first"]
+    by_row = {line[0]: dict(zip(table[0], line, strict=True)) for line in table[1:]}
+    assert set(by_row) == {"bce", "bce_gaussian", "label_adapter"}
+    for row in result["rows"]:
+        line = by_row[row["row"]]
+        assert line["AUC"].rstrip("†‡") == _points(row["mean"], row["sd"])
+        if row["versus"] is None:
+            assert line["against bce"] == "reference"
+            continue
+        versus = row["versus"]
+        assert line["Δ"].lstrip("+") == _points(versus["mean"], versus["sd"])
+        assert line["p Holm"] == f"{versus['p_holm']:.3f}"
+        assert line["against bce"] == judge(versus)
+    means = [float(line[1]) for line in shown.values["AUC on test, highest first"][1:]]
+    assert means == sorted(means, reverse=True)
+    assert means == pytest.approx(sorted((100 * row["mean"] for row in result["rows"]), reverse=True))
+
+
+def test_all_measures_are_those_of_the_runs(page: Path, comparison: Path, read_page: Callable) -> None:
+    cells = json.loads((comparison / "comparison.json").read_text())["cells"]
+    header, *lines = read_page(page).tables["All measures on test"]
+    for line in lines:
+        runs = [Path(cell["run"]) for cell in cells if cell["row"] == line[0]]
+        metrics = [json.loads(((run / f"stage{_last(run)}") / "metrics.json").read_text()) for run in runs]
+        for name, text in list(zip(header, line, strict=True))[1:]:
+            values = [content["macro"][MEASURES[name]] for content in metrics]
+            assert text.rstrip("†‡") == _points(np.mean(values), np.std(values, ddof=1))
+
+
+def test_groups_are_those_of_the_runs(page: Path, comparison: Path, read_page: Callable) -> None:
+    cells = json.loads((comparison / "comparison.json").read_text())["cells"]
+    header, *lines = read_page(page).tables["AUC by training frequency"]
+    assert header == ["row", "head", "medium", "tail"]
+    for line in lines:
+        runs = [Path(cell["run"]) for cell in cells if cell["row"] == line[0]]
+        for group, text in list(zip(header, line, strict=True))[1:]:
+            paths = [run / f"stage{_last(run)}" / "metrics.json" for run in runs]
+            values = [json.loads(path.read_text())["groups"][group]["auroc"] for path in paths]
+            assert text == _points(np.mean(values), np.std(values, ddof=1))
+
+
+def test_classes_are_those_of_the_scores_and_the_highest_is_bold(
+    page: Path, comparison: Path, read_page: Callable
+) -> None:
+    scores = pd.read_csv(comparison / "scores.csv").query("split == 'test' and measure == 'auroc'")
+    shown = read_page(page)
+    header, *lines = shown.tables[CLASSES]
+    assert len(lines) == 10
+    counts = [int(line[1]) for line in lines]
+    assert counts == sorted(counts, reverse=True)
+    positives = json.loads((_first_run(comparison) / "labels.json").read_text())
+    for line, values in zip(lines, shown.values[CLASSES][1:], strict=True):
+        means = {}
+        for row, text, value in zip(header[3:], line[3:], values[2:], strict=True):
+            found = scores.query("row == @row and label == @line[0]")
+            means[row] = 100 * found["value"].mean()
+            assert float(value) == pytest.approx(means[row])
+            assert text.rstrip("†‡") == _points(found["value"].mean(), found["value"].std())
+        assert int(line[1]) == positives[line[0]]["train_pos"]
+        assert int(line[2]) == scores.query("label == @line[0]")["n_pos"].iloc[0]
+        bold = re.findall(r"<strong><bdi>([^<]*)</bdi>", _line_of(page, line[0]))
+        highest = max(round(mean, 1) for mean in means.values())
+        best = {text for text, mean in zip(line[3:], means.values(), strict=True) if round(mean, 1) == highest}
+        assert set(bold) == {text.rstrip("†‡") for text in best}
+
+
+def test_runs_are_listed_with_what_makes_them_alike(page: Path, comparison: Path, read_page: Callable) -> None:
+    shown = read_page(page)
+    lines = shown.tables["Every run of the grid"][1:]
+    assert len(lines) == 9
+    assert len({line[5] for line in lines}) == 1
+    assert lines[0][5] in (_first_run(comparison) / "recipe.yaml").read_text()
+    fields = next(table for caption, table in shown.tables.items() if caption.startswith("Fields of the recipe"))
+    by_field = {line[0]: line[1:] for line in fields[1:]}
+    assert by_field["train.epochs"] == ["1", "1", "1"]  # the shipped recipe has 3
+    assert by_field["head.type"] == ["linear", "linear", "label_adapter"]
+    assert "backbone.name" not in by_field
+
+
+def test_every_picture_has_a_text_alternative_and_every_table_a_caption(page: Path, read_page: Callable) -> None:
+    shown, text = read_page(page), page.read_text()
+    tags = [tag for tag, _ in shown.tags]
+    pictures = [about for tag, about in shown.tags if tag == "svg"]
+    assert len([about for about in pictures if about.get("role") == "img"]) >= 4
+    assert all(about.get("role") == "img" or about.get("aria-hidden") == "true" for about in pictures)
+    assert len(re.findall(r'role="img"><title>[^<]+</title><desc>[^<]+</desc>', text)) == len(
+        [about for about in pictures if about.get("role") == "img"]
+    )
+    assert tags.count("table") == tags.count("caption") >= 5
+    assert tags.count("figure") == tags.count("figcaption") >= 3
+    for landmark in ("header", "nav", "main", "footer"):
+        assert tags.count(landmark) == 1
+    ids = [about["id"] for _, about in shown.tags if "id" in about]
+    assert len(ids) == len(set(ids))
+    links = [about["href"] for tag, about in shown.tags if tag == "a"]
+    assert {link.removeprefix("#") for link in links} <= set(ids)
+
+
+def test_names_stay_text(
+    evil_comparison: Path, evil_names: tuple[str, ...], tmp_path: Path, read_page: Callable
+) -> None:
+    shown = read_page(ltml.write_report(evil_comparison, tmp_path / "evil.html"))
+    _assert_harmless(shown, evil_names)
+    assert "1 of 9 runs failed" in shown.text
+    assert f"no memory for {evil_names[0]}" in shown.tables["Runs that failed, and why"][1][3]
+    assert shown.tables["What became of them on these data"][1][:2] == [f"{evil_names[0]} wins", "not shown"]
+
+
+def _assert_harmless(shown, names) -> None:
+    tags = [tag for tag, _ in shown.tags]
+    assert tags.count("script") == 1
+    assert "img" not in tags
+    assert not [name for _, about in shown.tags for name in about if name.startswith("on")]
+    for name in names:
+        assert name in shown.text
+
+
+def test_runs_that_are_gone_are_left_out_with_a_sentence(comparison: Path, tmp_path: Path, read_page: Callable) -> None:
+    folder = tmp_path / "_comparisons" / "alone"
+    shutil.copytree(comparison, folder)
+    result = json.loads((folder / "comparison.json").read_text())
+    for cell in result["cells"]:
+        cell["run"] = str(tmp_path / "gone" / cell["row"] / f"seed{cell['seed']}")
+    (folder / "comparison.json").write_text(json.dumps(result))
+    shown = read_page(ltml.write_report(folder))
+    assert "Left out: the runs are not there any more." in shown.text
+    assert "Left out: no run could be read." in shown.text
+    assert {line[1] for line in shown.tables[CLASSES][1:]} == {"–"}
+    assert len(shown.tables["All measures on test"]) == 4
+
+
+def test_a_comparison_moved_with_its_runs_finds_them(finished: Path, tmp_path: Path, read_page: Callable) -> None:
+    shutil.copytree(finished, tmp_path / "moved")
+    folder = tmp_path / "moved" / "_comparisons" / "digits_tiny"
+    result = json.loads((folder / "comparison.json").read_text())
+    for cell in result["cells"]:
+        cell["run"] = cell["run"].replace(str(finished), "/nowhere")
+    (folder / "comparison.json").write_text(json.dumps(result))
+    assert "AUC by training frequency" in read_page(ltml.write_report(folder)).tables
+
+
+def test_rows_on_several_data_are_kept_apart(comparison: Path, tmp_path: Path, read_page: Callable) -> None:
+    shutil.copytree(comparison, tmp_path / "two")
+    result = json.loads((tmp_path / "two" / "comparison.json").read_text())
+    for kind in ("rows", "cells"):
+        result[kind] += [entry | {"data": "other"} for entry in result[kind]]
+    (tmp_path / "two" / "comparison.json").write_text(json.dumps(result))
+    scores = pd.read_csv(tmp_path / "two" / "scores.csv")
+    scores = pd.concat([scores, scores.assign(data="other", value=scores["value"] / 2)])
+    scores.to_csv(tmp_path / "two" / "scores.csv", index=False)
+    page = ltml.write_report(tmp_path / "two")
+    titles = re.findall(r'<section id="([\w-]+)"', page.read_text())
+    assert len(titles) == len(set(titles))
+    assert [title for title in titles if title.startswith("classes")] == ["classes-0", "classes-1"]
+    whole, half = (read_page(page).tables[f"{data}: All measures on test"] for data in ("digits_tiny", "other"))
+    for one, other in zip(whole[1:], half[1:], strict=True):
+        assert float(other[1].split()[0]) == pytest.approx(float(one[1].split()[0]) / 2, abs=0.11)
+
+
+def test_rows_that_know_other_classes_say_so(comparison: Path, tmp_path: Path, read_page: Callable) -> None:
+    shutil.copytree(comparison, tmp_path / "uneven")
+    result = json.loads((tmp_path / "uneven" / "comparison.json").read_text())
+    del result["rows"][1]["per_label"]["nine"]
+    result["rows"][1]["labels"] = 9
+    result["rows"][1]["means"] = {"even digits": {"mean": 0.5, "sd": 0.1, "values": [], "labels": 5}}
+    (tmp_path / "uneven" / "comparison.json").write_text(json.dumps(result))
+    shown = read_page(ltml.write_report(tmp_path / "uneven"))
+    header, *lines = shown.tables["AUC on test, highest first"]
+    by_row = {line[0]: dict(zip(header, line, strict=True)) for line in lines}
+    assert {name: line["classes"] for name, line in by_row.items()} == {
+        "bce": "10",
+        "bce_gaussian": "9",
+        "label_adapter": "10",
+    }
+    assert (by_row["bce_gaussian"]["even digits"], by_row["bce"]["even digits"]) == ("50.0 ± 10.0", "–")
+    assert "Rows know different classes" in shown.text
+    markup = (tmp_path / "uneven" / "report.html").read_text().partition("</table>")[0]
+    assert "<strong>" not in markup  # no mean is the best
+    nine = next(line for line in shown.tables[CLASSES] if line[0] == "nine")
+    assert nine[shown.tables[CLASSES][0].index("bce_gaussian")] == "–"
+
+
+def test_a_novel_class_has_no_groups(comparison: Path, tmp_path: Path, read_page: Callable) -> None:
+    shutil.copytree(comparison, tmp_path / "novel")
+    result = json.loads((tmp_path / "novel" / "comparison.json").read_text())
+    (tmp_path / "novel" / "comparison.json").write_text(json.dumps(result | {"measure": "novel"}))
+    shown = read_page(ltml.write_report(tmp_path / "novel"))
+    assert "Left out: the measure has no groups." in shown.text
+    assert "highest mean AUC of the novel class" in shown.text
+
+
+@pytest.mark.parametrize("kind", ["md", "latex", "csv"])
+def test_tables_for_papers_hold_the_same_numbers(comparison: Path, tmp_path: Path, kind: str) -> None:
+    ending = {"md": "md", "latex": "tex", "csv": "csv"}[kind]
+    text = ltml.write_report(comparison, tmp_path / f"table.{ending}", kind).read_text()
+    result = json.loads((comparison / "comparison.json").read_text())
+    for row in result["rows"]:
+        for entry in [row, *row["per_label"].values()]:
+            expected = _points(entry["mean"], entry["sd"])
+            assert (expected.replace("±", r"$\pm$") if kind == "latex" else expected) in text
+    if kind == "csv":
+        entries = [line for line in csv.DictReader(text.splitlines()) if line["column"] == "mean"]
+        assert [float(line["value"]) for line in entries] == pytest.approx([100 * r["mean"] for r in result["rows"]])
+
+
+def test_equal_results_give_equal_bytes(comparison: Path, tmp_path: Path) -> None:
+    first, second = (ltml.write_report(comparison, tmp_path / name) for name in ("a.html", "b.html"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_words_say_who_leads_and_what_is_significant() -> None:
+    rows = [_row("base", 0.8), _row("up", 0.9, gap=0.1, p=0.001), _row("down", 0.7, gap=-0.1, p=0.04)]
+    rows += [_row("even", 0.81, gap=0.01, p=0.5), _row("gone", None, gap=None)]
+    rows[-1]["versus"] = {"mean": None, "sd": None, "p_holm": None, "n": 0}
+    assert (
+        ranking_in_words(rows, "AUC") == "up has the highest mean AUC, 90.0 ± 1.0 points; even follows with 81.0 ± 1.0."
+    )
+    text = verdict_in_words(rows)
+    assert "Significantly better than base: up (+10.0 ± 1.0 points, p 0.001)." in text
+    assert "Significantly worse than base: down (−10.0 ± 1.0 points, p 0.040)." in text
+    assert "No difference from base is shown for even." in text
+    assert "gone" not in text
+    assert "over 5 seeds" in text
+    assert [judge(row["versus"]) for row in rows] == ["", "better", "worse", "not shown", "not tested"]
+
+
+def test_words_say_what_one_seed_cannot_tell() -> None:
+    assert "takes two finished seeds" in verdict_in_words([_row("base", 0.8), _row("up", 0.9, gap=0.1, p=None, n=1)])
+    assert "no second row" in verdict_in_words([_row("base", 0.8)])
+    assert ranking_in_words([_row("base", None)], "AUC") == "No row has a defined score."
+
+
+def test_what_is_no_comparison_is_refused(comparison: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="neither a run, which has a recipe.yaml"):
+        ltml.write_report(tmp_path)
+    shutil.copytree(comparison, tmp_path / "broken")
+    (tmp_path / "broken" / "scores.csv").write_text("data,row\n1")
+    with pytest.raises(InputError, match=r"cannot read .*scores.csv"):
+        ltml.write_report(tmp_path / "broken")
+    (tmp_path / "broken" / "comparison.json").write_text("{")
+    with pytest.raises(InputError, match=r"cannot read .*comparison.json"):
+        ltml.write_report(tmp_path / "broken")
+    (tmp_path / "broken" / "comparison.json").write_text("{}")
+    with pytest.raises(InputError, match="was not written by `ltml compare`"):
+        ltml.write_report(tmp_path / "broken")
+
+
+def _last(run: Path) -> int:
+    return 2 if (run / "stage2").is_dir() else 1
+
+
+def _first_run(comparison: Path) -> Path:
+    return Path(json.loads((comparison / "comparison.json").read_text())["cells"][0]["run"])
+
+
+def _line_of(page: Path, label: str) -> str:
+    """The markup of a class's line in the table of classes."""
+    table = page.read_text().partition("AUC of every class on test")[2]
+    return table.partition(f"<bdi>{label}</bdi>")[2].partition("</tr>")[0]
