@@ -68,7 +68,9 @@ class Experiment(Section):
     reference: str | None = Field(None, description="the row that differences are taken from; null: the first")
     data: dict[str, PlaceSection] = Field(min_length=1, description="data by name; the first is the default")
     rows: tuple[RowSection, ...] = Field((), description="rows on every data")
-    claims: tuple[ClaimSection, ...] = Field((), description="what the paper claims of them")
+    claims: tuple[ClaimSection, ...] = Field(
+        (), description="what the paper claims of them; left out on data that have no such rows"
+    )
 
 
 @dataclass(frozen=True)
@@ -215,14 +217,18 @@ def _check_rows(experiment: Experiment, where: str) -> None:
             raise InputError(f"{where}: no rows for data.{place_name}")
         if len(set(names)) < len(names):
             raise InputError(f"{where}: data.{place_name} has two rows of the same name")
-        named = [("reference", experiment.reference)] if experiment.reference else []
-        named += [(f"claims ({claim.text})", row) for claim in experiment.claims for row in (claim.better, claim.than)]
-        for key, row in named:
-            if row not in names:
-                raise InputError(f"{where}: {key} names the row '{row}': {suggest(str(row), names)}")
+        if experiment.reference is not None and experiment.reference not in names:
+            hint = suggest(experiment.reference, names)
+            raise InputError(f"{where}: reference names the row '{experiment.reference}': {hint}")
         for claim in experiment.claims:
             if claim.mean is not None and claim.mean not in place.means:
                 raise InputError(f"{where}: a claim names the mean '{claim.mean}': {suggest(claim.mean, place.means)}")
+
+    everywhere = {row.name for place in experiment.data.values() for row in _rows_of(experiment, place)}
+    for claim in experiment.claims:
+        for row in (claim.better, claim.than):
+            if row not in everywhere:
+                raise InputError(f"{where}: a claim ({claim.text}) names the row '{row}': {suggest(row, everywhere)}")
 
 
 def _rows_of(experiment: Experiment, place: PlaceSection) -> tuple[RowSection, ...]:
@@ -258,7 +264,7 @@ def _plan_experiment(experiment: Experiment, on: str | None, seeds: tuple[int, .
         paper=experiment.paper,
         means=place.means,
         interest=place.interest,
-        claims=experiment.claims,
+        claims=tuple(claim for claim in experiment.claims if {claim.better, claim.than} <= {row.name for row in rows}),
     )
 
 

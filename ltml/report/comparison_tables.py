@@ -40,16 +40,17 @@ def rows_table(result: Mapping[str, Any]) -> str:
     table = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left")
     several = len({row["data"] for row in result["rows"]}) > 1
     for column in (["data"] if several else []) + ["row"]:
-        table.add_column(column)
+        table.add_column(column, min_width=12)
     means = list(dict.fromkeys(name for row in result["rows"] for name in row["means"]))
-    for column in (name, *means, "Δ", "p", "p Holm", "p indep."):
+    tests = {"p_holm": "p Holm"} if means else {"p": "p", "p_holm": "p Holm", "p_independent": "p indep."}
+    for column in (name, *means, "Δ", *tests.values()):
         table.add_column(column, justify="right", no_wrap=True)
     for row in result["rows"]:
         versus = row["versus"]
         cells = [Text(row["data"])] if several else []
         cells += [Text(row["row"]), Text(spread(row))]
         cells += [Text(spread(row["means"].get(name))) for name in means]
-        cells += [Text(change(versus)), *(Text(p_value(versus, kind)) for kind in ("p", "p_holm", "p_independent"))]
+        cells += [Text(change(versus)), *(Text(p_value(versus, kind)) for kind in tests)]
         table.add_row(*cells)
     legend = (
         f"Δ: mean ± sd over seeds of the paired difference from '{result['reference']}', over the classes that both "

@@ -20,6 +20,7 @@ import yaml
 import ltml
 from ltml.comparison.compare import read_comparison
 from ltml.errors import InputError
+from ltml.report.comparison_tables import rows_table
 
 SIZES = {"data.train_size": 120, "data.val_size": 60, "data.test_size": 80}
 TINY = ("train.epochs=1", *(f"{key}={value}" for key, value in SIZES.items()))
@@ -215,3 +216,17 @@ def test_gains_are_related_to_how_alike_classes_are(cli, tmp_path: Path) -> None
 def test_a_comparison_without_added_classes_has_no_gains(finished: Path, tiny_run: Path) -> None:
     with pytest.raises(InputError, match="does not add classes to a class of interest"):
         ltml.relate_gain(tiny_run, finished / "_comparisons" / "digits_tiny")
+
+
+def test_rows_keep_their_names_beside_further_means() -> None:
+    entry = {"mean": 0.8123, "sd": 0.0123}
+    versus = {**entry, "p": 0.02, "p_holm": 0.04, "p_independent": 0.1}
+    row = {"data": "d", **entry, "means": {"internal only": entry, "common": entry}, "versus": versus}
+    result = {
+        "rows": [{**row, "row": "g TW TAT UTE"}, {**row, "row": "h TW HAT UTE"}],
+        "measure": "auroc",
+        "paper": "P",
+    }
+    shown = rows_table({**result, "split": "test", "seeds": [0, 1], "chosen": None, "reference": "a", "name": "n"})
+    assert "g TW TAT UTE   81.2±1.2" in shown
+    assert max(map(len, shown.splitlines())) <= 80

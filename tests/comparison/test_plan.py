@@ -12,6 +12,7 @@ from trees import chexpert, nih
 import ltml
 from ltml.comparison.plan import load_experiment, plan_comparison
 from ltml.errors import InputError
+from ltml.metrics.groups import make_groups
 from ltml.recipe.catalog import experiment_names, recipe_names
 from ltml.recipe.load import load_recipe
 from ltml.stages.build import build_dataset
@@ -59,7 +60,9 @@ def test_labels_that_an_experiment_names_are_those_of_its_data(name: str, place:
         of_union = load_recipe(row.recipe, row.overrides).data.type == "union"
         root = f"data.root={roots if of_union else roots / place}"
         small = (root, "data.image_size=32", "data.resize=null", "data.views={}", "method=joint")
-        dataset = build_dataset(load_recipe(row.recipe, (*row.overrides, *(() if place == "digits" else small))))
+        recipe = load_recipe(row.recipe, (*row.overrides, *(() if place == "digits" else small)))
+        dataset = build_dataset(recipe)
+        make_groups(dataset.label_names, dataset.class_counts().tolist(), recipe.metrics.groups.model_dump())
         there |= set(dataset.label_names)
     assert named <= there
 
