@@ -30,11 +30,6 @@ app = typer.Typer(
 recipes_app = typer.Typer(no_args_is_help=True, help="List, show, copy and check recipes.")
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(data_app, name="data")
-app.command()(compare)
-app.command()(sweep)
-app.command()(relations)
-app.command()(calibrate)
-app.command()(report)
 
 Out = Annotated[Path, typer.Option("--out", help="root of the run directories")]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="training and sampling seed")]
@@ -146,6 +141,13 @@ def gaussians(
 
     described = ltml.describe_gaussians(run_dir)
     print_json(described) if as_json else print_gaussians(described)
+
+
+app.command()(compare)
+app.command()(sweep)
+app.command()(report)
+app.command()(calibrate)
+app.command()(relations)
 
 
 @app.command("list")
