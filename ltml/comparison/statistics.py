@@ -53,7 +53,8 @@ def difference(a: npt.ArrayLike, b: npt.ArrayLike) -> Difference:
     if n < 2:
         return Difference(float(gaps.mean()), None, n, None, None)
     paired = None if _is_constant(gaps) else float(stats.ttest_rel(x, y).pvalue)
-    independent = None if _is_constant(x) and _is_constant(y) else float(stats.ttest_ind(x, y).pvalue)
+    moments = (x.mean(), x.std(ddof=1), n, y.mean(), y.std(ddof=1), n)  # scipy's own warn where one row is constant
+    independent = None if _is_constant(x) and _is_constant(y) else float(stats.ttest_ind_from_stats(*moments).pvalue)
     return Difference(float(gaps.mean()), float(gaps.std(ddof=1)), n, paired, independent)
 
 

@@ -41,6 +41,15 @@ def test_paired_and_independent_t_by_their_formulas() -> None:
     assert found.p < found.p_independent  # shared seeds make the paired test the sharper one
 
 
+def test_a_row_without_spread_is_compared_without_a_warning() -> None:
+    """As rows whose F1 is 0 with every seed; any warning is an error here."""
+    found = difference([0.0] * 5, B)
+    mean, sd = np.mean(B), np.std(B, ddof=1)
+    assert found.p == pytest.approx(_t_p(-mean / (sd / math.sqrt(5)), 4))
+    assert found.p_independent == pytest.approx(_t_p(-mean / math.sqrt(sd**2 / 2 * 2 / 5), 8))
+    assert difference([0.25] * 5, [0.5] * 5).p_independent is None
+
+
 def test_one_seed_or_no_spread_has_no_p() -> None:
     assert difference([0.5], [0.4]) == (pytest.approx(0.1), None, 1, None, None)
     same = difference([0.5, 0.6, 0.7], [0.4, 0.5, 0.6])
