@@ -42,7 +42,6 @@ LaunchOptions = Annotated[
     list[str] | None,
     typer.Option("--launch", metavar="KEY=VALUE", help="of slurm: slurm_partition=gpu, timeout_min=600"),
 ]
-Fresh = Annotated[bool, typer.Option("--fresh", help="redo what is done already")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="print the grid with the work left; run nothing")]
 PredictionFiles = Annotated[
     list[Path] | None, typer.Option("--predictions", help="compare prediction files instead: a.csv b.csv, nothing runs")
@@ -64,7 +63,6 @@ def compare(
     jobs: Jobs = 1,
     launcher: Launcher = "local",
     launch: LaunchOptions = None,
-    fresh: Fresh = False,
     dry_run: DryRun = False,
     per_class: PerClass = False,
     predictions: PredictionFiles = None,
@@ -80,7 +78,7 @@ def compare(
     import ltml
 
     of_runs: dict[str, Any] = {"--methods": methods, "--seeds": seeds, "--on": on, "--name": name, "--measure": measure}
-    of_runs |= {"--split": split, "--jobs": jobs > 1, "--fresh": fresh, "--dry-run": dry_run, "--per-class": per_class}
+    of_runs |= {"--split": split, "--jobs": jobs > 1, "--dry-run": dry_run, "--per-class": per_class}
     drawing = resampling(resamples, seed)
     if predictions:
         _refuse(of_runs, "is for runs: leave it out with --predictions")
@@ -102,19 +100,17 @@ def compare(
         split=split,
     )
     where = ltml.Launch(launcher, jobs, ltml.parse_options(launch or ()))
-    run_plan(plan, out, where, fresh=fresh, dry_run=dry_run, per_class=per_class, as_json=as_json)
+    run_plan(plan, out, where, dry_run=dry_run, per_class=per_class, as_json=as_json)
 
 
-def run_plan(
-    plan: Plan, out: Path, where: Launch, *, fresh: bool, dry_run: bool, per_class: bool = False, as_json: bool
-) -> None:
+def run_plan(plan: Plan, out: Path, where: Launch, *, dry_run: bool, per_class: bool = False, as_json: bool) -> None:
     """Run a plan and print its tables, or only its grid; exit code 1 if a run failed."""
     import ltml
 
     if dry_run:
         _print_grid(ltml.dry_run(plan, out), as_json=as_json)
         return
-    result = ltml.compare(plan, out, launch=where, fresh=fresh)
+    result = ltml.compare(plan, out, launch=where)
     _print(result, per_class=per_class, as_json=as_json)
     if any(cell["state"] == "failed" for cell in result["cells"]):
         raise typer.Exit(1)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .arguments import JsonFlag, RecipeName
-from .compare import DryRun, Fresh, Jobs, Launcher, LaunchOptions, MeasureName, Name, Out, run_plan
+from .compare import DryRun, Jobs, Launcher, LaunchOptions, MeasureName, Name, Out, run_plan
 from .errors import guarded
 
 Settings = Annotated[
@@ -31,7 +31,6 @@ def sweep(
     jobs: Jobs = 1,
     launcher: Launcher = "local",
     launch: LaunchOptions = None,
-    fresh: Fresh = False,
     dry_run: DryRun = False,
     as_json: JsonFlag = False,
 ) -> None:
@@ -40,4 +39,4 @@ def sweep(
 
     plan = ltml.plan_sweep(recipe, settings, seeds=seeds, name=name, measure=measure or "auroc", oracle=oracle)
     where = ltml.Launch(launcher, jobs, ltml.parse_options(launch or ()))
-    run_plan(plan, out, where, fresh=fresh, dry_run=dry_run, as_json=as_json)
+    run_plan(plan, out, where, dry_run=dry_run, as_json=as_json)

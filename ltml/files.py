@@ -98,14 +98,13 @@ def held(folder: Path) -> Iterator[None]:
     the block makes no folder, it goes again with the parents that were made for it.
     """
     made = [parent for parent in folder.parents if not parent.exists()]
-    folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.parent / f".{folder.name}.lock"
     lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("waiting for another process that works on %s", folder)
-        lock.acquire()
+    while not (lock.is_locked and path.exists()):  # again, where another process has just taken the file away
+        lock.release()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):
+            _acquire(lock, folder)
     try:
         yield
     finally:
@@ -115,3 +114,11 @@ def held(folder: Path) -> Iterator[None]:
                 for parent in made:
                     parent.rmdir()
         lock.release()
+
+
+def _acquire(lock: FileLock, folder: Path) -> None:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("waiting for another process that works on %s", folder)
+        lock.acquire()

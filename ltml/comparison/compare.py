@@ -12,13 +12,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from ltml.comparison.grid import Cell, make_grid, run_grid
 from ltml.comparison.launch import Launch
 from ltml.comparison.plan import ClaimSection, Plan
 from ltml.comparison.statistics import Difference, add_holm, difference, equivalence, holm, mean_sd
-from ltml.errors import InputError, suggest
-from ltml.files import held, write_atomically, write_json
+from ltml.errors import InputError, LtmlError, first_few, suggest
+from ltml.files import hash_json, held, write_atomically, write_json
+from ltml.recipe.load import identity
 from ltml.stages.checks import check_out
 from ltml.stages.evaluate import evaluate_novel
 from ltml.stages.run_directory import read_run
@@ -40,9 +42,7 @@ def dry_run(plan: Plan, out: str | os.PathLike[str] = "runs") -> list[dict[str, 
     return [_about(cell) for cell in make_grid(plan, Path(out))]
 
 
-def compare(
-    plan: Plan, out: str | os.PathLike[str] = "runs", *, launch: Launch | None = None, fresh: bool = False
-) -> dict[str, Any]:
+def compare(plan: Plan, out: str | os.PathLike[str] = "runs", *, launch: Launch | None = None) -> dict[str, Any]:
     """Run what is left of a comparison's grid and write its tables to ``runs/_comparisons/<name>/``.
 
     ``scores.csv`` holds every score of every run, ``comparison.json`` what is returned.
@@ -51,7 +51,6 @@ def compare(
         plan: from `ltml.plan_comparison`.
         out: root of the run directories.
         launch: where the runs are done, and how many at a time; None for one after the other in this process.
-        fresh: redo what is done.
 
     Returns:
         ``name``, ``paper``, ``measure``, ``split``, ``seeds``, ``folder``, ``interest``; ``cells`` as from `dry_run`
@@ -59,15 +58,22 @@ def compare(
         split it was chosen ``on``, whether that is an ``oracle``, and its ``test`` score. Undefined is None.
 
     Raises:
-        InputError: a row's recipe is wrong, or the split or the label asked for is in no run.
+        InputError: a row's recipe is wrong, the split or the label asked for is in no run, another comparison lies in
+            the folder, or runs that are done are of data that have changed since.
         LtmlError: no run could be finished.
     """
     root = Path(out)
     check_out(root)
-    cells = make_grid(plan, root)
-    cells = run_grid(cells, root, launch or Launch(), fresh=fresh)
-    scores = read_scores(plan, cells)
     folder = root / FOLDER / plan.name
+    _refuse_another(plan, folder)
+    cells = make_grid(plan, root)
+    if plan.measure == "novel" and not any(cell.recipe.data.novel for cell in cells):
+        raise InputError("--measure novel needs a label held out of training (data.novel); no row has one")
+    cells = run_grid(cells, root, launch or Launch())
+    if not any(cell.state == "done" for cell in cells):
+        raise LtmlError(f"no run could be finished; the first failed so: {cells[0].error}")
+    _refuse_changed_data(cells)
+    scores = read_scores(plan, cells)
     rows = summarise(plan, scores)
     result = {
         "name": plan.name,
@@ -78,6 +84,7 @@ def compare(
         "seeds": list(plan.seeds),
         "interest": plan.interest,
         "folder": str(folder),
+        "plan": _rows_of(plan),
         "cells": [_about(cell) | {"error": cell.error} for cell in cells],
         "rows": rows,
         "claims": check_claims(plan, scores),
@@ -187,8 +194,8 @@ def _verdict(entry: Mapping[str, Any]) -> str:
 
 
 def _choose(plan: Plan, scores: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The row with the best mean on the plan's split, the first of equals; None if none has one."""
-    there = [row for row in rows if row["mean"] is not None]
+    """Of the rows with all seeds the one with the best mean on the plan's split, the first of equals; None without."""
+    there = [row for row in rows if row["mean"] is not None and row["seeds"] == list(plan.seeds)]
     if not there:
         return None
     best = max(there, key=lambda row: row["mean"])
@@ -200,6 +207,37 @@ def _choose(plan: Plan, scores: pd.DataFrame, rows: Sequence[Mapping[str, Any]])
         "oracle": plan.split.startswith("test"),
         "test": {key: test[key] for key in ("mean", "sd", "values", "labels")},
     }
+
+
+def _rows_of(plan: Plan) -> list[list[Any]]:
+    return [[row.data, row.name, row.recipe, list(row.overrides)] for row in plan.rows]
+
+
+def _refuse_another(plan: Plan, folder: Path) -> None:
+    """Tables of the same rows, or of some of them, are written anew; those of others stay."""
+    if not (folder / "comparison.json").is_file():
+        return
+    there = read_comparison(folder).get("plan", [])
+    if gone := [row[1] for row in there if row not in _rows_of(plan)]:
+        raise InputError(
+            f"{folder} holds another comparison, with {first_few(gone)} run otherwise or not in this one: give this "
+            "one a --name, or remove that folder"
+        )
+
+
+def _refuse_changed_data(cells: Sequence[Cell]) -> None:
+    """Runs of the same data fields and split seed must have seen the same data."""
+    seen: dict[str, tuple[str, Path]] = {}
+    for cell in (cell for cell in cells if cell.state == "done"):
+        fields = {key: value for key, value in identity(cell.recipe).items() if key.startswith("data.")}
+        about = yaml.safe_load((cell.run / "recipe.yaml").read_text(encoding="utf-8"))
+        key = hash_json([fields, cell.recipe.seeds.split])
+        digest, run = seen.setdefault(key, (about["data_fingerprint"], cell.run))
+        if digest != about["data_fingerprint"]:
+            raise InputError(
+                f"the data have changed between {run} and {cell.run}: they cannot be compared. Remove the older run, "
+                "and it is done again"
+            )
 
 
 def _about(cell: Cell) -> dict[str, Any]:

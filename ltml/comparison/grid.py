@@ -59,7 +59,7 @@ def make_grid(plan: Plan, out: Path) -> list[Cell]:
     return cells
 
 
-def run_grid(cells: Sequence[Cell], out: Path, launch: Launch, *, fresh: bool = False) -> list[Cell]:
+def run_grid(cells: Sequence[Cell], out: Path, launch: Launch) -> list[Cell]:
     """Run what is left of a grid; one failure does not stop the others.
 
     Cells whose run is the same (rows may share one) are run once; runs that differ in stage 2 alone share stage 1.
@@ -68,13 +68,12 @@ def run_grid(cells: Sequence[Cell], out: Path, launch: Launch, *, fresh: bool = 
         cells: from `make_grid`.
         out: root of the run directories.
         launch: where and how many at a time.
-        fresh: redo what is done.
 
     Returns:
         The cells in their order, each ``done`` or ``failed``.
     """
-    left = list({cell.run: cell for cell in cells if fresh or cell.state != "done"}.values())
-    tasks = [Task(cell.row, cell.seed, out, fresh) for cell in left]
+    left = list({cell.run: cell for cell in cells if cell.state != "done"}.values())
+    tasks = [Task(cell.row, cell.seed, out) for cell in left]
     errors: dict[Path, str] = {}
     started = time.monotonic()
     for finished, (number, error) in enumerate(launched(tasks, launch, out / JOBS), start=1):

@@ -31,13 +31,11 @@ class Task:
         row: whose run it is.
         seed: training and sampling seed.
         out: root of the run directories.
-        fresh: redo it.
     """
 
     row: Row
     seed: int
     out: Path
-    fresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,8 +101,8 @@ def work(task: Task) -> str:
     from ltml.stages.pipeline import run
 
     try:
-        run(recipe_of(task.row, task.seed), task.out, fresh=task.fresh)
-    except (LtmlError, OSError, RuntimeError) as error:
+        run(recipe_of(task.row, task.seed), task.out)
+    except Exception as error:  # of a plugin or a library, say: the other runs go on
         text = " ".join(str(error).split())
         return text if isinstance(error, LtmlError) else f"{type(error).__name__}: {text}"
     return ""

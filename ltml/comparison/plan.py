@@ -240,6 +240,7 @@ def _plan_experiment(experiment: Experiment, on: str | None, seeds: tuple[int, .
     if chosen not in experiment.data:
         raise InputError(f"--on {chosen}: {suggest(chosen, experiment.data)}")
     place = experiment.data[chosen]
+    _refuse_overridden(overrides, _rows_of(experiment, place))
     rows = tuple(
         Row(
             data=chosen,
@@ -266,6 +267,16 @@ def _plan_experiment(experiment: Experiment, on: str | None, seeds: tuple[int, .
         interest=place.interest,
         claims=tuple(claim for claim in experiment.claims if {claim.better, claim.than} <= {row.name for row in rows}),
     )
+
+
+def _refuse_overridden(overrides: Sequence[str], rows: Sequence[RowSection]) -> None:
+    """Refuse overrides of what the rows of an experiment differ in."""
+    own = {key for row in rows for key in row.set}
+    for key in (re.split(r"[=\[]", override)[0] for override in overrides):
+        if taken := [name for name in own if f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}.")]:
+            raise InputError(
+                f"'{key}' is what the rows of this experiment set ({first_few(sorted(taken))}): leave it out"
+            )
 
 
 def _plan_methods(

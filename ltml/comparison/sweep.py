@@ -38,7 +38,15 @@ def plan_sweep(
         InputError: nothing to go over, or a range that cannot be read.
     """
     refuse_seeds(settings)
+    keys = [setting.partition("=")[0] for setting in settings]
+    if twice := sorted({key for key in keys if keys.count(key) > 1}):
+        raise InputError(f"{twice[0]} is there more than once: give it all its values at once")
     values = {key: swept_values(text, key) for key, _, text in (setting.partition("=") for setting in settings)}
+    for key, found in values.items():
+        if len(set(found)) < len(found):
+            raise InputError(f"{key} has a value more than once: {', '.join(found)}")
+        if len(found) > 1 and key.startswith(("seeds.", "data.split")):
+            raise InputError(f"{key} changes which images are scored, so its values cannot be compared")
     swept = {key: found for key, found in values.items() if len(found) > 1}
     if not swept:
         raise InputError(

@@ -101,7 +101,12 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
 
 def is_uneven(rows: Sequence[Row]) -> bool:
     """Whether the means of rows are over different classes, so that none of them is the best."""
-    return len({row["labels"] for row in rows if row["mean"] is not None}) > 1
+    classes = {
+        tuple(sorted(name for name, entry in row["per_label"].items() if entry["mean"] is not None))
+        for row in rows
+        if row["mean"] is not None
+    }
+    return len(classes) > 1
 
 
 def over_seeds(comparison: Comparison, row: Row, measure: str) -> Spread:

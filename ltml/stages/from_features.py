@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from ltml.errors import InputError, first_few
-from ltml.files import remove_partial_files, write_text
+from ltml.files import held, remove_partial_files, write_text
 from ltml.gaussians.resampler import GaussianResampler
 from ltml.models.classifier import PerClassLinear
 from ltml.recipe.schema import Recipe, Stage2Method
@@ -77,15 +77,16 @@ def run_on_features(recipe: Recipe, paths: Mapping[str, Path], out: Path, *, fre
     dataset = join_feature_files(files)
     check_labels(recipe, dataset)
     run = locate_run(recipe, dataset, out, on_features=True)
-    remove_partial_files(run.path)
-    if fresh:
-        remove_stage(run, 1)
-    if not run.checkpoint2.is_file():
-        begin_run(run, recipe, dataset)
-        record_environment(run.path)
-        _fit(recipe, dataset, files, run)
-    for stage in (1, 2):
-        score_run(recipe, dataset, run, stage=stage)
+    with held(run.path):
+        remove_partial_files(run.path)
+        if fresh:
+            remove_stage(run, 1)
+        if not run.checkpoint2.is_file():
+            begin_run(run, recipe, dataset)
+            record_environment(run.path)
+            _fit(recipe, dataset, files, run)
+        for stage in (1, 2):
+            score_run(recipe, dataset, run, stage=stage)
     return run
 
 

@@ -85,9 +85,10 @@ def _work(recipe: Recipe, out: Path, *, stages: tuple[int, ...], fresh: bool) ->
         check_labels(recipe, dataset)
         place = locate_run(recipe, dataset, out)
         with _held(place.path, world):
-            first_alone(partial(_remove_partial_files, place), world)
+            first_alone(partial(remove_partial_files, place.path), world)
             if 1 in stages:
                 with _held(place.shared, world):  # runs that differ in stage 2 alone share it
+                    first_alone(partial(remove_partial_files, place.shared), world)
                     run_stage1(recipe, dataset, place, fresh=fresh)
             if 2 in stages:
                 run_stage2(recipe, dataset, place, fresh=fresh)
@@ -108,11 +109,6 @@ def _check_world(recipe: Recipe, world: World) -> None:
             f"train.batch_size={recipe.train.batch_size} images are shared by {world.size} processes: some get "
             "none; raise it or start fewer processes"
         )
-
-
-def _remove_partial_files(place: RunDirectory) -> None:
-    for folder in (place.path, place.shared):
-        remove_partial_files(folder)
 
 
 def _result(place: RunDirectory, world: World = ALONE) -> RunResult:

@@ -105,9 +105,12 @@ def progress_of(recipe: Recipe, out: Path) -> Literal["done", "begun", "to do"]:
     about = _read_recipe(path)
     if about is None or identity(_recipe_of(about, path)) != identity(recipe):
         return "to do"
+    run = RunDirectory(path, path / about["stage1"])
     last = 1 if recipe.stage2.method == "none" else 2
-    done = RunDirectory(path, path / about["stage1"]).metrics(last, "test").is_file()
-    return "done" if done else "begun"
+    answers = list((run.shared if last == 1 else run.path / "stage2").glob("predictions_*.csv"))
+    scored = all(run.metrics(last, file.stem.removeprefix("predictions_")).is_file() for file in answers)
+    complete = run.predictions(last, "test").is_file() and scored and (last == 1 or is_of_this_stage1(run))
+    return "done" if complete else "begun"
 
 
 def locate_run(recipe: Recipe, dataset: Dataset, out: Path, *, on_features: bool = False) -> RunDirectory:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -113,6 +114,44 @@ def test_a_failure_is_recorded_and_the_others_go_on(cli, tmp_path: Path) -> None
     assert (bad["mean"], bad["seeds"]) == (None, [])
     assert [claim["verdict"] for claim in table["claims"]] == ["not shown", "not shown"]
     assert table["claims"][1]["difference"] is None
+
+
+def test_other_rows_do_not_take_the_place_of_a_comparison(cli, finished: Path) -> None:
+    path = finished / "_comparisons" / "digits_tiny" / "comparison.json"
+    before = path.read_bytes()
+    result = cli("compare", "digits_tiny", "--methods", "bce,asl", "--out", finished)
+    assert result.exit_code == 2
+    assert "holds another comparison, with bce, label_adapter run otherwise or not in this one" in result.stderr
+    assert path.read_bytes() == before
+    assert not list(finished.glob("digits_tiny/asl*"))  # nothing was run
+
+
+def test_runs_on_data_that_have_changed_since_are_not_compared(cli, image_table, tmp_path: Path) -> None:
+    file = image_table()
+    small = (f"data.file={file}", "train.epochs=1", "data.image_size=16", "--seeds", "0", "--out", tmp_path / "runs")
+    assert cli("compare", "csv_small", *small, "--methods", "bce").exit_code == 0
+    table = pd.read_csv(file, dtype=str)
+    table.assign(bright=table["bright"].sample(frac=1, random_state=0).to_numpy()).to_csv(file, index=False)
+    result = cli("compare", "csv_small", *small, "--methods", "bce,bce_maxpool")
+    assert result.exit_code == 2
+    assert "the data have changed between" in result.stderr
+
+
+def test_any_failure_is_borne_and_when_all_fail_the_tables_stay(
+    cli, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise np.linalg.LinAlgError("singular")
+
+    shutil.copytree(finished, tmp_path / "runs")
+    path = tmp_path / "runs" / "_comparisons" / "digits_tiny" / "scores.csv"
+    before = path.read_bytes()
+    shutil.rmtree(tmp_path / "runs" / "digits_tiny")
+    monkeypatch.setattr("ltml.stages.pipeline.run", fail)
+    result = _compare(cli, tmp_path / "runs")
+    assert result.exit_code == 1
+    assert "no run could be finished; the first failed so: LinAlgError: singular" in result.stderr
+    assert path.read_bytes() == before
 
 
 def _command(out: Path, *more: str) -> list[str]:

@@ -96,6 +96,12 @@ def test_methods_over_recipes() -> None:
         (["assemble_table2"], {"methods": ["bce"]}, "is an experiment with rows of its own: leave --methods out"),
         (["assemble_table2"], {"on": "imagenet"}, "--on imagenet: allowed: cifar10, cxr, digits, mnist|--on imagenet"),
         (["assemble_table2", "digits"], {"methods": ["bce"]}, "compare one at a time"),
+        (
+            ["assemble_table2"],
+            {"overrides": ["data.train_on=all"]},
+            "'data.train_on' is what the rows of this experiment",
+        ),
+        (["assemble_table11"], {"overrides": ["objectives[0].weight=2"]}, "is what the rows of this experiment set"),
     ],
 )
 def test_what_does_not_go_together_is_refused(names: list[str], options: dict, message: str) -> None:

@@ -43,6 +43,9 @@ def test_every_combination_is_a_row() -> None:
         (["stage2.alpha=1.0..0.1"], "stage2.alpha=1.0..0.1: a range goes up"),
         (["stage2.alpha=0.0001..1"], "at most 1000 steps"),
         (["seeds.train=0..3"], "use --seeds"),
+        (["seeds.split=0..3"], "seeds.split changes which images are scored"),
+        (["stage2.alpha=0.1,0.1"], "stage2.alpha has a value more than once"),
+        (["stage2.alpha=0.1,0.2", "stage2.alpha=0.3"], "stage2.alpha is there more than once"),
     ],
 )
 def test_what_cannot_be_gone_over(settings: list[str], message: str) -> None:

@@ -114,7 +114,7 @@ def test_heads_take_no_images(head: str) -> None:
     from ltml.stages.build import build_model
 
     recipe = load_recipe("digits_tiny", [f"head.type={head}"])
-    model = build_model(recipe, tuple("abc"), None, pretrained=False)
+    model = build_model(recipe, ("one: a", "one: b", "two: a"), None, pretrained=False)
     output = model(torch.zeros(0, 1, 32, 32, dtype=torch.uint8))
     assert output.logits.shape == (0, 3)
     assert output.pooled is not None

@@ -58,6 +58,7 @@ def two_sources(method: str, *more: str) -> Recipe:
     small += [
         f"backbone={{name: resnet18, pretrained: false, options: {net}}}",
         "head.prompt_query={width: 16, dropout: 0}",
+        "head.query2label={width: 16, dropout: 0}",
     ]
     small += ["data.views={strong: [{RandomErasing: {p: 1.0}}]}"]
     small += [] if method == "multi_task" else ["data.labels=[zero, one, two, three, four]"]
