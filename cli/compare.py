@@ -86,7 +86,7 @@ def compare(
         compared = ltml.compare_predictions(paths, names.split(",") if names else None, **drawing)
         _print_predictions(compared, as_json=as_json)
         return
-    _refuse({"--names": names} | {f"--{key}": True for key in drawing}, "is for --predictions: leave it out")
+    _refuse({"--names": names}, "is for --predictions: leave it out")
     if not words:
         raise InputError("name recipes, an experiment (`ltml list experiments`), or files with --predictions")
     plan = ltml.plan_comparison(
@@ -100,17 +100,26 @@ def compare(
         split=split,
     )
     where = ltml.Launch(launcher, jobs, ltml.parse_options(launch or ()))
-    run_plan(plan, out, where, dry_run=dry_run, per_class=per_class, as_json=as_json)
+    run_plan(plan, out, where, drawing, dry_run=dry_run, per_class=per_class, as_json=as_json)
 
 
-def run_plan(plan: Plan, out: Path, where: Launch, *, dry_run: bool, per_class: bool = False, as_json: bool) -> None:
+def run_plan(
+    plan: Plan,
+    out: Path,
+    where: Launch,
+    drawing: Mapping[str, int] | None = None,
+    *,
+    dry_run: bool,
+    per_class: bool = False,
+    as_json: bool,
+) -> None:
     """Run a plan and print its tables, or only its grid; exit code 1 if a run failed."""
     import ltml
 
     if dry_run:
         _print_grid(ltml.dry_run(plan, out), as_json=as_json)
         return
-    result = ltml.compare(plan, out, launch=where)
+    result = ltml.compare(plan, out, launch=where, **(drawing or {}))
     _print(result, per_class=per_class, as_json=as_json)
     if any(cell["state"] == "failed" for cell in result["cells"]):
         raise typer.Exit(1)
@@ -137,18 +146,32 @@ def _print_grid(cells: list[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def _print(result: Mapping[str, Any], *, per_class: bool, as_json: bool) -> None:
-    from ltml.report.comparison_tables import choice, claims_table, failures, label_tables, rows_table
+    from ltml.report.comparison_tables import (
+        choice,
+        claims_table,
+        failures,
+        label_tables,
+        patients_table,
+        ranks_table,
+        rows_table,
+    )
 
     if as_json:
         print_json(result)
         return
     typer.echo(rows_table(result))
+    for data in result["patients"]:
+        typer.echo(patients_table(result, data))
+    if result["ranks"]:
+        typer.echo(ranks_table(result["ranks"]))
     if per_class:
         typer.echo(label_tables(result))
     if result["chosen"]:
         typer.echo(choice(result))
     if result["claims"]:
         typer.echo(claims_table(result))
+    for warning in result["warnings"]:
+        typer.echo(f"warning: {warning}", err=True)
     if lines := failures(result):
         typer.echo(lines, err=True)
     typer.echo(f"tables: {result['folder']}")

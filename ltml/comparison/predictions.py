@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ltml.comparison.patients import warn_of_few, warn_of_resamples
 from ltml.comparison.statistics import add_holm, paired_bootstrap
 from ltml.errors import InputError, first_few
-from ltml.metrics.bootstrap import LEAST, MEASURES, bootstrap_scores, describe_intervals, macro_mean
+from ltml.metrics.bootstrap import MEASURES, bootstrap_scores, describe_intervals, macro_mean
 from ltml.metrics.delong import delong
 from ltml.metrics.ranking import Floats
 from ltml.metrics.table import score
@@ -152,15 +153,9 @@ def _delong(file: Predictions, first: Predictions, c: int) -> dict[str, Any]:
 
 
 def _warnings(first: Predictions, about: Mapping[str, int], others: int) -> list[str]:
-    counts = np.minimum((first.targets == 1).sum(axis=0), (first.targets == 0).sum(axis=0))
-    few = [f"{name} ({n})" for name, n in zip(first.label_names, counts, strict=True) if n < LEAST]
-    least = 2 * others / (about["resamples"] + 1)
-    found = {
-        f"fewer than {LEAST} known positives or negatives, so there is no interval, and a test has next to no power: "
-        + first_few(few, most=20): bool(few),
+    alone = (
         "every row is a group of its own: if patients have several rows, name them in the column `group`, or intervals "
-        "are too narrow": about["groups"] == about["rows"],
-        f"{about['resamples']} resamples cannot give an adjusted p below {least:.2g} for {others} comparisons; take "
-        "more": least >= 0.05,
-    }
-    return [text for text, holds in found.items() if holds]
+        "are too narrow"
+    )
+    groups = [alone] if about["groups"] == about["rows"] else []
+    return [*warn_of_few(first), *groups, *warn_of_resamples(about["resamples"], others)]

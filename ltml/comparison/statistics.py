@@ -16,6 +16,9 @@ from scipy import stats
 
 from ltml.errors import InputError
 
+LEAST_DATASETS = 5
+"""Without so many Friedman's test is not made."""
+
 
 class Difference(NamedTuple):
     """How a row differs from another over seeds.
@@ -204,9 +207,10 @@ def friedman_nemenyi(table: npt.ArrayLike) -> FriedmanNemenyi:
     if values.ndim != 2:
         raise ValueError(f"Expected a table (datasets, methods) but got {values.shape}.")
     count, methods = values.shape
-    if count < 5:
+    if count < LEAST_DATASETS:
         raise InputError(
-            f"Friedman's test over {count} dataset(s): at least 5 are needed; compare seeds by paired t-tests instead"
+            f"Friedman's test over {count} dataset(s): at least {LEAST_DATASETS} are needed; compare seeds by paired "
+            "t-tests instead"
         )
     if methods < 3:
         raise InputError(f"Friedman's test of {methods} method(s): at least 3 are needed; take Wilcoxon's for two")

@@ -32,17 +32,18 @@ def delong(scores_a: npt.ArrayLike, scores_b: npt.ArrayLike, targets: npt.ArrayL
     """Compare two methods on one class (DeLong et al., Biometrics 1988) by midranks (Sun & Xu, IEEE SPL 2014).
 
     Samples are taken as independent: where patients have several images the test is too sure of itself, and the
-    patient-cluster bootstrap is the one to read first.
+    patient-cluster bootstrap is the one to read first. The mean area of several runs is a U-statistic too, whose
+    placements are the means of theirs.
 
     Args:
-        scores_a: ``(N,)``, higher means present.
-        scores_b: ``(N,)``.
+        scores_a: ``(N,)``, higher means present; or ``(S, N)`` of S runs, whose areas are averaged.
+        scores_b: ``(N,)`` or ``(S, N)``.
         targets: ``(N,)`` of 0, 1, or NaN for unknown.
     """
     parts = []
     for scores in (scores_a, scores_b):
-        values, positive = known_entries(scores, targets)
-        parts.append(_placements(values, positive))
+        runs = [_placements(*known_entries(run, targets)) for run in np.atleast_2d(scores)]
+        parts.append([np.mean(side, axis=0) for side in zip(*runs, strict=True)])
     of_positives, of_negatives = (np.stack(side) for side in zip(*parts, strict=True))
     n_pos, n_neg = of_positives.shape[1], of_negatives.shape[1]
     if n_pos < 2 or n_neg < 2:

@@ -17,7 +17,6 @@ from ltml.report.comparison_data import (
     Comparison,
     Place,
     Row,
-    group_means,
     is_uneven,
     judge,
     labels_of,
@@ -26,7 +25,7 @@ from ltml.report.comparison_data import (
     positives_of,
     ranked,
 )
-from ltml.report.comparison_tables import change, p_value, spread
+from ltml.report.comparison_tables import change, p_value, ranks_in_words, spread
 from ltml.report.page import Block, Cell, Listing, Prose, Table, typeset
 from ltml.report.saved import describe_environment, read_json
 from ltml.report.tables import MEASURES
@@ -42,7 +41,7 @@ def ranking_table(comparison: Comparison, data: str) -> Table:
     means = list(dict.fromkeys(name for row in rows for name in row["means"]))
     uneven = is_uneven(rows)
     columns = ["row", f"against {result['reference']}", "rank", comparison.measure, *(["classes"] if uneven else [])]
-    lines = []
+    lines: list[list[Cell]] = []
     for rank, row in enumerate(ranked(rows), start=1):
         versus, verdict = row["versus"], judge(row["versus"])
         cells = [Cell(row["row"]), Cell("reference" if versus is None else verdict)]
@@ -52,12 +51,93 @@ def ranking_table(comparison: Comparison, data: str) -> Table:
         lines.append([*cells, *_difference_cells(versus)])
     note = (
         f"Mean ± standard deviation over seeds, in points. Δ: paired difference from {result['reference']}, over the "
-        "classes that both have. p: paired t-test; Holm: adjusted over the rows; indep.: two-sample t-test. "
-        f"Bold: highest. {_legend_of_marks()}"
+        "classes that both have. p: paired t-test; Holm: adjusted over the rows; indep.: two-sample t-test; Wilcoxon: "
+        f"signed ranks{_powerless(rows)}. Bold: highest. {_legend_of_marks()}"
     )
     caption = f"{comparison.measure} on {result['split']}, highest first"
-    names = [*columns, *means, "Δ", "p", "p Holm", "p indep."]
+    names = [*columns, *means, "Δ", "p", "p Holm", "p indep.", "p Wilcoxon"]
     return Table(caption, names, lines, texts=2, note=note, sortable=True)
+
+
+def _powerless(rows: Sequence[Row]) -> str:
+    seeds = max((row["versus"]["n"] for row in rows if row["versus"]), default=0)
+    least = 2.0 ** (1 - seeds)
+    return (
+        f", which over {seeds} seeds cannot reach p < {LEVEL} (least possible: {least:.3g})" if least >= LEVEL else ""
+    )
+
+
+def patients_table(comparison: Comparison, data: str) -> Table | None:
+    """Intervals over patients and the paired bootstrap; None for a measure that has none."""
+    about = comparison.result["patients"].get(data)
+    if about is None:
+        return None
+    lines = []
+    for row in comparison.rows(data):
+        versus = (row["versus"] or {"patients": None})["patients"]
+        difference = [Cell("–")] * 2 if versus is None else _ends(versus["interval"], sign="+")
+        tests = [_p_cell(versus, kind) for kind in ("p", "p_holm")]
+        lines.append([Cell(row["row"]), *_ends(row["interval"]), *difference, *tests])
+    note = (
+        f"{about['resamples']} resamples of {about['groups']} groups ({about['rows']} rows, seed {about['seed']}), the "
+        f"same for every row, in points. Δ: from {comparison.result['reference']} on the same resamples, over the "
+        "classes and seeds that both have (paired bootstrap; Holm: adjusted over the rows). The models are as trained: "
+        "this is the uncertainty of the test set, the table above that of training."
+    )
+    columns = ["row", "from", "to", "Δ from", "Δ to", "p", "p Holm"]
+    caption = f"{_prefix(comparison, data)}95 % intervals over patients of the mean over seeds"
+    return Table(caption, columns, lines, note=note, sortable=True)
+
+
+def _ends(interval: Sequence[float] | None, sign: str = "") -> list[Cell]:
+    if interval is None:
+        return [Cell("–")] * 2
+    return [Cell(typeset(f"{100 * end:{sign}.1f}"), 100 * end) for end in interval]
+
+
+def delong_table(comparison: Comparison, data: str) -> Table | None:
+    """Classes × rows: p of DeLong's test against the reference, adjusted; None where it was not made."""
+    rows = [row for row in comparison.rows(data) if row["versus"] is not None]
+    found = {(row["row"], label): _delong(row, label) for row in rows for label in row["per_label"]}
+    if not any(found.values()):
+        return None
+    lines = [
+        [Cell(label), *(_p_cell(found.get((row["row"], label)), "p_holm") for row in rows)]
+        for label in labels_of(comparison, data)
+    ]
+    note = (
+        "Areas are means over the seeds that both have; p adjusted over all rows and classes (Holm). The test takes "
+        "rows of the data as independent: where patients have several, read the intervals over patients first."
+    )
+    caption = f"{_prefix(comparison, data)}DeLong's test of every class against {comparison.result['reference']}"
+    return Table(caption, ["class", *(row["row"] for row in rows)], lines, note=note, sortable=True)
+
+
+def _delong(row: Row, label: str) -> Mapping[str, Any] | None:
+    versus = row["per_label"][label]["versus"]
+    found: Mapping[str, Any] | None = versus["delong"]
+    return found
+
+
+def _p_cell(entry: Mapping[str, Any] | None, kind: str) -> Cell:
+    return Cell(p_value(entry, kind), None if entry is None else entry[kind])
+
+
+def ranks_table(ranks: Mapping[str, Any]) -> Table:
+    """Mean ranks over several data, the best first, with Nemenyi's p of every pair."""
+    order = sorted(range(len(ranks["rows"])), key=lambda place: ranks["ranks"][place])
+    pairs = ranks["pairs"]
+    lines = [
+        [Cell(ranks["rows"][i]), Cell(f"{ranks['ranks'][i]:.2f}", ranks["ranks"][i])]
+        + ([] if pairs is None else [_pair_cell(pairs, i, j) for j in order])
+        for i in order
+    ]
+    columns = ["row", "mean rank", *([] if pairs is None else [f"p against {ranks['rows'][j]}" for j in order])]
+    return Table(f"Rank over {len(ranks['data'])} data, 1 is best", columns, lines, note=ranks_in_words(ranks))
+
+
+def _pair_cell(pairs: Sequence[Sequence[float]], i: int, j: int) -> Cell:
+    return Cell("–") if i == j else Cell(p_value({"p": pairs[i][j]}, "p"), pairs[i][j])
 
 
 def measures_table(comparison: Comparison, data: str) -> Table:
@@ -83,35 +163,33 @@ def measures_table(comparison: Comparison, data: str) -> Table:
 
 def groups_table(comparison: Comparison, data: str) -> Table | None:
     """Rows × groups of labels, as each run's metrics have them."""
-    measure, saved = comparison.result["measure"], comparison.saved(data)
-    if measure == "novel" or not saved or not saved[0]["groups"]:
+    rows, groups = comparison.rows(data), comparison.result["groups"].get(data)
+    if not groups or not any(row["groups"] for row in rows):
         return None
-    rows, names, values = comparison.rows(data), list(saved[0]["groups"]), group_means(comparison, data)
     lines = []
     for row in rows:
         cells = [Cell(row["row"])]
-        for name in names:
-            entry = values[row["row"], name]
-            best = not is_uneven(rows) and _is_best(entry, [values[other["row"], name] for other in rows])
-            cells.append(_spread_cell(entry, best=best))
+        for name in groups:
+            entry = row["groups"].get(name)
+            best = not is_uneven(rows) and _is_best(entry, [other["groups"].get(name) for other in rows])
+            cells.append(_spread_cell(entry, best=best, mark=_mark(judge(entry["versus"])) if entry else ""))
         lines.append(cells)
-    note = "Mean ± standard deviation over seeds, in points. Bold: highest. " + _groups_in_words(saved)
+    note = (
+        "Mean ± standard deviation over seeds, in points, over the classes of a group that a row has. Bold: highest. "
+        f"{_legend_of_marks()} Here p is adjusted over all rows and groups. {_groups_in_words(groups)}"
+    )
     caption = f"{_prefix(comparison, data)}{comparison.measure} by training frequency"
-    return Table(caption, ["row", *names], lines, note=note)
+    return Table(caption, ["row", *groups], lines, note=note)
 
 
-def _groups_in_words(saved: Sequence[Mapping[str, Any]]) -> str:
+def _groups_in_words(groups: Mapping[str, Mapping[str, Any]]) -> str:
     parts = []
-    for name, group in saved[0]["groups"].items():
+    for name, group in groups.items():
         cut = "–".join(str(count) for count in dict.fromkeys(group["train_pos"] or ()))
         parts.append(
             f"{name}: {first_few(group['labels'], most=12) or 'no class'}{f' ({cut} positives)' if cut else ''}"
         )
-    text = "Training positives decide: " + "; ".join(parts) + "."
-    groups = [{name: sorted(group["labels"]) for name, group in metrics["groups"].items()} for metrics in saved]
-    if any(other != groups[0] for other in groups):
-        text = "Groups hold different classes for different rows, so compare them with care. For the first row: " + text
-    return text
+    return "Training positives decide: " + "; ".join(parts) + "."
 
 
 def classes_table(comparison: Comparison, data: str) -> Table:
@@ -261,12 +339,12 @@ def _spread_cell(entry: Mapping[str, Any] | None, *, best: bool = False, mark: s
 
 def _difference_cells(versus: Mapping[str, Any] | None) -> list[Cell]:
     if versus is None or versus["mean"] is None:
-        return [Cell("–")] * 4
+        return [Cell("–")] * 5
     sd = None if versus["sd"] is None else 100 * versus["sd"]
-    kinds = ("p", "p_holm", "p_independent")
+    kinds = ("p", "p_holm", "p_independent", "p_wilcoxon")
     return [
         Cell(typeset(change(versus)), 100 * versus["mean"], sd),
-        *(Cell(p_value(versus, kind), versus[kind]) for kind in kinds),
+        *(_p_cell(versus, kind) for kind in kinds),
     ]
 
 

@@ -68,8 +68,11 @@ def read_comparison(folder: Path) -> Comparison:
         InputError: ``comparison.json`` or ``scores.csv`` is missing or was not written by `ltml.compare`.
     """
     result = read_json(folder / "comparison.json")
-    if not {"rows", "cells", "measure", "reference"} <= result.keys():
-        raise InputError(f"{folder / 'comparison.json'} was not written by `ltml compare`")
+    if not {"rows", "cells", "measure", "reference", "groups", "patients", "ranks"} <= result.keys():
+        raise InputError(
+            f"{folder / 'comparison.json'} was not written by this version of `ltml compare`: run the same comparison "
+            "again; runs that are done are not redone"
+        )
     try:
         undefined = {"value": [""]}
         scores = pd.read_csv(
@@ -120,16 +123,6 @@ def over_seeds(comparison: Comparison, row: Row, measure: str) -> Spread:
     ]
     by_seed = chosen.pivot(index="seed", columns="label", values="value").dropna(axis="columns")
     return _mean_sd(by_seed.mean(axis=1).tolist() if by_seed.shape[1] else [])
-
-
-def group_means(comparison: Comparison, data: str) -> dict[tuple[str, str], Spread]:
-    """Mean and deviation over seeds by row and group, of the means that each run's metrics have."""
-    measure, names = comparison.result["measure"], comparison.saved(data)[0]["groups"]
-    return {
-        (row["row"], name): _mean_sd([m["groups"][name][measure] for m in comparison.saved(data, row["row"])])
-        for row in comparison.rows(data)
-        for name in names
-    }
 
 
 def _mean_sd(values: Sequence[float | None]) -> Spread:

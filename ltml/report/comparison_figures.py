@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ltml.report.comparison_data import Comparison, Row, group_means, judge, labels_of
+from ltml.report.comparison_data import Comparison, Row, judge, labels_of
 from ltml.report.comparison_tables import change, spread
 from ltml.report.page import Block, Figure, Panel, Prose, choose_classes, typeset
 from ltml.report.svg import Points, fit_limits, row_chart, row_ends, swatch
@@ -32,11 +32,10 @@ def seeds_figure(comparison: Comparison, data: str) -> Figure:
 
 def groups_figure(comparison: Comparison, data: str) -> Figure:
     """The means of the groups, a mark per row with the deviation over seeds."""
-    rows, values = comparison.rows(data), group_means(comparison, data)
-    names = list(dict.fromkeys(name for _, name in values))
+    rows, names = comparison.rows(data), list(comparison.result["groups"][data])
     groups = []
     for number, row in enumerate(rows):
-        own = [values[row["row"], name] for name in names]
+        own = [row["groups"].get(name, {"mean": None, "sd": None}) for name in names]
         means = [None if entry["mean"] is None else 100 * entry["mean"] for entry in own]
         spreads = [None if entry["sd"] is None else 100 * entry["sd"] for entry in own]
         titles = [f"{row['row']}, {name}: {typeset(spread(entry))}" for name, entry in zip(names, own, strict=True)]

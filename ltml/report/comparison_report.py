@@ -10,10 +10,13 @@ from ltml.report.comparison_cells import (
     claims_table,
     classes_across,
     classes_table,
+    delong_table,
     failures_table,
     groups_table,
     measures_table,
+    patients_table,
     ranking_table,
+    ranks_table,
     recipe_blocks,
     run_blocks,
 )
@@ -40,17 +43,16 @@ def comparison_page(folder: Path) -> Page:
 
 
 def tables_of_comparison(folder: Path) -> list[Table]:
-    """Tables as papers have them: rows × measures, rows × groups and rows × classes, for every data.
+    """Tables as papers have them: rows × measures, intervals, rows × groups and rows × classes, for every data.
 
     Raises:
         InputError: see `read_comparison`.
     """
     comparison = read_comparison(folder)
-    tables = []
+    tables: list[Table] = []
     for data in comparison.places:
-        tables += [measures_table(comparison, data), classes_across(comparison, data)]
-        if (groups := groups_table(comparison, data)) is not None:
-            tables.insert(-1, groups)
+        parts = (measures_table, patients_table, groups_table, classes_across)
+        tables += [table for part in parts if (table := part(comparison, data)) is not None]
     return tables
 
 
@@ -68,6 +70,8 @@ def _data_sections(comparison: Comparison, data: str) -> Iterator[Section]:
 
 def _common_sections(comparison: Comparison) -> Iterator[Section]:
     result = comparison.result
+    if result["ranks"]:
+        yield Section("ranks", "Over all data", [ranks_table(result["ranks"])])
     if result["claims"]:
         yield Section("claims", "Claims of the paper", [claims_table(result)])
     failed = [cell for cell in result["cells"] if cell["state"] == "failed"]
@@ -87,7 +91,8 @@ def _summary(comparison: Comparison, data: str) -> list[Block]:
         blocks.append(Prose(text))
     if failed:
         blocks.append(Prose(f"{failed} of {cells} runs failed; what is shown is of the others."))
-    return [*blocks, ranking_table(comparison, data), measures_table(comparison, data)]
+    tables = [ranking_table(comparison, data), patients_table(comparison, data), measures_table(comparison, data)]
+    return [*blocks, *(table for table in tables if table is not None)]
 
 
 def ranking_in_words(rows: Sequence[Row], measure: str) -> str:
@@ -127,10 +132,11 @@ def verdict_in_words(rows: Sequence[Row]) -> str:
 def _groups(comparison: Comparison, data: str) -> list[Block]:
     table = groups_table(comparison, data)
     if table is None:
-        why = "the measure has no groups" if comparison.result["measure"] == "novel" else "no run could be read"
-        return [Prose(f"Left out: {why}.", "note")]
+        return [Prose("Left out: this measure of these data has no groups.", "note")]
     return [table, groups_figure(comparison, data)]
 
 
 def _classes(comparison: Comparison, data: str) -> list[Block]:
-    return [classes_table(comparison, data), *gain_figure(comparison, data)]
+    delong = delong_table(comparison, data)
+    tables = [classes_table(comparison, data), *([] if delong is None else [delong])]
+    return [*tables, *gain_figure(comparison, data)]

@@ -59,6 +59,48 @@ def rows_table(result: Mapping[str, Any]) -> str:
     return f"{render(table)}\n{fill(legend, 80)}"
 
 
+def patients_table(result: Mapping[str, Any], data: str) -> str:
+    """Intervals over the patients, and the paired bootstrap of the difference from the reference."""
+    about, reference = result["patients"][data], result["reference"]
+    patients = f"{about['resamples']} resamples of {about['groups']} groups ({about['rows']} rows)"
+    table = Table(box=box.SIMPLE_HEAD, title=Text(f"{data}: {patients}"), title_justify="left")
+    table.add_column("row", min_width=12)
+    for column in ("95% interval", "Δ 95% interval", "p", "p Holm"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in (row for row in result["rows"] if row["data"] == data):
+        versus = (row["versus"] or {"patients": None})["patients"]
+        change_ends = "–" if versus is None else interval(versus["interval"], sign="+")
+        tests = [p_value(versus, kind) for kind in ("p", "p_holm")]
+        table.add_row(Text(row["row"]), interval(row["interval"]), change_ends, *tests)
+    legend = (
+        f"Over patients, of the mean over seeds: percentile intervals, and Δ from '{reference}' on the same resamples "
+        "(paired bootstrap). The models are as trained: other seeds are the table above."
+    )
+    return f"{render(table)}\n{fill(legend, 80)}"
+
+
+def ranks_table(ranks: Mapping[str, Any]) -> str:
+    """Mean ranks over several data and what the test of them says."""
+    table = Table(box=box.SIMPLE_HEAD, title=f"rank over {len(ranks['data'])} data (1 is best)", title_justify="left")
+    table.add_column("row", min_width=12)
+    table.add_column("mean rank", justify="right")
+    for rank, name in sorted(zip(ranks["ranks"], ranks["rows"], strict=True)):
+        table.add_row(Text(name), f"{rank:.2f}")
+    return f"{render(table)}\n{fill(ranks_in_words(ranks), 80)}"
+
+
+def ranks_in_words(ranks: Mapping[str, Any]) -> str:
+    """What the test over data says."""
+    if ranks["test"] is None:
+        return f"Not tested: too few data ({len(ranks['data'])})."
+    if ranks["test"] == "wilcoxon":
+        return f"Wilcoxon's signed-rank test over the data: p {p_value(ranks, 'p')}."
+    return (
+        f"Friedman's test that all are alike: p {p_value(ranks, 'p')}. Mean ranks that differ by "
+        f"{ranks['critical_difference']:.2f} or more differ significantly (Nemenyi, level 0.05, all pairs)."
+    )
+
+
 def label_tables(result: Mapping[str, Any]) -> str:
     """Mean over seeds of every class, a few classes side by side."""
     labels = list(dict.fromkeys(label for row in result["rows"] for label in row["per_label"]))
@@ -103,6 +145,11 @@ def change(entry: Mapping[str, Any] | None) -> str:
     if entry is None or entry["mean"] is None:
         return "–"
     return f"{100 * entry['mean']:+.1f}" + ("" if entry["sd"] is None else f"±{100 * entry['sd']:.1f}")
+
+
+def interval(ends: Sequence[float] | None, *, sign: str = "") -> str:
+    """``88.1 to 90.2`` in points."""
+    return "–" if ends is None else " to ".join(f"{100 * end:{sign}.1f}" for end in ends)
 
 
 def p_value(entry: Mapping[str, Any] | None, kind: str) -> str:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ltml.metrics.bootstrap import LEAST
-from ltml.report.comparison_tables import change, p_value
+from ltml.report.comparison_tables import change, interval, p_value
 from ltml.report.tables import MEASURES, render
 
 SHOWN = {"auroc": "AUC", "ap": "AP"}
@@ -56,10 +56,10 @@ def _macro_table(result: Mapping[str, Any], measure: str) -> str:
         table.add_column(column, justify="right", no_wrap=True)
     for method in result["methods"]:
         versus = None if method["versus"] is None else method["versus"][measure]
-        own = [_points(method["macro"][measure]), _interval(method["ci"]["macro"][measure], 100)]
-        interval = "–" if versus is None else _interval(versus["interval"], 100, sign="+")
+        own = [_points(method["macro"][measure]), interval(method["ci"]["macro"][measure])]
+        ends = "–" if versus is None else interval(versus["interval"], sign="+")
         tests = [p_value(versus, "p"), p_value(versus, "p_holm")]
-        table.add_row(Text(method["name"]), *own, _change(versus), interval, *tests)
+        table.add_row(Text(method["name"]), *own, _change(versus), ends, *tests)
     return render(table)
 
 
@@ -86,7 +86,7 @@ def _percent(ci: Mapping[str, Any]) -> str:
 
 def _cells(values: Mapping[str, Any], intervals: Mapping[str, Any]) -> list[str]:
     pairs = [
-        ("–" if values[measure] is None else f"{values[measure]:.3f}", _interval(intervals[measure], 1))
+        ("–" if values[measure] is None else f"{values[measure]:.3f}", _interval(intervals[measure]))
         for measure in SHOWN
     ]
     return [cell for pair in pairs for cell in pair]
@@ -100,10 +100,6 @@ def _change(entry: Mapping[str, Any] | None) -> str:
     return change(None if entry is None else {"mean": entry["difference"], "sd": None})
 
 
-def _interval(ends: Sequence[float] | None, scale: float, sign: str = "") -> str:
-    """``0.812 to 0.853``, or in points ``81.2 to 85.3``."""
-    if ends is None:
-        return "–"
-    digits = 3 if scale == 1 else 1
-    low, high = (f"{scale * end:{sign}.{digits}f}" for end in ends)
-    return f"{low} to {high}"
+def _interval(ends: Sequence[float] | None) -> str:
+    """``0.812 to 0.853``."""
+    return "–" if ends is None else " to ".join(f"{end:.3f}" for end in ends)

@@ -99,6 +99,11 @@ def run_folder(recipe: Recipe, out: Path) -> Path:
     return out / recipe.name / method / f"seed{recipe.seeds.train}"
 
 
+def last_stage(recipe: Recipe) -> Literal[1, 2]:
+    """The stage that a run of a recipe ends with."""
+    return 1 if recipe.stage2.method == "none" else 2
+
+
 def progress_of(recipe: Recipe, out: Path) -> Literal["done", "begun", "to do"]:
     """How far a recipe's run under `out` is, by its files; a run of another recipe counts as not begun."""
     path = run_folder(recipe, out)
@@ -106,7 +111,7 @@ def progress_of(recipe: Recipe, out: Path) -> Literal["done", "begun", "to do"]:
     if about is None or identity(_recipe_of(about, path)) != identity(recipe):
         return "to do"
     run = RunDirectory(path, path / about["stage1"])
-    last = 1 if recipe.stage2.method == "none" else 2
+    last = last_stage(recipe)
     answers = list((run.shared if last == 1 else run.path / "stage2").glob("predictions_*.csv"))
     scored = all(run.metrics(last, file.stem.removeprefix("predictions_")).is_file() for file in answers)
     complete = run.predictions(last, "test").is_file() and scored and (last == 1 or is_of_this_stage1(run))

@@ -156,7 +156,6 @@ def test_compare_as_written_in_the_shell(cli, files: list[Path]) -> None:
         (["--predictions", "a.csv", "b.csv", "--seeds", "0..4"], "--seeds is for runs"),
         (["--predictions", "a.csv", "b.csv", "--resamples", "5"], "100"),
         (["digits", "--methods", "bce", "--names", "x"], "--names is for --predictions"),
-        (["digits", "--methods", "bce", "--seed", "0"], "--seed is for --predictions"),
         ([], "name recipes, an experiment"),
     ],
 )

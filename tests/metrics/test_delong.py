@@ -77,3 +77,18 @@ def test_false_positives_are_nominal() -> None:
         p = delong(shared + rng.normal(size=150), shared + rng.normal(size=150), targets).p
         hits += p is not None and p < 0.05
     assert 0.02 < hits / 400 < 0.085
+
+
+def test_areas_of_several_runs_are_averaged_and_so_are_their_pairs() -> None:
+    rng = np.random.default_rng(2)
+    targets = rng.random(60) < 0.4
+    runs_a, runs_b = rng.integers(0, 9, (3, 60)) / 9, rng.integers(0, 9, (2, 60)) / 9
+    kernels = []
+    for runs in (runs_a, runs_b):
+        gaps = runs[:, targets][:, :, None] - runs[:, ~targets][:, None, :]
+        kernels.append(((gaps > 0) + 0.5 * (gaps == 0)).mean(axis=0))
+    gap = kernels[0] - kernels[1]
+    error = gap.mean(axis=1).var(ddof=1) / gap.shape[0] + gap.mean(axis=0).var(ddof=1) / gap.shape[1]
+    found = delong(runs_a, runs_b, targets)
+    np.testing.assert_allclose(found.auroc, [kernel.mean() for kernel in kernels], rtol=0, atol=1e-12)
+    assert found.z == pytest.approx(gap.mean() / math.sqrt(error))

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 import ltml
+from ltml.comparison.across import rank_over_data
 from ltml.errors import InputError
 from ltml.report.comparison_data import judge
 from ltml.report.comparison_report import ranking_in_words, verdict_in_words
@@ -79,7 +80,50 @@ def test_groups_are_those_of_the_runs(page: Path, comparison: Path, read_page: C
         for group, text in list(zip(header, line, strict=True))[1:]:
             paths = [run / f"stage{_last(run)}" / "metrics.json" for run in runs]
             values = [json.loads(path.read_text())["groups"][group]["auroc"] for path in paths]
-            assert text == _points(np.mean(values), np.std(values, ddof=1))
+            assert text.rstrip("†‡") == _points(np.mean(values), np.std(values, ddof=1))
+
+
+def test_uncertainty_over_patients_is_that_of_the_comparison(page: Path, comparison: Path, read_page: Callable) -> None:
+    result = json.loads((comparison / "comparison.json").read_text())
+    shown = read_page(page)
+    caption = "95 % intervals over patients of the mean over seeds"
+    for row, line, values in zip(result["rows"], shown.tables[caption][1:], shown.values[caption][1:], strict=True):
+        assert line[:3] == [row["row"], *(f"{100 * end:.1f}" for end in row["interval"])]
+        if row["versus"] is None:
+            assert line[3:] == ["–"] * 4
+            continue
+        found = row["versus"]["patients"]
+        wanted = [100 * end for end in (*row["interval"], *found["interval"])] + [found["p"], found["p_holm"]]
+        assert [float(value) for value in values] == pytest.approx(wanted)
+    table = shown.tables["DeLong's test of every class against bce"]
+    assert table[0] == ["class", "bce_gaussian", "label_adapter"]
+    p_values = result["rows"][1]["per_label"][table[1][0]]["versus"]["delong"]
+    assert table[1][1] == ("<.001" if p_values["p_holm"] < 0.001 else f"{p_values['p_holm']:.3f}")
+    assert "which over 3 seeds cannot reach p < 0.05 (least possible: 0.25)" in shown.text
+
+
+def test_ranks_over_several_data_are_shown(comparison: Path, tmp_path: Path, read_page: Callable) -> None:
+    shutil.copytree(comparison, tmp_path / "ranked")
+    result = json.loads((tmp_path / "ranked" / "comparison.json").read_text())
+    means = np.random.default_rng(0).random((6, 3))
+    rows = [
+        {"data": f"data{i}", "row": name, "mean": means[i, j]}
+        for i in range(6)
+        for j, name in enumerate(("a", "b", "c"))
+    ]
+    ranks, _ = rank_over_data(rows)
+    assert ranks is not None
+    (tmp_path / "ranked" / "comparison.json").write_text(json.dumps(result | {"ranks": ranks}))
+    shown = read_page(ltml.write_report(tmp_path / "ranked"))
+    _, *lines = shown.tables["Rank over 6 data, 1 is best"]
+    assert {line[0]: line[1] for line in lines} == {
+        name: f"{rank:.2f}" for name, rank in zip(ranks["rows"], ranks["ranks"], strict=True)
+    }
+    assert [float(line[1]) for line in lines] == pytest.approx(sorted(ranks["ranks"]), abs=0.005)
+    assert f"differ by {ranks['critical_difference']:.2f} or more" in shown.text
+    best, last = lines[0][0], lines[-1][0]
+    p = ranks["pairs"][ranks["rows"].index(best)][ranks["rows"].index(last)]
+    assert lines[0][-1] == f"{p:.3f}"
 
 
 def test_classes_are_those_of_the_scores_and_the_highest_is_bold(
@@ -167,7 +211,7 @@ def test_runs_that_are_gone_are_left_out_with_a_sentence(comparison: Path, tmp_p
     (folder / "comparison.json").write_text(json.dumps(result))
     shown = read_page(ltml.write_report(folder))
     assert "Left out: the runs are not there any more." in shown.text
-    assert "Left out: no run could be read." in shown.text
+    assert len(shown.tables["AUC by training frequency"]) == 4
     assert {line[1] for line in shown.tables[CLASSES][1:]} == {"–"}
     assert len(shown.tables["All measures on test"]) == 4
 
@@ -226,9 +270,11 @@ def test_rows_that_know_other_classes_say_so(comparison: Path, tmp_path: Path, r
 def test_a_novel_class_has_no_groups(comparison: Path, tmp_path: Path, read_page: Callable) -> None:
     shutil.copytree(comparison, tmp_path / "novel")
     result = json.loads((tmp_path / "novel" / "comparison.json").read_text())
-    (tmp_path / "novel" / "comparison.json").write_text(json.dumps(result | {"measure": "novel"}))
+    rows = [row | {"groups": {}} for row in result["rows"]]
+    novel = result | {"measure": "novel", "rows": rows, "patients": {}}
+    (tmp_path / "novel" / "comparison.json").write_text(json.dumps(novel))
     shown = read_page(ltml.write_report(tmp_path / "novel"))
-    assert "Left out: the measure has no groups." in shown.text
+    assert "Left out: this measure of these data has no groups." in shown.text
     assert "highest mean AUC of the novel class" in shown.text
 
 
@@ -284,7 +330,7 @@ def test_what_is_no_comparison_is_refused(comparison: Path, tmp_path: Path) -> N
     with pytest.raises(InputError, match=r"cannot read .*comparison.json"):
         ltml.write_report(tmp_path / "broken")
     (tmp_path / "broken" / "comparison.json").write_text("{}")
-    with pytest.raises(InputError, match="was not written by `ltml compare`"):
+    with pytest.raises(InputError, match="was not written by this version of `ltml compare`"):
         ltml.write_report(tmp_path / "broken")
 
 

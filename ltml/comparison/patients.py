@@ -1,0 +1,212 @@
+"""Uncertainty over patients of a grid of runs: the same resamples for every row, DeLong's test of every class.
+
+What is resampled is the test set; the trained models stay as they are. A row stands for the mean over its seeds, so the
+spread over seeds (`ltml.comparison.summary`) and that over patients are two questions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ltml.comparison.grid import Cell
+from ltml.comparison.plan import Plan
+from ltml.comparison.statistics import add_holm, paired_bootstrap
+from ltml.errors import InputError, first_few
+from ltml.metrics.bootstrap import (
+    LEAST,
+    MEASURES,
+    bootstrap_scores,
+    confidence_interval,
+    macro_mean,
+    number_groups,
+    why_no_interval,
+)
+from ltml.metrics.delong import delong
+from ltml.metrics.ranking import Floats
+from ltml.stages.run_directory import last_stage, read_run
+from ltml.types import Predictions
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What a row answered on one set of samples.
+
+    Attributes:
+        file: of one seed; its samples and targets are those of all.
+        probs: ``(N, C)`` by seed.
+        resampled: ``(R, C)`` by seed.
+    """
+
+    file: Predictions
+    probs: Mapping[int, Floats]
+    resampled: Mapping[int, Floats]
+
+
+def add_patients(
+    plan: Plan, cells: Sequence[Cell], rows: Sequence[dict[str, Any]], *, resamples: int = 1000, seed: int = 0
+) -> tuple[dict[str, Any], list[str]]:
+    """Give the rows of a comparison their uncertainty over patients, for AUROC and AP.
+
+    Every row gets ``interval`` (of the mean over its seeds, 95 %, None where no class allows one) and its ``versus``
+    ``patients``: by the paired bootstrap over the seeds that both have, ``interval`` of the difference, ``p``, ``n``
+    (resamples), ``labels`` (how many both have) and ``p_holm`` over the rows of the same data. Every label gets
+    ``interval`` (None under 10 known positives or negatives) and, for AUROC, its ``versus`` ``delong``: ``z``, ``p``
+    and ``p_holm`` over all rows and labels of the same data. All are None for other measures.
+
+    Args:
+        plan: the comparison.
+        cells: of its grid; those that are not done are left out.
+        rows: from `summarise`; changed in place.
+        resamples: of the patients.
+        seed: of the resamples.
+
+    Returns:
+        By data ``rows`` and ``groups`` (how many were resampled), ``resamples`` and ``seed``; and what a reader of the
+        tests should be warned of.
+
+    Raises:
+        InputError: predictions of a run cannot be read, or seeds of a row were scored on different samples.
+    """
+    about: dict[str, Any] = {}
+    warnings: list[str] = []
+    for data in dict.fromkeys(row["data"] for row in rows):
+        own = [row for row in rows if row["data"] == data]
+        for row in own:
+            _add_nothing(row)
+        if plan.measure not in MEASURES:
+            continue
+        answers = {
+            row["row"]: found
+            for row in own
+            if (found := _read(plan, cells, data, row["row"], resamples, seed)) is not None
+        }
+        for row in own:
+            if row["row"] in answers:
+                warnings += _add_row(plan, row, answers[row["row"]], answers.get(plan.reference))
+        add_holm([row["versus"] and row["versus"]["patients"] for row in own])
+        labels = [label for row in own for label in row["per_label"].values()]
+        add_holm([label["versus"] and label["versus"]["delong"] for label in labels])
+        for first in list(answers.values())[:1]:
+            n_groups = number_groups(first.file.groups)[1]
+            about[data] = {"rows": len(first.file.ids), "groups": n_groups, "resamples": resamples, "seed": seed}
+            warnings += [*warn_of_few(first.file), *warn_of_resamples(resamples, len(own) - 1)]
+    return about, list(dict.fromkeys(warnings))
+
+
+def warn_of_few(file: Predictions) -> list[str]:
+    """A warning that names the labels with too few known positives or negatives, if there are any."""
+    counts = np.minimum((file.targets == 1).sum(axis=0), (file.targets == 0).sum(axis=0))
+    few = [f"{name} ({n})" for name, n in zip(file.label_names, counts, strict=True) if n < LEAST]
+    text = f"fewer than {LEAST} known positives or negatives, so there is no interval, and a test has next to no power"
+    return [f"{text}: {first_few(few, most=20)}"] if few else []
+
+
+def warn_of_resamples(resamples: int, comparisons: int) -> list[str]:
+    """A warning if so many comparisons cannot be significant after Holm's adjustment with so few resamples."""
+    least = 2 * comparisons / (resamples + 1)
+    if least < 0.05:
+        return []
+    return [
+        f"{resamples} resamples cannot give an adjusted p below {least:.2g} for {comparisons} comparisons; take more"
+    ]
+
+
+def _add_nothing(row: dict[str, Any]) -> None:
+    row["interval"] = None
+    for part in row["per_label"].values():
+        part["interval"] = None
+        if part["versus"] is not None:
+            part["versus"]["delong"] = None
+    if row["versus"] is not None:
+        row["versus"]["patients"] = None
+
+
+def _read(plan: Plan, cells: Sequence[Cell], data: str, row: str, resamples: int, seed: int) -> _Answers | None:
+    """The predictions of a row's finished runs and their resamples; None where there are none."""
+    files = {
+        cell.seed: Predictions.read(read_run(cell.run)[0].predictions(last_stage(cell.recipe), plan.split))
+        for cell in cells
+        if (cell.row.data, cell.row.name, cell.state) == (data, row, "done")
+    }
+    if not files:
+        return None
+    first = next(iter(files.values()))
+    for other in files.values():
+        if not (_are_same_samples(other, first) and other.label_names == first.label_names):
+            raise InputError(
+                f"{data}: {row}: its seeds were scored on different samples, so they cannot be compared. Remove the "
+                "older runs, and they are done again"
+            )
+    resampled = {
+        number: bootstrap_scores(
+            file.probs, file.targets, file.groups, measures=(plan.measure,), resamples=resamples, seed=seed
+        )[plan.measure]
+        for number, file in files.items()
+    }
+    return _Answers(first, {number: file.probs for number, file in files.items()}, resampled)
+
+
+def _are_same_samples(one: Predictions, other: Predictions) -> bool:
+    return list(one.ids) == list(other.ids) and list(one.groups) == list(other.groups)
+
+
+def _add_row(plan: Plan, row: dict[str, Any], own: _Answers, reference: _Answers | None) -> list[str]:
+    """Intervals and tests of one row; a warning where it cannot be compared."""
+    values = _over_seeds(own.resampled, list(own.resampled))
+    reasons = [why_no_interval(column) for column in own.file.targets.T]
+    row["interval"] = None if all(reasons) else _interval(macro_mean(values))
+    for place, (name, reason) in enumerate(zip(own.file.label_names, reasons, strict=True)):
+        if name in row["per_label"] and reason is None:
+            row["per_label"][name]["interval"] = _interval(values[:, place])
+    if row["versus"] is None or reference is None:
+        return []
+    seeds = [seed for seed in own.probs if seed in reference.probs]
+    pairs = _shared_labels(own.file, reference.file)
+    if not seeds or not pairs:
+        return [f"{row['row']} shares no samples and labels with {plan.reference}: not compared over patients"]
+    columns = [np.array(side) for side in zip(*pairs, strict=True)]
+    a, b = (_over_seeds(side.resampled, seeds)[:, at] for side, at in zip((own, reference), columns, strict=True))
+    found = paired_bootstrap(macro_mean(a), macro_mean(b))
+    interval = None if found.low is None else [found.low, found.high]
+    row["versus"]["patients"] = {"interval": interval, "p": found.p, "n": found.n, "labels": len(pairs)}
+    if plan.measure == "auroc":
+        for at, of_reference in pairs:
+            _add_delong(row["per_label"][own.file.label_names[at]], own, reference, at, of_reference, seeds)
+    return []
+
+
+def _add_delong(
+    label: dict[str, Any], own: _Answers, reference: _Answers, at: int, of_reference: int, seeds: Sequence[int]
+) -> None:
+    a, b = (
+        np.stack([side.probs[seed][:, place] for seed in seeds])
+        for side, place in ((own, at), (reference, of_reference))
+    )
+    found = delong(a, b, own.file.targets[:, at])
+    label["versus"]["delong"] = {"z": found.z, "p": found.p}
+
+
+def _shared_labels(own: Predictions, reference: Predictions) -> list[tuple[int, int]]:
+    """Places in both of the labels that both have with the same targets of the same samples."""
+    if not _are_same_samples(own, reference):
+        return []
+    place = {name: number for number, name in enumerate(reference.label_names)}
+    return [
+        (number, place[name])
+        for number, name in enumerate(own.label_names)
+        if name in place and np.array_equal(own.targets[:, number], reference.targets[:, place[name]], equal_nan=True)
+    ]
+
+
+def _over_seeds(values: Mapping[int, Floats], seeds: Sequence[int]) -> Floats:
+    mean: Floats = np.mean([values[seed] for seed in seeds], axis=0)
+    return mean
+
+
+def _interval(values: Floats) -> list[float] | None:
+    low, high = confidence_interval(values)
+    return None if np.isnan(low) else [low, high]

@@ -1,0 +1,243 @@
+"""Scores of a comparison's runs, what they come to over seeds, and what becomes of a paper's claims."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ltml.comparison.grid import Cell
+from ltml.comparison.plan import ClaimSection, Plan
+from ltml.comparison.statistics import Difference, add_holm, difference, equivalence, holm, mean_sd, wilcoxon
+from ltml.errors import InputError, suggest
+from ltml.stages.evaluate import evaluate_novel
+from ltml.stages.run_directory import last_stage, read_run
+
+LEVEL = 0.05
+"""Below it an adjusted p decides a claim."""
+
+
+def read_scores(plan: Plan, cells: Sequence[Cell]) -> pd.DataFrame:
+    """Every score of the last stage of every finished run: ``data, row, seed, split, label, measure, value, n_pos``.
+
+    Undefined values are NaN. The AUC of held-out labels has the measure ``novel``.
+
+    Raises:
+        InputError: no run has scores of the plan's split or measure.
+    """
+    records = [record for cell in cells if cell.state == "done" for record in _scores_of(cell)]
+    columns = ["data", "row", "seed", "split", "label", "measure", "value", "n_pos"]
+    scores = pd.DataFrame.from_records(records, columns=columns)
+    if records and plan.split not in set(scores["split"]):
+        raise InputError(f"--split {plan.split}: {suggest(plan.split, sorted(set(scores['split'])))}")
+    there = set(scores.loc[scores["split"] == plan.split, "measure"])
+    if records and plan.measure not in there:
+        raise InputError(f"--measure {plan.measure} needs a label held out of training (data.novel); no run has one")
+    return scores
+
+
+def read_groups(plan: Plan, cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
+    """Head, medium and tail of every data: ``{data: {group: {"labels", "train_pos"}}}``.
+
+    Rows are compared on the groups of the reference, or of the first row with a finished run if it has none.
+    """
+    groups = {}
+    for data in dict.fromkeys(row.data for row in plan.rows):
+        done = [cell for cell in cells if cell.row.data == data and cell.state == "done"]
+        for cell in sorted(done, key=lambda cell: cell.row.name != plan.reference):
+            path = read_run(cell.run)[0].metrics(last_stage(cell.recipe), plan.split)
+            if path.is_file():
+                found = json.loads(path.read_text(encoding="utf-8"))["groups"]
+                groups[data] = {
+                    name: {key: group[key] for key in ("labels", "train_pos")} for name, group in found.items()
+                }
+                break
+    return groups
+
+
+def summarise(plan: Plan, scores: pd.DataFrame, groups: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row of the table for every row of the plan.
+
+    Args:
+        plan: the comparison.
+        scores: from `read_scores`.
+        groups: from `read_groups`.
+
+    Returns:
+        Per row ``data``, ``row``, ``adds``, ``seeds`` (that are finished), ``labels`` (how many are defined in all of
+        them), ``values`` (macro mean over those, per seed), ``mean``, ``sd``, and ``versus``: what `difference` says
+        against the reference over the labels that both have, with ``labels`` (how many), ``p_wilcoxon``, and ``p_holm``
+        over all rows of the same data; None for the reference itself. The same per label (``per_label``), per further
+        column (``means``) and per group (``groups``), with ``p_holm`` over all rows and labels (columns, groups).
+    """
+    rows = []
+    for data in dict.fromkeys(row.data for row in plan.rows):
+        tables = {row.name: _table(plan, scores, data, row.name) for row in plan.rows if row.data == data}
+        reference = tables[plan.reference]
+        parts = {
+            "means": plan.means or {},
+            "groups": {name: group["labels"] for name, group in groups.get(data, {}).items()},
+        }
+        entries = [
+            _summary(table, reference if name != plan.reference else None, parts) | {"data": data, "row": name}
+            for name, table in tables.items()
+        ]
+        add_holm([entry["versus"] for entry in entries])
+        for kind in ("per_label", *parts):
+            add_holm([part["versus"] for entry in entries for part in entry[kind].values()])
+        rows += entries
+    adds = {(row.data, row.name): row.adds for row in plan.rows}
+    return [{"adds": adds[row["data"], row["row"]], **row} for row in rows]
+
+
+def check_claims(plan: Plan, scores: pd.DataFrame) -> list[dict[str, Any]]:
+    """What becomes of a paper's claims on the data at hand; Holm over the claims of the plan.
+
+    Returns:
+        Per claim ``text``, ``better``, ``than``, ``difference``, ``sd``, ``p``, ``p_holm`` and ``verdict``: ``holds``
+        and ``reversed`` at the level 0.05; ``not shown`` otherwise, which for a small number of seeds says little. A
+        claim to be on par holds if two one-sided tests put the difference within its margin.
+    """
+    found = []
+    for data in dict.fromkeys(row.data for row in plan.rows):
+        for claim in plan.claims:
+            better, than = (_table(plan, scores, data, name) for name in (claim.better, claim.than))
+            labels = None if claim.mean is None else (plan.means or {})[claim.mean]
+            found.append(_check_claim(claim, *_paired(better, than, labels)))
+    for entry, p in zip(found, holm([entry["p"] for entry in found]), strict=True):
+        entry["p_holm"] = p
+        entry["verdict"] = _verdict(entry)
+    return found
+
+
+def _check_claim(claim: ClaimSection, a: Sequence[float], b: Sequence[float], count: int) -> dict[str, Any]:
+    about: dict[str, Any] = {"text": claim.text, "better": claim.better, "than": claim.than, "margin": claim.margin}
+    if not len(a):
+        return about | {"difference": None, "sd": None, "labels": count, "p": None}
+    gap = difference(a, b)
+    p = gap.p if claim.margin is None else equivalence(a, b, claim.margin)
+    return about | {"difference": gap.mean, "sd": gap.sd, "labels": count, "p": p}
+
+
+def _verdict(entry: Mapping[str, Any]) -> str:
+    if entry["p_holm"] is None or entry["p_holm"] >= LEVEL:
+        return "not shown"
+    return "holds" if entry["margin"] is not None or entry["difference"] > 0 else "reversed"
+
+
+def choose(plan: Plan, scores: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What a sweep chooses: of the rows with all seeds the one with the best mean on the plan's split.
+
+    Returns:
+        ``row`` (the first of equals), the split it was chosen ``on``, whether that is an ``oracle``, and its ``test``
+        score; None where no row has all seeds.
+    """
+    there = [row for row in rows if row["mean"] is not None and row["seeds"] == list(plan.seeds)]
+    if not there:
+        return None
+    best = max(there, key=lambda row: row["mean"])
+    on_test = _table(replace(plan, split="test"), scores, best["data"], best["row"])
+    test = _part(on_test, None, list(on_test.columns))
+    return {
+        "row": best["row"],
+        "on": plan.split,
+        "oracle": plan.split.startswith("test"),
+        "test": {key: test[key] for key in ("mean", "sd", "values", "labels")},
+    }
+
+
+def _scores_of(cell: Cell) -> list[tuple[Any, ...]]:
+    stage = last_stage(cell.recipe)
+    place = (cell.row.data, cell.row.name, cell.seed)
+    run, _ = read_run(cell.run)
+    records: list[tuple[Any, ...]] = []
+    for path in sorted((run.path / f"stage{stage}").glob("metrics*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for entry in content["per_class"]:
+            values = {key: value for key, value in entry.items() if key in content["macro"]}
+            records += [
+                (*place, content["split"], entry["label"], measure, _nan(value), entry["n_pos"])
+                for measure, value in values.items()
+            ]
+    for label in cell.recipe.data.novel:
+        for split, stages in evaluate_novel(run.path, label)["splits"].items():
+            entry = stages[f"stage{stage}"]
+            records.append((*place, split, label, "novel", _nan(entry["auroc"]), entry["n_novel"]))
+    return records
+
+
+def _nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _table(plan: Plan, scores: pd.DataFrame, data: str, row: str) -> pd.DataFrame:
+    """Values by seed (index) and label (columns, in the data's order) of a row; no row for a seed that failed."""
+    chosen = scores[
+        (scores["data"] == data)
+        & (scores["row"] == row)
+        & (scores["split"] == plan.split)
+        & (scores["measure"] == plan.measure)
+    ]
+    labels = list(dict.fromkeys(chosen["label"]))
+    return chosen.pivot(index="seed", columns="label", values="value")[labels]
+
+
+def _paired(
+    a: pd.DataFrame, b: pd.DataFrame, labels: Sequence[str] | None = None
+) -> tuple[list[float], list[float], int]:
+    """Means of two rows per seed that both have, over the labels that are defined in all of those, and their number."""
+    seeds = [seed for seed in a.index if seed in b.index]
+    shared = [label for label in a.columns if label in b.columns and (labels is None or label in labels)]
+    x, y = a.loc[seeds, shared], b.loc[seeds, shared]
+    defined = [label for label in shared if x[label].notna().all() and y[label].notna().all()]
+    if not seeds or not defined:
+        return [], [], 0
+    return x[defined].mean(axis=1).tolist(), y[defined].mean(axis=1).tolist(), len(defined)
+
+
+def _summary(
+    table: pd.DataFrame, reference: pd.DataFrame | None, parts: Mapping[str, Mapping[str, Sequence[str]]]
+) -> dict[str, Any]:
+    """Of all labels, of every label, and of named sets of labels by kind."""
+    per_label = {
+        label: _spread(table[label].to_numpy()) | {"versus": _versus(table[[label]], reference)}
+        for label in table.columns
+    }
+    sets = {
+        kind: {name: part for name, labels in named.items() if (part := _part(table, reference, labels))["labels"]}
+        for kind, named in parts.items()
+    }
+    return {"seeds": table.index.tolist(), **_part(table, reference, list(table.columns)), **sets} | {
+        "per_label": per_label
+    }
+
+
+def _part(table: pd.DataFrame, reference: pd.DataFrame | None, labels: Sequence[str]) -> dict[str, Any]:
+    """The macro mean over those of some labels that are defined for every seed."""
+    there = [label for label in table.columns if label in labels]
+    defined = [label for label in there if table[label].notna().all()]
+    spread = _spread(table[defined].mean(axis=1).to_numpy() if defined else np.empty(0))
+    return {"labels": len(defined), **spread, "versus": _versus(table[there], reference)}
+
+
+def _spread(values: Any) -> dict[str, Any]:
+    """Mean, standard deviation and values over seeds; None for a mean over undefined ones."""
+    shown = [None if math.isnan(value) else float(value) for value in values]
+    if not shown or None in shown:
+        return {"mean": None, "sd": None, "values": shown}
+    mean, sd = mean_sd([value for value in shown if value is not None])
+    return {"mean": mean, "sd": sd, "values": shown}
+
+
+def _versus(table: pd.DataFrame, reference: pd.DataFrame | None) -> dict[str, Any] | None:
+    if reference is None:
+        return None
+    a, b, count = _paired(table, reference)
+    if not a:
+        return Difference(math.nan, None, 0, None, None)._asdict() | {"mean": None, "p_wilcoxon": None, "labels": 0}
+    return {**difference(a, b)._asdict(), "p_wilcoxon": wilcoxon(a, b).p, "labels": count}
