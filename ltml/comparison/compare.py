@@ -16,10 +16,12 @@ from ltml.comparison.launch import Launch
 from ltml.comparison.patients import add_patients
 from ltml.comparison.plan import Plan
 from ltml.comparison.summary import check_claims, choose, read_groups, read_scores, summarise
-from ltml.errors import InputError, LtmlError, first_few
+from ltml.errors import InputError, LtmlError, first_few, suggest
 from ltml.files import hash_json, held, write_atomically, write_json
 from ltml.recipe.load import identity
+from ltml.stages.build import build_dataset
 from ltml.stages.checks import check_out
+from ltml.stages.evaluate import scored_splits
 
 FOLDER = "_comparisons"
 """Where under the root of the runs the tables of comparisons lie."""
@@ -74,6 +76,7 @@ def compare(
     cells = make_grid(plan, root)
     if plan.measure == "novel" and not any(cell.recipe.data.novel for cell in cells):
         raise InputError("--measure novel needs a label held out of training (data.novel); no row has one")
+    _check_split(plan, cells)
     cells = run_grid(cells, root, launch or Launch())
     if not any(cell.state == "done" for cell in cells):
         raise LtmlError(f"no run could be finished; the first failed so: {cells[0].error}")
@@ -124,6 +127,16 @@ def read_comparison(folder: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(content, dict) or not {"rows", "cells", "measure"} <= content.keys():
         raise InputError(f"{path} was not written by `ltml compare`")
     return content
+
+
+def _check_split(plan: Plan, cells: Sequence[Cell]) -> None:
+    """Refuse a split that the data do not have before anything is run; all have val and test."""
+    if plan.split in ("val", "test"):
+        return
+    for cell in {cell.row.data: cell for cell in cells}.values():
+        there = scored_splits(build_dataset(cell.recipe))
+        if plan.split not in there:
+            raise InputError(f"--split {plan.split}: {suggest(plan.split, there)} (of {cell.row.data})")
 
 
 def _rows_of(plan: Plan) -> list[list[Any]]:

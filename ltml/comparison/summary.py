@@ -14,7 +14,7 @@ import pandas as pd
 from ltml.comparison.grid import Cell
 from ltml.comparison.plan import ClaimSection, Plan
 from ltml.comparison.statistics import Difference, add_holm, difference, equivalence, holm, mean_sd, wilcoxon
-from ltml.errors import InputError, suggest
+from ltml.errors import InputError
 from ltml.stages.evaluate import evaluate_novel
 from ltml.stages.run_directory import last_stage, read_run
 
@@ -28,13 +28,11 @@ def read_scores(plan: Plan, cells: Sequence[Cell]) -> pd.DataFrame:
     Undefined values are NaN. The AUC of held-out labels has the measure ``novel``.
 
     Raises:
-        InputError: no run has scores of the plan's split or measure.
+        InputError: no run has scores of the plan's measure.
     """
     records = [record for cell in cells if cell.state == "done" for record in _scores_of(cell)]
     columns = ["data", "row", "seed", "split", "label", "measure", "value", "n_pos"]
     scores = pd.DataFrame.from_records(records, columns=columns)
-    if records and plan.split not in set(scores["split"]):
-        raise InputError(f"--split {plan.split}: {suggest(plan.split, sorted(set(scores['split'])))}")
     there = set(scores.loc[scores["split"] == plan.split, "measure"])
     if records and plan.measure not in there:
         raise InputError(f"--measure {plan.measure} needs a label held out of training (data.novel); no run has one")

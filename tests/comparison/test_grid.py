@@ -81,6 +81,7 @@ def test_what_is_done_is_not_redone_and_a_dry_run_says_so(cli, finished: Path) -
     assert again.exit_code == 0
     assert "of 4 runs" not in again.stderr
     assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("checkpoint.safetensors")}
+    assert "digits_tiny: 1000 resamples of 80 groups (80 rows)" in again.stdout
     more = _compare(cli, finished, "--dry-run", "train.lr=0.1")
     assert "4 of 4 runs are left" in more.stdout
 
@@ -90,10 +91,12 @@ def test_the_table_fits_a_terminal_and_other_measures_are_read_from_the_same_run
     assert result.exit_code == 0, result.output
     assert "F1 in points, test_natural, 2 seed(s)" in result.stdout
     assert "nine" in result.stdout
+    assert "resamples of" not in result.stdout  # patients are resampled for AUC and mAP alone
     table = result.stdout.partition("tables:")[0]
     assert max(map(len, table.splitlines())) <= 80
-    wrong = _compare(cli, finished, "--split", "tset")
+    wrong = _compare(cli, finished, "--split", "tset", "--name", "wrong", "train.epochs=2")
     assert (wrong.exit_code, "--split tset: did you mean 'test'" in wrong.stderr) == (2, True)
+    assert "of 4 runs" not in wrong.stderr  # said before anything is run
     novel = _compare(cli, finished, "--measure", "novel")
     assert (novel.exit_code, "needs a label held out of training" in novel.stderr) == (2, True)
 
