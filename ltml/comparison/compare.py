@@ -55,7 +55,8 @@ def compare(plan: Plan, out: str | os.PathLike[str] = "runs", *, launch: Launch 
     Returns:
         ``name``, ``paper``, ``measure``, ``split``, ``seeds``, ``folder``, ``interest``; ``cells`` as from `dry_run`
         with ``error``; ``rows`` from `summarise`; ``claims`` from `check_claims`; ``chosen`` of a sweep: ``row``, the
-        split it was chosen ``on``, whether that is an ``oracle``, and its ``test`` score. Undefined is None.
+        split it was chosen ``on``, whether that is an ``oracle``, and its ``test`` score; row and score are None where
+        no row has every seed. Undefined is None.
 
     Raises:
         InputError: a row's recipe is wrong, the split or the label asked for is in no run, another comparison lies in
@@ -193,20 +194,16 @@ def _verdict(entry: Mapping[str, Any]) -> str:
     return "holds" if entry["margin"] is not None or entry["difference"] > 0 else "reversed"
 
 
-def _choose(plan: Plan, scores: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Of the rows with all seeds the one with the best mean on the plan's split, the first of equals; None without."""
+def _choose(plan: Plan, scores: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Of the rows with all seeds the one with the best mean on the plan's split, the first of equals."""
     there = [row for row in rows if row["mean"] is not None and row["seeds"] == list(plan.seeds)]
+    about = {"on": plan.split, "oracle": plan.split.startswith("test")}
     if not there:
-        return None
+        return {"row": None, **about, "test": None}
     best = max(there, key=lambda row: row["mean"])
     on_test = _table(replace(plan, split="test"), scores, best["data"], best["row"])
     test = _summary(replace(plan, split="test"), on_test, None)
-    return {
-        "row": best["row"],
-        "on": plan.split,
-        "oracle": plan.split.startswith("test"),
-        "test": {key: test[key] for key in ("mean", "sd", "values", "labels")},
-    }
+    return {"row": best["row"], **about, "test": {key: test[key] for key in ("mean", "sd", "values", "labels")}}
 
 
 def _rows_of(plan: Plan) -> list[list[Any]]:

@@ -150,8 +150,7 @@ def plan_comparison(
     Raises:
         InputError: names, methods, seeds or options that do not exist or do not go together.
     """
-    if measure is not None and measure not in MEASURES:
-        raise InputError(f"--measure {measure}: {suggest(measure, MEASURES)}")
+    refuse_measure(measure or "auroc")
     refuse_seeds(overrides)
     if len(names) == 1 and _is_experiment(names[0]):
         if methods:
@@ -302,6 +301,16 @@ def _plan_methods(
 def _as_overrides(values: Mapping[str, Any]) -> list[str]:
     """Values as on the command line; JSON is YAML."""
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
+
+
+def refuse_measure(measure: str) -> None:
+    """Refuse a measure that does not exist.
+
+    Raises:
+        InputError: it does not.
+    """
+    if measure not in MEASURES:
+        raise InputError(f"--measure {measure}: {suggest(measure, MEASURES)}")
 
 
 def refuse_seeds(overrides: Sequence[str]) -> None:

@@ -60,6 +60,19 @@ def ranking_table(comparison: Comparison, data: str) -> Table:
     return Table(caption, names, lines, texts=2, note=note, sortable=True)
 
 
+def chosen_table(comparison: Comparison) -> Table:
+    """What a sweep chose, by which score, and what that scores on test."""
+    result, chosen = comparison.result, comparison.result["chosen"]
+    (best,) = (row for row in result["rows"] if row["row"] == chosen["row"])
+    splits = {chosen["on"]: best} | {"test": chosen["test"]}
+    note = "Mean ± standard deviation over seeds, in points."
+    if not chosen["oracle"]:
+        note += f" On {chosen['on']} it is the best of {len(result['rows'])}, and so too good; test had no say."
+    columns = ["row", *(f"{comparison.measure} on {split}" for split in splits)]
+    cells = [Cell(best["row"]), *(_spread_cell(entry) for entry in splits.values())]
+    return Table(f"What the sweep chose on {chosen['on']}", columns, [cells], note=note)
+
+
 def measures_table(comparison: Comparison, data: str) -> Table:
     """Rows × measures; significance is known of the compared measure alone."""
     rows, result = comparison.rows(data), comparison.result

@@ -103,19 +103,28 @@ def _curve_panel(kind: Kind, label: str, answers: Mapping[str, Predictions]) -> 
     return Panel(svg, label, shown)
 
 
-def reliability_figure(answers: Mapping[str, Predictions], split: str) -> Figure:
-    """Reliability diagram of all known entries together, in bins of as many answers each."""
+def reliability_figure(answers: Mapping[str, Predictions], scaled: Mapping[str, Predictions], split: str) -> Figure:
+    """Reliability diagram of all known entries together, in bins of as many answers each.
+
+    Args:
+        answers: predictions by stage.
+        scaled: those of the stages that have been calibrated, with their temperature.
+        split: of the predictions.
+    """
+    series_of = SERIES if len(answers) > 1 else dict.fromkeys(answers, 0)
+    curves = [(STAGE_NAMES[stage], series_of[stage], found) for stage, found in answers.items()]
+    curves += [(f"{STAGE_NAMES[stage]} with temperature", SERIES[stage] + 2, found) for stage, found in scaled.items()]
     marks, errors, top = [], [], 0.0
-    for stage, predictions in answers.items():
+    for name, series, predictions in curves:
         found = reliability(predictions.probs, predictions.targets)
-        series, x, y = SERIES[stage] if len(answers) > 1 else 0, found.predicted.tolist(), found.observed.tolist()
+        x, y = found.predicted.tolist(), found.observed.tolist()
         titles = [
             f"{a:.3f} predicted, {b:.3f} observed, {n} answers" for a, b, n in zip(x, y, found.counts, strict=True)
         ]
         marks += [Mark("line", x, y, series), Mark("dots", x, y, series, titles)]
-        errors.append(found.error)
+        errors.append(f"{name} {found.error:.3f}")
         top = max(top, *x, *y)
-    shown = " → ".join(f"{error:.3f}" for error in errors)
+    shown = ", ".join(errors)
     limits = (0.0, min(1.0, 1.06 * top) or 1.0)
     svg = panel(
         f"Reliability diagram on {split}",
@@ -131,7 +140,8 @@ def reliability_figure(answers: Mapping[str, Predictions], split: str) -> Figure
         f"Probability and frequency on {split}, all known entries of all classes together, in bins of equally many "
         f"answers. On the dotted line they agree. Adaptive expected calibration error: {shown}."
     )
-    return Figure([Panel(svg)], caption, stage_swatches("line", answers))
+    legend = [(swatch("line", series), name) for name, series, _ in curves]
+    return Figure([Panel(svg)], caption, legend if len(curves) > 1 else [])
 
 
 def training_figure(log: Sequence[Mapping[str, Any]], select: str) -> Figure:
