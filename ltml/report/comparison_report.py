@@ -21,7 +21,7 @@ from ltml.report.comparison_cells import (
     run_blocks,
 )
 from ltml.report.comparison_data import LEVEL, Comparison, Row, is_uneven, judge, ranked, read_comparison
-from ltml.report.comparison_figures import gain_figure, groups_figure, seeds_figure
+from ltml.report.comparison_figures import gain_figure, groups_figure, norms_figure, seeds_figure
 from ltml.report.comparison_tables import change, p_value, spread
 from ltml.report.oracle import oracle_mark, oracle_warning
 from ltml.report.page import Block, Figure, Page, Prose, Section, Table, typeset
@@ -71,6 +71,7 @@ def _data_sections(comparison: Comparison, data: str) -> Iterator[Section]:
     yield section("seeds", "Seed by seed", [seeds_figure(comparison, data)])
     yield section("groups", "Head, medium, tail", _groups(comparison, data))
     yield section("classes", "Every class", _classes(comparison, data))
+    yield section("norms", "Classifier weights", norms_figure(comparison, data))
 
 
 def _marked(block: Block, mark: str) -> Block:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -29,6 +30,8 @@ Float64Array = npt.NDArray[np.float64]
 STAGE_NAMES = {"stage1": "stage 1", "stage2": "stage 2"}
 SERIES = {"stage1": 1, "stage2": 0}
 """Colour, shape and dashes of a stage."""
+CLASSIFIER = "head.classifier."
+"""What names of a classifier's tensors begin with in a checkpoint."""
 
 
 def stage_swatches(kind: Literal["line", "dots"], stages: Mapping[str, Any]) -> list[tuple[Markup, str]]:
@@ -175,11 +178,9 @@ def norm_figure(run: RunDirectory, labels: Sequence[str], more: str) -> Figure |
         return None
     groups, spans = [], []
     for stage, path in (("stage 1", run.checkpoint1), ("stage 2", run.checkpoint2)):
-        weights, about = load_weights(path)
-        classifier = class_weights(weights)
-        if classifier is None:
+        norms = class_norms(path)
+        if norms is None:
             return None
-        norms = dict(zip(about["label_names"], classifier[0].norm(dim=1).tolist(), strict=True))
         values = [norms[label] for label in labels]
         spans.append(f"{stage}: {min(values):.3g} to {max(values):.3g}")
         titles = [f"{label}, after {stage}: {value:.3g}" for label, value in zip(labels, values, strict=True)]
@@ -190,14 +191,26 @@ def norm_figure(run: RunDirectory, labels: Sequence[str], more: str) -> Figure |
     return Figure([Panel(chart)], caption, stage_swatches("dots", SERIES))
 
 
+def class_norms(checkpoint: Path) -> dict[str, float] | None:
+    """Length of every class's weight vector; None for a classifier that has no such.
+
+    Raises:
+        InputError: the checkpoint cannot be read.
+    """
+    weights, about = load_weights(checkpoint, CLASSIFIER)
+    classifier = class_weights(weights)
+    if classifier is None:
+        return None
+    return dict(zip(about["label_names"], classifier[0].norm(dim=1).tolist(), strict=True))
+
+
 def class_weights(weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
     """Weight ``(C, D)`` and bias ``(C,)`` of a checkpoint's classifier in float64; None for one that has no such."""
     if WEIGHT in weights:
         return weights[WEIGHT].double(), weights[BIAS].double()
-    part = "head.classifier."
-    if f"{part}queries" not in weights:
+    if f"{CLASSIFIER}queries" not in weights:
         return None
-    own = {key.removeprefix(part): value for key, value in weights.items() if key.startswith(part)}
+    own = {key.removeprefix(CLASSIFIER): value for key, value in weights.items() if key.startswith(CLASSIFIER)}
     classifier = QueryClassifier(*own["to_weights.weight"].T.shape)
     classifier.load_state_dict(own)
     weight, bias = classifier.class_weights()
