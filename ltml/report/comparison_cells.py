@@ -65,12 +65,13 @@ def chosen_table(comparison: Comparison) -> Table:
     result, chosen = comparison.result, comparison.result["chosen"]
     (best,) = (row for row in result["rows"] if row["row"] == chosen["row"])
     splits = {chosen["on"]: best} | {"test": chosen["test"]}
-    note = "Mean ± standard deviation over seeds, in points."
+    caption, note = "What the sweep chose", "Mean ± standard deviation over seeds, in points."
     if not chosen["oracle"]:
+        caption += f" on {chosen['on']}"
         note += f" On {chosen['on']} it is the best of {len(result['rows'])}, and so too good; test had no say."
     columns = ["row", *(f"{comparison.measure} on {split}" for split in splits)]
     cells = [Cell(best["row"]), *(_spread_cell(entry) for entry in splits.values())]
-    return Table(f"What the sweep chose on {chosen['on']}", columns, [cells], note=note)
+    return Table(caption, columns, [cells], note=note)
 
 
 def measures_table(comparison: Comparison, data: str) -> Table:

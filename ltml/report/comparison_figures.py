@@ -122,7 +122,7 @@ def _norms(comparison: Comparison, data: str, row: str) -> dict[str, float] | st
             return "a checkpoint is not there any more"
         found = class_norms(checkpoint)
         if found is None:
-            return f"the classifier of head {recipe.head.type} has no weight vector per class"
+            return f"the classifier of head {recipe.head.type} has no weight vector per class of its own"
         by_seed.append(found)
     return {label: statistics.fmean(found[label] for found in by_seed) for label in by_seed[0]}
 

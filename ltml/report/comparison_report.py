@@ -103,7 +103,8 @@ def _summary(comparison: Comparison, data: str) -> list[Block]:
         blocks.append(Prose(choice_in_words(result["chosen"]), "lead"))
     if _has_chosen(comparison):
         blocks.append(chosen_table(comparison))
-    blocks += [Prose(ranking_in_words(rows, comparison.measure), "lead"), Prose(verdict_in_words(rows))]
+    where = f"{comparison.measure} on {result['split']}"
+    blocks += [Prose(ranking_in_words(rows, where), "lead"), Prose(verdict_in_words(rows))]
     if is_uneven(rows):
         text = "Rows know different classes: their means are over different ones, the differences over shared ones."
         blocks.append(Prose(text))
@@ -118,10 +119,11 @@ def _has_chosen(comparison: Comparison) -> bool:
 
 
 def choice_in_words(chosen: Mapping[str, Any]) -> str:
-    """What a sweep chose and what that scores on test."""
+    """What a sweep chose and what that scores on test; `oracle_mark` says the rest where test chose."""
     if chosen["row"] is None:
         return f"Nothing is chosen on {chosen['on']}, for no row has every seed."
-    return f"{chosen['row']} is chosen on {chosen['on']}; on test it scores {typeset(spread(chosen['test']))} points."
+    where = "" if chosen["oracle"] else f", chosen on {chosen['on']},"
+    return f"{chosen['row']}{where} scores {typeset(spread(chosen['test']))} points on test."
 
 
 def ranking_in_words(rows: Sequence[Row], measure: str) -> str:

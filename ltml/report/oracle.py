@@ -16,8 +16,8 @@ def oracle_warning(result: Mapping[str, Any]) -> str:
     if not _is_oracle(result):
         return ""
     return (
-        "ORACLE: this sweep chose among its rows by their scores on test. What it chose scores higher there than on "
-        "images that had no say, so no figure of this page is a result. Without --oracle a sweep chooses on val."
+        "ORACLE: this sweep chose among its rows by their scores on test. What it chose will score lower on images "
+        "that had no say, so no figure of this page is a result. Without the option 'oracle' a sweep chooses on val."
     )
 
 

@@ -15,6 +15,7 @@ from ltml.errors import first_few
 from ltml.metrics.bootstrap import LEAST, LEVEL
 from ltml.metrics.ranking import auroc, average_precision
 from ltml.models.heads.label_adapter import QueryClassifier
+from ltml.models.heads.ml_gcn import GraphClassifier
 from ltml.report.curves import GRID, RESAMPLES, confidence_band, pr_curve, reliability, roc_curve, thin
 from ltml.report.page import Block, Figure, Panel, Prose
 from ltml.report.relation_tables import KINDS
@@ -208,13 +209,20 @@ def class_weights(weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None
     """Weight ``(C, D)`` and bias ``(C,)`` of a checkpoint's classifier in float64; None for one that has no such."""
     if WEIGHT in weights:
         return weights[WEIGHT].double(), weights[BIAS].double()
-    if f"{CLASSIFIER}queries" not in weights:
-        return None
     own = {key.removeprefix(CLASSIFIER): value for key, value in weights.items() if key.startswith(CLASSIFIER)}
-    classifier = QueryClassifier(*own["to_weights.weight"].T.shape)
+    classifier = _shaped_like(own)
+    if classifier is None:
+        return None
     classifier.load_state_dict(own)
     weight, bias = classifier.class_weights()
     return weight.detach().double(), bias.detach().double()
+
+
+def _shaped_like(own: Mapping[str, Tensor]) -> QueryClassifier | GraphClassifier | None:
+    """A classifier that has these tensors and makes a weight per class of them; None for any other."""
+    if "graph" in own:
+        return GraphClassifier(own.get("words"), own["graph"], *own["second"].shape)
+    return QueryClassifier(*own["to_weights.weight"].T.shape) if "queries" in own else None
 
 
 def tree_figures(found: Mapping[str, Any]) -> Iterator[Block]:

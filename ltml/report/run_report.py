@@ -410,7 +410,7 @@ def _norms(run: Run) -> Iterator[Block]:
 def _why_no_norms(run: Run) -> str:
     if not run.directory.checkpoint2.is_file():
         return run.no_stage2
-    return f"the classifier of head {run.recipe.head.type} has no weight vector per class"
+    return f"the classifier of head {run.recipe.head.type} has no weight vector per class of its own"
 
 
 def _gaussians(run: Run) -> Iterator[Block]:
