@@ -105,13 +105,10 @@ def test_a_warning_cannot_be_overlooked(view, reports: dict[str, Path], width: i
     page = view(reports["evil_comparison"], width, scheme)
     warning = page.get_by_role("note")
     assert warning.inner_text().startswith("ORACLE")
-    colours = [
-        _colour(page, f"getComputedStyle(document.querySelector('.warning')).{name}")
-        for name in ("color", "borderColor")
-    ]
     ground = _variable(page, "--page")
-    assert _contrast(colours[0], ground) >= TEXT_CONTRAST
-    assert _contrast(colours[1], ground) >= MARK_CONTRAST
+    for name, least in (("color", TEXT_CONTRAST), ("borderColor", MARK_CONTRAST)):
+        colour = _colour(page, f"getComputedStyle(document.querySelector('.warning')).{name}")
+        assert _contrast(colour, ground) >= least
     page.emulate_media(media="print")
     assert warning.is_visible()
     assert page.evaluate("document.querySelector('.warning').getBoundingClientRect().height") > 30
