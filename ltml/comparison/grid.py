@@ -98,7 +98,7 @@ def _check_inputs(cell: Cell) -> None:
     for key, what in cell.row.asks:
         raise InputError(f"{where} needs {key}, {what}: add {key}=VALUE")
     if cell.state != "to do":
-        return  # what it read is in its checkpoint
+        return  # it may have read them already, and keeps what came of it
     try:
         check_text(cell.recipe)
     except InputError as error:

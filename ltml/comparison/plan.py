@@ -155,7 +155,8 @@ def plan_comparison(
     Raises:
         InputError: names, methods, seeds or options that do not exist or do not go together.
     """
-    refuse_measure(measure or "auroc")
+    if measure is not None:
+        refuse_measure(measure)
     refuse_seeds(overrides)
     if len(names) == 1 and _is_experiment(names[0]):
         if methods:
