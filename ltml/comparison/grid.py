@@ -11,7 +11,9 @@ from typing import Literal
 
 from ltml.comparison.launch import Launch, Task, launched
 from ltml.comparison.plan import Plan, Row, recipe_of
+from ltml.errors import InputError
 from ltml.recipe.schema import Recipe
+from ltml.stages.build import check_text
 from ltml.stages.checks import check_recipe
 from ltml.stages.run_directory import progress_of, run_folder
 
@@ -71,8 +73,13 @@ def run_grid(cells: Sequence[Cell], out: Path, launch: Launch) -> list[Cell]:
 
     Returns:
         The cells in their order, each ``done`` or ``failed``.
+
+    Raises:
+        InputError: a row lacks what it asks for, or a file with the words of its prompts.
     """
     left = list({cell.run: cell for cell in cells if cell.state != "done"}.values())
+    for cell in left:
+        _check_inputs(cell)
     tasks = [Task(cell.row, cell.seed, out) for cell in left]
     errors: dict[Path, str] = {}
     started = time.monotonic()
@@ -83,6 +90,19 @@ def run_grid(cells: Sequence[Cell], out: Path, launch: Launch) -> list[Cell]:
         what = f"{cell.row.data}: {cell.row.name}, seed {cell.seed} {'failed' if error else 'done'}"
         log.info("%d of %d runs, about %s left: %s", finished, len(left), _duration(ahead), what)
     return [_after(cell, errors) for cell in cells]
+
+
+def _check_inputs(cell: Cell) -> None:
+    """Refuse a run that lacks what the user has to give, before any other is done."""
+    where = f"row '{cell.row.name}' on {cell.row.data}"
+    for key, what in cell.row.asks:
+        raise InputError(f"{where} needs {key}, {what}: add {key}=VALUE")
+    if cell.state != "to do":
+        return  # it may have read them already, and keeps what came of it
+    try:
+        check_text(cell.recipe)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def _after(cell: Cell, errors: dict[Path, str]) -> Cell:

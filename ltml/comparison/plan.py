@@ -31,6 +31,9 @@ class RowSection(Section):
     name: str = Field(description="what the table calls it")
     method: str | None = Field(None, description="preset; null: the recipe's own")
     set: dict[str, Any] = Field({}, description="recipe fields by dotted key")
+    asks: dict[str, str] = Field(
+        {}, description="recipe fields that the user gives to this row alone, by dotted key, and what they are"
+    )
     adds: str | None = Field(None, description="the label that this row adds to the class of interest")
 
 
@@ -84,6 +87,7 @@ class Row:
         recipe: name or path.
         overrides: ``key=value``, without seeds.
         adds: the label that it adds to the class of interest.
+        asks: what is still to be given before it can be run: field by dotted key, and what it is.
     """
 
     data: str
@@ -91,6 +95,7 @@ class Row:
     recipe: str
     overrides: tuple[str, ...]
     adds: str | None = None
+    asks: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -150,8 +155,8 @@ def plan_comparison(
     Raises:
         InputError: names, methods, seeds or options that do not exist or do not go together.
     """
-    if measure is not None and measure not in MEASURES:
-        raise InputError(f"--measure {measure}: {suggest(measure, MEASURES)}")
+    if measure is not None:
+        refuse_measure(measure)
     refuse_seeds(overrides)
     if len(names) == 1 and _is_experiment(names[0]):
         if methods:
@@ -240,21 +245,12 @@ def _plan_experiment(experiment: Experiment, on: str | None, seeds: tuple[int, .
     if chosen not in experiment.data:
         raise InputError(f"--on {chosen}: {suggest(chosen, experiment.data)}")
     place = experiment.data[chosen]
-    _refuse_overridden(overrides, _rows_of(experiment, place))
-    rows = tuple(
-        Row(
-            data=chosen,
-            name=row.name,
-            recipe=place.recipe,
-            overrides=(
-                *([] if row.method is None else [f"method={row.method}"]),
-                *_as_overrides({**place.set, **row.set}),
-                *overrides,
-            ),
-            adds=row.adds,
-        )
-        for row in _rows_of(experiment, place)
-    )
+    sections = _rows_of(experiment, place)
+    asked = {key for row in sections for key in row.asks}
+    for_all = [override for override in overrides if _key_of(override) not in asked]
+    _refuse_overridden(for_all, sections)
+    given = {_key_of(override): override for override in overrides if override not in for_all}
+    rows = tuple(_plan_row(row, chosen, place, for_all, given) for row in sections)
     return Plan(
         name=f"{experiment.name}-{chosen}",
         rows=rows,
@@ -269,14 +265,38 @@ def _plan_experiment(experiment: Experiment, on: str | None, seeds: tuple[int, .
     )
 
 
+def _plan_row(
+    row: RowSection, data: str, place: PlaceSection, overrides: Sequence[str], given: Mapping[str, str]
+) -> Row:
+    """A row with what it sets and what holds for all; what it asks for is null until it is given."""
+    return Row(
+        data=data,
+        name=row.name,
+        recipe=place.recipe,
+        overrides=(
+            *([] if row.method is None else [f"method={row.method}"]),
+            *_as_overrides({**place.set, **row.set, **dict.fromkeys(row.asks)}),
+            *overrides,
+            *(given[key] for key in row.asks if key in given),
+        ),
+        adds=row.adds,
+        asks=tuple((key, what) for key, what in row.asks.items() if key not in given),
+    )
+
+
 def _refuse_overridden(overrides: Sequence[str], rows: Sequence[RowSection]) -> None:
     """Refuse overrides of what the rows of an experiment differ in."""
     own = {key for row in rows for key in row.set}
-    for key in (re.split(r"[=\[]", override)[0] for override in overrides):
+    for key in map(_key_of, overrides):
         if taken := [name for name in own if f"{name}.".startswith(f"{key}.") or f"{key}.".startswith(f"{name}.")]:
             raise InputError(
                 f"'{key}' is what the rows of this experiment set ({first_few(sorted(taken))}): leave it out"
             )
+
+
+def _key_of(override: str) -> str:
+    """The dotted key, without what comes after a list's index."""
+    return re.split(r"[=\[]", override)[0]
 
 
 def _plan_methods(
@@ -302,6 +322,16 @@ def _plan_methods(
 def _as_overrides(values: Mapping[str, Any]) -> list[str]:
     """Values as on the command line; JSON is YAML."""
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
+
+
+def refuse_measure(measure: str) -> None:
+    """Refuse a measure that does not exist.
+
+    Raises:
+        InputError: it does not.
+    """
+    if measure not in MEASURES:
+        raise InputError(f"--measure {measure}: {suggest(measure, MEASURES)}")
 
 
 def refuse_seeds(overrides: Sequence[str]) -> None:

@@ -128,25 +128,21 @@ def _verdict(entry: Mapping[str, Any]) -> str:
     return "holds" if entry["margin"] is not None or entry["difference"] > 0 else "reversed"
 
 
-def choose(plan: Plan, scores: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+def choose(plan: Plan, scores: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What a sweep chooses: of the rows with all seeds the one with the best mean on the plan's split.
 
     Returns:
         ``row`` (the first of equals), the split it was chosen ``on``, whether that is an ``oracle``, and its ``test``
-        score; None where no row has all seeds.
+        score; row and score are None where no row has all seeds.
     """
     there = [row for row in rows if row["mean"] is not None and row["seeds"] == list(plan.seeds)]
+    about = {"on": plan.split, "oracle": plan.split.startswith("test")}
     if not there:
-        return None
+        return {"row": None, **about, "test": None}
     best = max(there, key=lambda row: row["mean"])
     on_test = _table(replace(plan, split="test"), scores, best["data"], best["row"])
     test = _part(on_test, None, list(on_test.columns))
-    return {
-        "row": best["row"],
-        "on": plan.split,
-        "oracle": plan.split.startswith("test"),
-        "test": {key: test[key] for key in ("mean", "sd", "values", "labels")},
-    }
+    return {"row": best["row"], **about, "test": {key: test[key] for key in ("mean", "sd", "values", "labels")}}
 
 
 def _scores_of(cell: Cell) -> list[tuple[Any, ...]]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
-from ltml.comparison.plan import Plan, Row, parse_seeds, refuse_seeds
+from ltml.comparison.plan import Plan, Row, parse_seeds, refuse_measure, refuse_seeds
 from ltml.errors import InputError
 
 MOST = 1000
@@ -35,8 +35,13 @@ def plan_sweep(
         oracle: choose on the split ``test``; the result says so wherever it is shown. Otherwise on ``val``.
 
     Raises:
-        InputError: nothing to go over, or a range that cannot be read.
+        InputError: nothing to go over, a range that cannot be read, or a measure that nothing can be chosen by.
     """
+    refuse_measure(measure)
+    if measure == "novel" and not oracle:
+        raise InputError(
+            "--measure novel: val shows nothing novel, so nothing can be chosen on it; sweep by another measure"
+        )
     refuse_seeds(settings)
     keys = [setting.partition("=")[0] for setting in settings]
     if twice := sorted({key for key in keys if keys.count(key) > 1}):

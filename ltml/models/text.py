@@ -70,8 +70,7 @@ def embed_prompts(config: TextConfig, label_names: Sequence[str]) -> Tensor | No
     """
     if config.encoder == "none":
         return None
-    if config.name is None:
-        raise InputError(f"text.encoder={config.encoder} needs text.name: {ENCODERS[config.encoder]}")
+    check_encoder(config)
     prompts = make_prompts(config, label_names)
     path = _cache_path(config, prompts)
     if path.is_file():
@@ -81,6 +80,20 @@ def embed_prompts(config: TextConfig, label_names: Sequence[str]) -> Tensor | No
     embeddings = encode(config, prompts).astype(np.float32)
     write_atomically(path, lambda temporary: np.save(temporary, embeddings))
     return torch.from_numpy(embeddings)
+
+
+def check_encoder(config: TextConfig) -> None:
+    """Check what can be known of an encoder without loading it.
+
+    Raises:
+        InputError: it has no name, or there is no word-vector file of that name.
+    """
+    if config.encoder == "none":
+        return
+    if config.name is None:
+        raise InputError(f"text.encoder={config.encoder} needs text.name: {ENCODERS[config.encoder]}")
+    if config.encoder == "word_vectors" and not Path(config.name).is_file():
+        raise InputError(f"text.name={config.name}: there is no such file; needed is {ENCODERS[config.encoder]}")
 
 
 def _cache_path(config: TextConfig, prompts: Sequence[str]) -> Path:

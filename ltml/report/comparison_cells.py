@@ -140,6 +140,20 @@ def _pair_cell(pairs: Sequence[Sequence[float]], i: int, j: int) -> Cell:
     return Cell("–") if i == j else Cell(p_value({"p": pairs[i][j]}, "p"), pairs[i][j])
 
 
+def chosen_table(comparison: Comparison) -> Table:
+    """What a sweep chose, by which score, and what that scores on test."""
+    result, chosen = comparison.result, comparison.result["chosen"]
+    (best,) = (row for row in result["rows"] if row["row"] == chosen["row"])
+    splits = {chosen["on"]: best} | {"test": chosen["test"]}
+    caption, note = "What the sweep chose", "Mean ± standard deviation over seeds, in points."
+    if not chosen["oracle"]:
+        caption += f" on {chosen['on']}"
+        note += f" On {chosen['on']} it is the best of {len(result['rows'])}, and so too good; test had no say."
+    columns = ["row", *(f"{comparison.measure} on {split}" for split in splits)]
+    cells = [Cell(best["row"]), *(_spread_cell(entry) for entry in splits.values())]
+    return Table(caption, columns, [cells], note=note)
+
+
 def measures_table(comparison: Comparison, data: str) -> Table:
     """Rows × measures; significance is known of the compared measure alone."""
     rows, result = comparison.rows(data), comparison.result

@@ -1,13 +1,17 @@
-"""Figures of a comparison: every seed, the groups, the gain per class."""
+"""Figures of a comparison: every seed, the groups, the gain per class, the weights."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 
-from ltml.report.comparison_data import Comparison, Row, judge, labels_of
+from ltml.errors import first_few
+from ltml.report.comparison_data import Comparison, Row, judge, labels_of, positives_of
 from ltml.report.comparison_tables import change, spread
 from ltml.report.page import Block, Figure, Panel, Prose, choose_classes, typeset
+from ltml.report.run_figures import class_norms
 from ltml.report.svg import Points, fit_limits, row_chart, row_ends, swatch
+from ltml.stages.run_directory import read_run
 
 
 def seeds_figure(comparison: Comparison, data: str) -> Figure:
@@ -87,3 +91,57 @@ def _gains(row: Row, labels: Sequence[str]) -> tuple[list[str], Points]:
         hollow=[judge(versus) not in ("better", "worse") for _, versus in pairs],
     )
     return [label for label, _ in pairs], points
+
+
+def norms_figure(comparison: Comparison, data: str) -> list[Block]:
+    """Length of every class's weight vector, a line per row (LDRNet, fig. 5), and why a row has none."""
+    norms, reasons = dict[str, dict[str, float]](), dict[str, list[str]]()
+    for row in comparison.rows(data):
+        found = _norms(comparison, data, row["row"])
+        if isinstance(found, str):
+            reasons.setdefault(found, []).append(row["row"])
+        else:
+            norms[row["row"]] = found
+    if not norms:
+        return [Prose(f"Left out: {'; '.join(reasons)}.", "note")]
+    without = [Prose(f"No line for {first_few(rows, most=12)}: {why}.", "note") for why, rows in reasons.items()]
+    return [_norms_chart(comparison, data, norms), *without]
+
+
+def _norms(comparison: Comparison, data: str, row: str) -> dict[str, float] | str:
+    """Mean over seeds of a row's lengths by class, after the last stage; or why there are none."""
+    runs = [run for (of_data, of_row, _), run in comparison.runs.items() if (of_data, of_row) == (data, row)]
+    if not runs:
+        return "no run is there any more"
+    by_seed = []
+    for run in runs:
+        directory, recipe = read_run(run)
+        checkpoint = directory.checkpoint1 if recipe.stage2.method == "none" else directory.checkpoint2
+        if not checkpoint.is_file():
+            return "a checkpoint is not there any more"
+        found = class_norms(checkpoint)
+        if found is None:
+            return f"the classifier of head {recipe.head.type} has no weight vector per class of its own"
+        by_seed.append(found)
+    return {label: statistics.fmean(found[label] for found in by_seed) for label in by_seed[0]}
+
+
+def _norms_chart(comparison: Comparison, data: str, norms: Mapping[str, Mapping[str, float]]) -> Figure:
+    counts = positives_of(comparison, data)
+    labels = list(dict.fromkeys(label for found in norms.values() for label in found))
+    labels.sort(key=lambda label: -(counts.get(label, (None, 0))[0] or 0))
+    shown, groups = choose_classes(labels), []
+    for number, (row, found) in enumerate(norms.items()):
+        values = [found.get(label) for label in shown]
+        titles = [f"{label}, {row}: {'–' if v is None else f'{v:.3g}'}" for label, v in zip(shown, values, strict=True)]
+        groups.append(Points(row, values, number, titles))
+    title = "Length of every class's weight vector in the last stage's classifier"
+    spans = "; ".join(f"{row}: {min(found.values()):.3g} to {max(found.values()):.3g}" for row, found in norms.items())
+    chart = row_chart(title, spans, shown, groups, "‖w‖", join="series")
+    caption = (
+        f"{title}, mean over seeds, the most frequent class in training at the top (LDRNet, fig. 5). How even a line "
+        "is can be compared between rows; how far right it lies depends on the scale of their features."
+    )
+    if len(shown) < len(labels):
+        caption += f" {len(shown)} of {len(labels)} classes, evenly by frequency."
+    return Figure([Panel(chart)], caption, [(swatch("line", n), row) for n, row in enumerate(norms)])

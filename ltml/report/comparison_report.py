@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ltml.errors import first_few
 from ltml.report.comparison_cells import (
+    chosen_table,
     claims_table,
     classes_across,
     classes_table,
@@ -21,9 +24,10 @@ from ltml.report.comparison_cells import (
     run_blocks,
 )
 from ltml.report.comparison_data import LEVEL, Comparison, Row, is_uneven, judge, ranked, read_comparison
-from ltml.report.comparison_figures import gain_figure, groups_figure, seeds_figure
+from ltml.report.comparison_figures import gain_figure, groups_figure, norms_figure, seeds_figure
 from ltml.report.comparison_tables import change, p_value, spread
-from ltml.report.page import Block, Page, Prose, Section, Table, typeset
+from ltml.report.oracle import oracle_mark, oracle_warning
+from ltml.report.page import Block, Figure, Page, Prose, Section, Table, typeset
 
 
 def comparison_page(folder: Path) -> Page:
@@ -39,33 +43,46 @@ def comparison_page(folder: Path) -> Page:
     where = f"{comparison.measure} on {result['split']}"
     subtitle = f"{where}; {len(result['rows'])} rows, {seeds}, against {result['reference']}"
     sections = [section for data in comparison.places for section in _data_sections(comparison, data)]
-    return Page(result["paper"] or result["name"], subtitle, [*sections, *_common_sections(comparison)])
+    title = f"{oracle_mark(result)}{result['paper'] or result['name']}"
+    return Page(title, subtitle, [*sections, *_common_sections(comparison)], oracle_warning(result))
 
 
 def tables_of_comparison(folder: Path) -> list[Table]:
-    """Tables as papers have them: rows × measures, intervals, rows × groups and rows × classes, for every data.
+    """Tables as papers have them: what a sweep chose; rows × measures, intervals, groups and classes, for every data.
 
     Raises:
         InputError: see `read_comparison`.
     """
     comparison = read_comparison(folder)
-    tables: list[Table] = []
+    tables = [chosen_table(comparison)] if _has_chosen(comparison) else []
     for data in comparison.places:
         parts = (measures_table, patients_table, groups_table, classes_across)
         tables += [table for part in parts if (table := part(comparison, data)) is not None]
-    return tables
+    mark = oracle_mark(comparison.result)
+    return [replace(table, caption=f"{mark}{table.caption}") for table in tables]
 
 
 def _data_sections(comparison: Comparison, data: str) -> Iterator[Section]:
     several, number = len(comparison.places) > 1, comparison.places.index(data)
 
     def section(key: str, title: str, blocks: Sequence[Block]) -> Section:
-        return Section(f"{key}-{number}" if several else key, f"{data}: {title}" if several else title, blocks)
+        marked = [_marked(block, oracle_mark(comparison.result)) for block in blocks]
+        return Section(f"{key}-{number}" if several else key, f"{data}: {title}" if several else title, marked)
 
     yield section("summary", "Summary", _summary(comparison, data))
     yield section("seeds", "Seed by seed", [seeds_figure(comparison, data)])
     yield section("groups", "Head, medium, tail", _groups(comparison, data))
     yield section("classes", "Every class", _classes(comparison, data))
+    yield section("norms", "Classifier weights", norms_figure(comparison, data))
+
+
+def _marked(block: Block, mark: str) -> Block:
+    """A block with a mark before its caption, or before the sentence that matters most."""
+    if isinstance(block, Table | Figure):
+        return replace(block, caption=f"{mark}{block.caption}")
+    if isinstance(block, Prose) and block.tone == "lead":
+        return replace(block, text=f"{mark}{block.text}")
+    return block
 
 
 def _common_sections(comparison: Comparison) -> Iterator[Section]:
@@ -85,7 +102,13 @@ def _summary(comparison: Comparison, data: str) -> list[Block]:
     rows, result = comparison.rows(data), comparison.result
     failed = sum(cell["state"] == "failed" and cell["data"] == data for cell in result["cells"])
     cells = sum(cell["data"] == data for cell in result["cells"])
-    blocks: list[Block] = [Prose(ranking_in_words(rows, comparison.measure), "lead"), Prose(verdict_in_words(rows))]
+    blocks: list[Block] = []
+    if result["chosen"] is not None:
+        blocks.append(Prose(choice_in_words(result["chosen"]), "lead"))
+    if _has_chosen(comparison):
+        blocks.append(chosen_table(comparison))
+    where = f"{comparison.measure} on {result['split']}"
+    blocks += [Prose(ranking_in_words(rows, where), "lead"), Prose(verdict_in_words(rows))]
     if is_uneven(rows):
         text = "Rows know different classes: their means are over different ones, the differences over shared ones."
         blocks.append(Prose(text))
@@ -93,6 +116,19 @@ def _summary(comparison: Comparison, data: str) -> list[Block]:
         blocks.append(Prose(f"{failed} of {cells} runs failed; what is shown is of the others."))
     tables = [ranking_table(comparison, data), patients_table(comparison, data), measures_table(comparison, data)]
     return [*blocks, *(table for table in tables if table is not None)]
+
+
+def _has_chosen(comparison: Comparison) -> bool:
+    """Whether it is a sweep that could choose."""
+    return comparison.result["chosen"] is not None and comparison.result["chosen"]["row"] is not None
+
+
+def choice_in_words(chosen: Mapping[str, Any]) -> str:
+    """What a sweep chose and what that scores on test; `oracle_mark` says the rest where test chose."""
+    if chosen["row"] is None:
+        return f"Nothing is chosen on {chosen['on']}, for no row has every seed."
+    where = "" if chosen["oracle"] else f", chosen on {chosen['on']},"
+    return f"{chosen['row']}{where} scores {typeset(spread(chosen['test']))} points on test."
 
 
 def ranking_in_words(rows: Sequence[Row], measure: str) -> str:

@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from ltml.report.oracle import oracle_mark
 from ltml.report.tables import MEASURES, render
 
 COLUMNS = 7
@@ -35,8 +36,8 @@ def rows_table(result: Mapping[str, Any]) -> str:
     """A line per row: mean ± sd over seeds, further means, and the difference from the reference with its p."""
     seeds = len(result["seeds"])
     name = "AUC of the novel class" if result["measure"] == "novel" else MEASURES[result["measure"]]
-    oracle = "ORACLE, " if (result["chosen"] or {"oracle": False})["oracle"] else ""
-    title = f"{oracle}{result['paper'] or result['name']}: {name} in points, {result['split']}, {seeds} seed(s)"
+    about = f"{result['paper'] or result['name']}: {name} in points, {result['split']}, {seeds} seed(s)"
+    title = f"{oracle_mark(result)}{about}"
     table = Table(box=box.SIMPLE_HEAD, title=Text(title), title_justify="left")
     several = len({row["data"] for row in result["rows"]}) > 1
     for column in (["data"] if several else []) + ["row"]:
@@ -63,7 +64,7 @@ def patients_table(result: Mapping[str, Any], data: str) -> str:
     """Intervals over the patients, and the paired bootstrap of the difference from the reference."""
     about, reference = result["patients"][data], result["reference"]
     patients = f"{about['resamples']} resamples of {about['groups']} groups ({about['rows']} rows)"
-    table = Table(box=box.SIMPLE_HEAD, title=Text(f"{data}: {patients}"), title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, title=Text(f"{oracle_mark(result)}{data}: {patients}"), title_justify="left")
     table.add_column("row", min_width=12)
     for column in ("95% interval", "Δ 95% interval", "p", "p Holm"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -123,7 +124,9 @@ def claims_table(result: Mapping[str, Any]) -> str:
 def choice(result: Mapping[str, Any]) -> str:
     """What a sweep chose, on what, and how that does on test."""
     chosen = result["chosen"]
-    mark = "ORACLE, chosen on test: " if chosen["oracle"] else f"chosen on {chosen['on']}: "
+    mark = oracle_mark(result) or f"chosen on {chosen['on']}: "
+    if chosen["row"] is None:
+        return f"{mark}nothing, for no row has every seed"
     return fill(f"{mark}{chosen['row']}; on test {spread(chosen['test'])}", 80)
 
 

@@ -149,11 +149,13 @@ class Page:
         title: what it is about.
         subtitle: in a line, how it came about.
         sections: in order.
+        warning: what nobody may overlook; empty for nothing.
     """
 
     title: str
     subtitle: str
     sections: Sequence[Section]
+    warning: str = ""
 
 
 def choose_classes(names: Sequence[str], most: int = MOST_CLASSES) -> list[str]:

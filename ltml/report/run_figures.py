@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from ltml.errors import first_few
 from ltml.metrics.bootstrap import LEAST, LEVEL
 from ltml.metrics.ranking import auroc, average_precision
 from ltml.models.heads.label_adapter import QueryClassifier
+from ltml.models.heads.ml_gcn import GraphClassifier
 from ltml.report.curves import GRID, RESAMPLES, confidence_band, pr_curve, reliability, roc_curve, thin
 from ltml.report.page import Block, Figure, Panel, Prose
 from ltml.report.relation_tables import KINDS
@@ -29,6 +31,8 @@ Float64Array = npt.NDArray[np.float64]
 STAGE_NAMES = {"stage1": "stage 1", "stage2": "stage 2"}
 SERIES = {"stage1": 1, "stage2": 0}
 """Colour, shape and dashes of a stage."""
+CLASSIFIER = "head.classifier."
+"""What names of a classifier's tensors begin with in a checkpoint."""
 
 
 def stage_swatches(kind: Literal["line", "dots"], stages: Mapping[str, Any]) -> list[tuple[Markup, str]]:
@@ -103,19 +107,28 @@ def _curve_panel(kind: Kind, label: str, answers: Mapping[str, Predictions]) -> 
     return Panel(svg, label, shown)
 
 
-def reliability_figure(answers: Mapping[str, Predictions], split: str) -> Figure:
-    """Reliability diagram of all known entries together, in bins of as many answers each."""
+def reliability_figure(answers: Mapping[str, Predictions], scaled: Mapping[str, Predictions], split: str) -> Figure:
+    """Reliability diagram of all known entries together, in bins of as many answers each.
+
+    Args:
+        answers: predictions by stage.
+        scaled: those of the stages that have been calibrated, with their temperature.
+        split: of the predictions.
+    """
+    series_of = SERIES if len(answers) > 1 else dict.fromkeys(answers, 0)
+    curves = [(STAGE_NAMES[stage], series_of[stage], found) for stage, found in answers.items()]
+    curves += [(f"{STAGE_NAMES[stage]} with temperature", SERIES[stage] + 2, found) for stage, found in scaled.items()]
     marks, errors, top = [], [], 0.0
-    for stage, predictions in answers.items():
+    for name, series, predictions in curves:
         found = reliability(predictions.probs, predictions.targets)
-        series, x, y = SERIES[stage] if len(answers) > 1 else 0, found.predicted.tolist(), found.observed.tolist()
+        x, y = found.predicted.tolist(), found.observed.tolist()
         titles = [
             f"{a:.3f} predicted, {b:.3f} observed, {n} answers" for a, b, n in zip(x, y, found.counts, strict=True)
         ]
         marks += [Mark("line", x, y, series), Mark("dots", x, y, series, titles)]
-        errors.append(found.error)
+        errors.append(f"{name} {found.error:.3f}")
         top = max(top, *x, *y)
-    shown = " → ".join(f"{error:.3f}" for error in errors)
+    shown = ", ".join(errors)
     limits = (0.0, min(1.0, 1.06 * top) or 1.0)
     svg = panel(
         f"Reliability diagram on {split}",
@@ -131,7 +144,8 @@ def reliability_figure(answers: Mapping[str, Predictions], split: str) -> Figure
         f"Probability and frequency on {split}, all known entries of all classes together, in bins of equally many "
         f"answers. On the dotted line they agree. Adaptive expected calibration error: {shown}."
     )
-    return Figure([Panel(svg)], caption, stage_swatches("line", answers))
+    legend = [(swatch("line", series), name) for name, series, _ in curves]
+    return Figure([Panel(svg)], caption, legend if len(curves) > 1 else [])
 
 
 def training_figure(log: Sequence[Mapping[str, Any]], select: str) -> Figure:
@@ -165,11 +179,9 @@ def norm_figure(run: RunDirectory, labels: Sequence[str], more: str) -> Figure |
         return None
     groups, spans = [], []
     for stage, path in (("stage 1", run.checkpoint1), ("stage 2", run.checkpoint2)):
-        weights, about = load_weights(path)
-        classifier = class_weights(weights)
-        if classifier is None:
+        norms = class_norms(path)
+        if norms is None:
             return None
-        norms = dict(zip(about["label_names"], classifier[0].norm(dim=1).tolist(), strict=True))
         values = [norms[label] for label in labels]
         spans.append(f"{stage}: {min(values):.3g} to {max(values):.3g}")
         titles = [f"{label}, after {stage}: {value:.3g}" for label, value in zip(labels, values, strict=True)]
@@ -180,18 +192,37 @@ def norm_figure(run: RunDirectory, labels: Sequence[str], more: str) -> Figure |
     return Figure([Panel(chart)], caption, stage_swatches("dots", SERIES))
 
 
+def class_norms(checkpoint: Path) -> dict[str, float] | None:
+    """Length of every class's weight vector; None for a classifier that has no such.
+
+    Raises:
+        InputError: the checkpoint cannot be read.
+    """
+    weights, about = load_weights(checkpoint, CLASSIFIER)
+    classifier = class_weights(weights)
+    if classifier is None:
+        return None
+    return dict(zip(about["label_names"], classifier[0].norm(dim=1).tolist(), strict=True))
+
+
 def class_weights(weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
     """Weight ``(C, D)`` and bias ``(C,)`` of a checkpoint's classifier in float64; None for one that has no such."""
     if WEIGHT in weights:
         return weights[WEIGHT].double(), weights[BIAS].double()
-    part = "head.classifier."
-    if f"{part}queries" not in weights:
+    own = {key.removeprefix(CLASSIFIER): value for key, value in weights.items() if key.startswith(CLASSIFIER)}
+    classifier = _shaped_like(own)
+    if classifier is None:
         return None
-    own = {key.removeprefix(part): value for key, value in weights.items() if key.startswith(part)}
-    classifier = QueryClassifier(*own["to_weights.weight"].T.shape)
     classifier.load_state_dict(own)
     weight, bias = classifier.class_weights()
     return weight.detach().double(), bias.detach().double()
+
+
+def _shaped_like(own: Mapping[str, Tensor]) -> QueryClassifier | GraphClassifier | None:
+    """A classifier that has these tensors and makes a weight per class of them; None for any other."""
+    if "graph" in own:
+        return GraphClassifier(own.get("words"), own["graph"], *own["second"].shape)
+    return QueryClassifier(*own["to_weights.weight"].T.shape) if "queries" in own else None
 
 
 def tree_figures(found: Mapping[str, Any]) -> Iterator[Block]:

@@ -15,6 +15,7 @@ import yaml
 from ltml.errors import InputError
 from ltml.recipe.schema import Recipe
 from ltml.recipe.show import annotated_yaml
+from ltml.report.calibration_cells import changes_table, fitted_table
 from ltml.report.curves import cooccurrence
 from ltml.report.gaussian_figures import gaussian_figure
 from ltml.report.page import (
@@ -43,6 +44,7 @@ from ltml.report.run_figures import (
 from ltml.report.saved import describe_environment, read_json, read_json_lines
 from ltml.report.svg import Points, bar_chart, heat_map, row_chart
 from ltml.report.tables import MEASURES, PER_CLASS, number, points
+from ltml.stages.calibrate import read_calibration, scale
 from ltml.stages.evaluate import collect
 from ltml.stages.relations import describe_relations
 from ltml.stages.run_directory import RunDirectory, read_run, read_train_positives
@@ -88,6 +90,12 @@ class Run:
         """Predictions of the split by stage, as far as they are there."""
         paths = {stage: self.directory.predictions(int(stage[-1]), self.split) for stage in self.stages}
         return {stage: Predictions.read(path) for stage, path in paths.items() if path.is_file()}
+
+    @cached_property
+    def calibrations(self) -> dict[str, Mapping[str, Any]]:
+        """What was fitted to the predictions by stage, as far as it has been and they are there."""
+        found = {stage: read_calibration(self.directory, self.recipe, int(stage[-1])) for stage in self.answers}
+        return {stage: fitted for stage, fitted in found.items() if fitted is not None}
 
     @property
     def no_stage2(self) -> str:
@@ -136,7 +144,8 @@ def run_page(folder: Path) -> Page:
 
 
 def tables_of_run(folder: Path) -> list[Table]:
-    """Tables as papers have them: stages × measures of every test split, then classes and groups of the main one.
+    """Tables as papers have them: stages × measures of every test split, classes and groups of the main one, and what
+    calibration changed.
 
     Raises:
         InputError: see `read_run_results`.
@@ -146,6 +155,7 @@ def tables_of_run(folder: Path) -> list[Table]:
         *(_stages_across(split, run.splits[split]) for split in _tests(run)),
         _classes_table(run),
         _groups_table(run),
+        *_calibration_tables(run),
     ]
 
 
@@ -342,7 +352,20 @@ def _calibration(run: Run) -> Iterator[Block]:
     if not run.answers:
         yield Prose(f"Left out: there are no predictions of {run.split}.", "note")
         return
-    yield reliability_figure(run.answers, run.split)
+    scaled = {stage: scale(run.answers[stage], found["labels"]) for stage, found in run.calibrations.items()}
+    yield reliability_figure(run.answers, scaled, run.split)
+    if not scaled:
+        how = f"`ltml calibrate {run.directory.path}` fits them on val"
+        yield Prose(f"Left out: temperature and thresholds, for none have been fitted; {how}.", "note")
+    yield from _calibration_tables(run)
+    for found in run.calibrations.values():
+        yield fitted_table(found, run.labels)
+
+
+def _calibration_tables(run: Run) -> Iterator[Table]:
+    """What calibration changed, by stage and test split."""
+    for found in run.calibrations.values():
+        yield from (changes_table(found, split) for split in _tests(run) if split in found["splits"])
 
 
 def _training(run: Run) -> Iterator[Block]:
@@ -387,7 +410,7 @@ def _norms(run: Run) -> Iterator[Block]:
 def _why_no_norms(run: Run) -> str:
     if not run.directory.checkpoint2.is_file():
         return run.no_stage2
-    return f"the classifier of head {run.recipe.head.type} has no weight vector per class"
+    return f"the classifier of head {run.recipe.head.type} has no weight vector per class of its own"
 
 
 def _gaussians(run: Run) -> Iterator[Block]:

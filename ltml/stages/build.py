@@ -18,7 +18,7 @@ from ltml.errors import InputError
 from ltml.models.backbones import Backbone, normalization
 from ltml.models.facts import HeadFacts, PairCounts
 from ltml.models.model import Stage1Model
-from ltml.models.text import TextConfig, embed_prompts
+from ltml.models.text import TextConfig, check_encoder, embed_prompts
 from ltml.objectives.objective import Objective, Term, TrainingFacts
 from ltml.recipe.schema import LossSection, Recipe
 from ltml.registry import HEADS, LOSSES, OBJECTIVES, create
@@ -120,6 +120,16 @@ def embed_labels(recipe: Recipe, label_names: Sequence[str]) -> Tensor | None:
     if not text_modes(recipe):
         return None
     return embed_prompts(TextConfig(**dict(recipe.text)), label_names)
+
+
+def check_text(recipe: Recipe) -> None:
+    """Check what can be known of the recipe's text encoder without loading it, if its head reads prompts.
+
+    Raises:
+        InputError: it has no name, or its file is not there.
+    """
+    if text_modes(recipe):
+        check_encoder(TextConfig(**dict(recipe.text)))
 
 
 def text_modes(recipe: Recipe) -> tuple[str, ...]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ltml.errors import InputError, first_few
+from ltml.errors import InputError, first_few, first_line
 from ltml.files import write_json
 from ltml.metrics.calibration import (
     TEMPERATURES,
@@ -21,7 +23,7 @@ from ltml.metrics.calibration import (
     brier,
     fit_temperature,
 )
-from ltml.recipe.schema import MetricsSection
+from ltml.recipe.schema import Recipe
 from ltml.stages.evaluate import saved_predictions, score_predictions
 from ltml.stages.run_directory import RunDirectory, read_run, read_train_positives
 from ltml.types import Predictions
@@ -62,16 +64,35 @@ def calibrate(run_dir: str | Path, stage: int | None = None, *, per_class: bool 
     stage, predictions = _predictions_of(run, stage)
     fitted = fit_calibration(predictions["val"], per_class=per_class)
     found = {"stage": stage, "per_class": per_class} | fitted
-    positives = read_train_positives(run)
-    splits = {
-        split: _before_and_after(answers, fitted["labels"], recipe.metrics, positives, split)
-        for split, answers in predictions.items()
-        if split != "val"
-    }
+    splits = _before_and_after(run, recipe, predictions, fitted["labels"])
     write_json(run.calibration(stage), found)
     for split, scores in splits.items():
         write_json(run.calibrated(stage, split), scores["after"])
     return {"run_dir": str(run.path)} | found | {"splits": splits}
+
+
+def read_calibration(run: RunDirectory, recipe: Recipe, stage: int) -> dict[str, Any] | None:
+    """What `calibrate` has fitted after a stage, with the scores before and after; None where it has not.
+
+    Returns:
+        ``stage``, ``per_class``, ``temperature``, ``labels``, ``kept`` and ``splits`` as from `calibrate`; splits whose
+        predictions are not there any more are left out.
+
+    Raises:
+        InputError: ``calibration.json`` is damaged, or of other labels than the predictions.
+    """
+    path = run.calibration(stage)
+    if not path.is_file():
+        return None
+    predictions = {split: answers for number, split, answers in saved_predictions(run) if number == stage}
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        names = tuple(entry["label"] for entry in found["labels"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"cannot read {path}: {first_line(error)}; run `ltml calibrate {run.path}` again") from error
+    if any(answers.label_names != names for answers in predictions.values()):
+        raise InputError(f"{path} is of other labels than the predictions; run `ltml calibrate {run.path}` again")
+    return found | {"splits": _before_and_after(run, recipe, predictions, found["labels"])}
 
 
 def fit_calibration(answers: Predictions, *, per_class: bool) -> dict[str, Any]:
@@ -118,30 +139,36 @@ def _predictions_of(run: RunDirectory, stage: int | None) -> tuple[int, dict[str
 
 
 def _before_and_after(
-    answers: Predictions,
-    labels: Sequence[Mapping[str, Any]],
-    settings: MetricsSection,
-    positives: Mapping[str, int],
-    split: str,
-) -> dict[str, Any]:
+    run: RunDirectory, recipe: Recipe, predictions: Mapping[str, Predictions], labels: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Scores of every split but val, before and after."""
     thresholds = [entry["threshold"] for entry in labels]
-    probs = apply_temperature(answers.probs, [entry["temperature"] for entry in labels])
-    scaled = replace(answers, probs=probs)
+    score = partial(_scores, recipe=recipe, positives=read_train_positives(run))
     return {
-        "before": _scores(answers, settings, positives, None, split),
-        "after": _scores(scaled, settings, positives, thresholds, split),
+        split: {
+            "before": score(split, answers),
+            "after": score(split, scale(answers, labels), thresholds),
+        }
+        for split, answers in predictions.items()
+        if split != "val"
     }
 
 
+def scale(answers: Predictions, labels: Sequence[Mapping[str, Any]]) -> Predictions:
+    """Predictions with the temperature of every class, of `calibrate`'s ``labels``, applied."""
+    return replace(answers, probs=apply_temperature(answers.probs, [entry["temperature"] for entry in labels]))
+
+
 def _scores(
-    answers: Predictions,
-    settings: MetricsSection,
-    positives: Mapping[str, int],
-    thresholds: Sequence[float] | None,
     split: str,
+    answers: Predictions,
+    thresholds: Sequence[float] | None = None,
+    *,
+    recipe: Recipe,
+    positives: Mapping[str, int],
 ) -> dict[str, Any]:
     """The content of a ``metrics.json`` with the measures of calibration."""
-    content = score_predictions(answers, settings, positives, thresholds).to_json(split)
+    content = score_predictions(answers, recipe.metrics, positives, thresholds).to_json(split)
     for name, measure in CALIBRATION.items():
         values = np.array([measure(p, y) for p, y in zip(answers.probs.T, answers.targets.T, strict=True)])
         defined = values[~np.isnan(values)]

@@ -23,8 +23,8 @@ def save_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, An
     write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=header))
 
 
-def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and description of a checkpoint written by `save_weights`.
+def load_weights(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors whose names begin with `prefix`, and the description, of a checkpoint written by `save_weights`.
 
     Raises:
         InputError: the file is missing, damaged, or was not written by ltml.
@@ -32,7 +32,8 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("ltml", "null"))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+            names = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118 - not a mapping
+            tensors = {key: file.get_tensor(key) for key in names}
     except (OSError, SafetensorError) as error:
         raise InputError(f"cannot read the checkpoint {path}: {error}. Redo the stage with --fresh.") from error
     if about is None:

@@ -119,6 +119,30 @@ def test_a_failure_is_recorded_and_the_others_go_on(cli, tmp_path: Path) -> None
     assert table["claims"][1]["difference"] is None
 
 
+def test_nothing_is_run_before_what_a_row_asks_for_is_there(cli, tmp_path: Path) -> None:
+    asking = {"name": "words", "method": "ldrnet", "set": {"text.encoder": "word_vectors", "stage2.method": "none"}}
+    rows = [{"name": "plain", "method": "bce"}, asking | {"asks": {"text.name": "a file of word vectors"}}]
+    experiment, out = _experiment(tmp_path / "mine.yaml", SIZES | {"train.epochs": 1}, rows), tmp_path / "runs"
+    options = ("--seeds", "0", "--out", out)
+    assert "2 of 2 runs are left" in cli("compare", experiment, "--dry-run", *options).stdout
+    file = tmp_path / "words.txt"
+    for more, message in (
+        ([], "row 'words' on tiny needs text.name, a file of word vectors: add text.name=VALUE"),
+        ([f"text.name={file}"], f"row 'words' on tiny: text.name={file}: there is no such file"),
+    ):
+        refused = cli("compare", experiment, *more, *options)
+        assert (refused.exit_code, message in refused.stderr) == (2, True), refused.stderr
+        assert not out.exists()
+    file.write_text("the 1 2\nimage 0 1\nnine 3 0\n")
+    done = cli("compare", experiment, f"text.name={file}", *options)
+    assert done.exit_code == 0, done.output
+    (_, cell) = read_comparison(out / "_comparisons" / "mine-tiny")["cells"]
+    assert yaml.safe_load((Path(cell["run"]) / "recipe.yaml").read_text())["text"]["name"] == str(file)
+    file.unlink()
+    again = cli("compare", experiment, f"text.name={file}", *options)
+    assert again.exit_code == 0, again.output  # nothing is left that would read it
+
+
 def test_other_rows_do_not_take_the_place_of_a_comparison(cli, finished: Path) -> None:
     path = finished / "_comparisons" / "digits_tiny" / "comparison.json"
     before = path.read_bytes()

@@ -10,14 +10,18 @@ import yaml
 from trees import chexpert, nih
 
 import ltml
-from ltml.comparison.plan import load_experiment, plan_comparison
+from ltml.comparison.plan import load_experiment, plan_comparison, recipe_of
 from ltml.errors import InputError
 from ltml.metrics.groups import make_groups
 from ltml.recipe.catalog import experiment_names, recipe_names
 from ltml.recipe.load import load_recipe
-from ltml.stages.build import build_dataset
+from ltml.stages.build import build_dataset, text_modes
 
 PLACES = [(name, place) for name in experiment_names() for place in load_experiment(name).data]
+
+
+NEEDS_TEXT_ENCODERS = {"ldrnet_table5"}
+"""Experiments whose every row reads prompts, for which nothing ships: the only ones that digits cannot run."""
 
 
 def test_every_experiment_runs_on_digits_first_and_is_no_recipe() -> None:
@@ -27,8 +31,16 @@ def test_every_experiment_runs_on_digits_first_and_is_no_recipe() -> None:
     for name in experiment_names():
         experiment = load_experiment(name)
         assert experiment.name == name
-        assert next(iter(yaml.safe_load((root / f"{name}.yaml").read_text())["data"])) == "digits"
+        first = next(iter(yaml.safe_load((root / f"{name}.yaml").read_text())["data"]))
+        assert (first == "digits") == (name not in NEEDS_TEXT_ENCODERS)
         assert len(plan_comparison([name]).seeds) >= 5
+
+
+@pytest.mark.parametrize(("name", "place"), [pair for pair in PLACES if pair[0] in NEEDS_TEXT_ENCODERS])
+def test_what_digits_cannot_run_reads_prompts_in_every_row(name: str, place: str) -> None:
+    recipes = [recipe_of(row, 0) for row in plan_comparison([name], on=place).rows]
+    assert all(text_modes(recipe) for recipe in recipes)
+    assert len({recipe.text.encoder for recipe in recipes} - {"none"}) == len(recipes) == 3
 
 
 @pytest.mark.parametrize(("name", "place"), PLACES)
@@ -102,11 +114,24 @@ def test_methods_over_recipes() -> None:
             "'data.train_on' is what the rows of this experiment",
         ),
         (["assemble_table11"], {"overrides": ["objectives[0].weight=2"]}, "is what the rows of this experiment set"),
+        (["ldrnet_table5"], {"overrides": ["text.encoder=none"]}, "'text.encoder' is what the rows of this experiment"),
+        (["ldrnet_table5"], {"overrides": ["text={}"]}, "'text' is what the rows of this experiment set"),
     ],
 )
 def test_what_does_not_go_together_is_refused(names: list[str], options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         plan_comparison(names, **options)
+
+
+def test_what_a_row_asks_for_goes_to_that_row_alone() -> None:
+    open_plan = plan_comparison(["ldrnet_table5"], on="nih")
+    assert [[key for key, _ in row.asks] for row in open_plan.rows] == [["text.name"], [], []]
+    plan = plan_comparison(["ldrnet_table5"], on="nih", overrides=["text.name=vectors.txt", "train.epochs=3"])
+    assert not any(row.asks for row in plan.rows)
+    given, before = ([recipe_of(row, 0) for row in rows] for rows in (plan.rows, open_plan.rows))
+    assert before[0].text.name is None
+    assert [recipe.text.name for recipe in given] == ["vectors.txt", *(recipe.text.name for recipe in before[1:])]
+    assert [recipe.train.epochs for recipe in given] == [3, 3, 3]
 
 
 GOOD = {

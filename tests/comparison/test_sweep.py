@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+import ltml
+from ltml.comparison.compare import _choose
 from ltml.comparison.sweep import plan_sweep, swept_values
 from ltml.errors import InputError
+from ltml.report.comparison_tables import choice
 
 
 @pytest.mark.parametrize(
@@ -53,6 +61,14 @@ def test_what_cannot_be_gone_over(settings: list[str], message: str) -> None:
         plan_sweep("digits_tiny", settings)
 
 
+def test_nothing_is_run_for_a_measure_that_nothing_can_be_chosen_by() -> None:
+    with pytest.raises(InputError, match="--measure auc: did you mean 'auroc'"):
+        plan_sweep("digits_tiny", ["stage2.alpha=0.1,0.2"], measure="auc")
+    with pytest.raises(InputError, match="--measure novel: val shows nothing novel"):
+        plan_sweep("digits_tiny", ["stage2.alpha=0.1,0.2"], measure="novel")
+    assert plan_sweep("digits_tiny", ["stage2.alpha=0.1,0.2"], measure="novel", oracle=True).measure == "novel"
+
+
 @pytest.fixture(scope="module")
 def out(cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sweep")
@@ -77,7 +93,86 @@ def test_the_best_on_validation_is_chosen_and_told_on_test(cli, out: Path) -> No
 
 def test_choosing_on_test_is_marked_wherever_it_is_shown(cli, out: Path) -> None:
     shown = _sweep(cli, out, "--oracle").stdout
-    assert "ORACLE, digits_tiny-alpha" in shown
+    assert "ORACLE, chosen on test: digits_tiny-alpha" in shown
     assert "ORACLE, chosen on test: stage2.alpha=" in shown
     assert json.loads(_sweep(cli, out, "--oracle", "--json").stdout)["chosen"]["oracle"] is True
     assert "ORACLE" not in _sweep(cli, out).stdout
+
+
+@pytest.fixture(scope="module")
+def oracle(cli, out: Path) -> Path:
+    """Folder of a sweep that chose on test."""
+    return Path(json.loads(_sweep(cli, out, "--oracle", "--name", "oracle", "--json").stdout)["folder"])
+
+
+@pytest.fixture(scope="module")
+def honest(cli, out: Path) -> Path:
+    """Folder of the same sweep, chosen on val."""
+    return Path(json.loads(_sweep(cli, out, "--name", "honest", "--json").stdout)["folder"])
+
+
+CAPTIONS = {"md": r"^\*\*(.*)\*\*$", "latex": r"\\caption\{(.*)\}$"}
+ENDINGS = {"md": "md", "latex": "tex", "csv": "csv"}
+
+
+def _captions(folder: Path, kind: str) -> list[str]:
+    text = ltml.write_report(folder, folder / f"t.{ENDINGS[kind]}", kind).read_text()
+    if kind == "csv":
+        return [line["table"] for line in csv.DictReader(text.splitlines())]
+    return re.findall(CAPTIONS[kind], text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("kind", ["md", "latex", "csv"])
+def test_every_table_of_a_choice_on_test_is_marked(oracle: Path, honest: Path, kind: str) -> None:
+    marked, plain = _captions(oracle, kind), _captions(honest, kind)
+    assert len(marked) >= 4
+    assert all(caption.startswith("ORACLE, chosen on test: ") for caption in marked)
+    assert "ORACLE" not in "".join(plain)
+    assert plain[0].startswith("What the sweep chose on val")
+
+
+def test_a_page_of_a_choice_on_test_says_so_at_the_top_and_everywhere(oracle: Path, honest: Path) -> None:
+    page = ltml.write_report(oracle).read_text()
+    for place in (r"<title>(.*?)</title>", r"<h1><bdi>(.*?)</bdi>"):
+        assert re.findall(place, page)[0] == "ORACLE, chosen on test: oracle"
+    header = page.partition("<header>")[2].partition("</header>")[0]
+    assert '<p class="warning" role="note">ORACLE: this sweep chose among its rows' in header
+    of_scores = page.partition('<section id="summary"')[2].partition('<section id="recipes"')[0]
+    captions = re.findall(r"<(?:fig)?caption>(.*?)</", of_scores)
+    leads = re.findall(r'<p class="lead">(.*?)</p>', of_scores)
+    assert len(captions) >= 8
+    assert len(leads) == 2
+    assert all(text.startswith("ORACLE, chosen on test: ") for text in (*captions, *leads))
+    plain = ltml.write_report(honest).read_text()
+    assert "ORACLE" not in plain
+    assert 'class="warning"' not in plain
+
+
+def test_a_page_says_what_val_chose_and_what_that_scores_on_test(honest: Path) -> None:
+    result = json.loads((honest / "comparison.json").read_text())
+    chosen = result["chosen"]
+    (best,) = (row for row in result["rows"] if row["row"] == chosen["row"])
+    page = ltml.write_report(honest).read_text()
+    on_val, on_test = (f"{100 * value:.1f}" for value in (best["mean"], chosen["test"]["mean"]))
+    assert f'<p class="lead">{chosen["row"]}, chosen on val, scores {on_test} points on test.</p>' in page
+    table = page.partition("<caption>What the sweep chose on val</caption>")[2].partition("</table>")[0]
+    assert re.findall(r"<bdi>(.*?)</bdi>", table) == ["row", "F1 on val", "F1 on test", best["row"], on_val, on_test]
+    with (ltml.write_report(honest, honest / "t.csv", "csv")).open() as lines:
+        values = [line for line in csv.DictReader(lines) if line["table"] == "What the sweep chose on val"]
+    assert [float(line["value"]) for line in values] == [100 * best["mean"], 100 * chosen["test"]["mean"]]
+
+
+def test_nothing_is_chosen_where_no_row_has_every_seed(honest: Path, tmp_path: Path) -> None:
+    result = json.loads((honest / "comparison.json").read_text())
+    plan = replace(plan_sweep("digits_tiny", ["stage2.alpha=0.0,0.9,3.0"], seeds="0..1"), measure="f1")
+    chosen = _choose(plan, pd.read_csv(honest / "scores.csv"), result["rows"])
+    assert chosen == {"row": None, "on": "val", "oracle": False, "test": None}
+    assert choice({"chosen": chosen}) == "chosen on val: nothing, for no row has every seed"
+    on_test = {"chosen": chosen | {"on": "test", "oracle": True}}
+    assert choice(on_test) == "ORACLE, chosen on test: nothing, for no row has every seed"
+    shutil.copytree(honest, tmp_path / "none")
+    (tmp_path / "none" / "comparison.json").write_text(json.dumps(result | on_test))
+    page = ltml.write_report(tmp_path / "none").read_text()
+    assert "Nothing is chosen on test, for no row has every seed." in page
+    assert "What the sweep chose" not in page
+    assert '<p class="warning"' in page

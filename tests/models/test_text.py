@@ -134,5 +134,8 @@ def test_what_is_missing_is_said(clip_weights: tuple[str, str], tmp_path: Path) 
         embed_prompts(config("open_clip", "ViT-B-31", "openai"), LABELS)
     with pytest.raises(LtmlError, match=r"cannot load the text encoder transformers"):
         embed_prompts(config("transformers", str(tmp_path / "nothing")), LABELS)
-    with pytest.raises(InputError, match="cannot read the word vectors"):
+    with pytest.raises(InputError, match=r"text.name=.*nothing: there is no such file; needed is a word-vector file"):
         embed_prompts(config("word_vectors", str(tmp_path / "nothing")), LABELS)
+    (tmp_path / "binary").write_bytes(b"mass \xff\xfe")
+    with pytest.raises(InputError, match="cannot read the word vectors"):
+        embed_prompts(config("word_vectors", str(tmp_path / "binary")), LABELS)

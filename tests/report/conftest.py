@@ -76,6 +76,8 @@ def evil_comparison(finished: Path, tmp_path_factory: pytest.TempPathFactory) ->
         {"text": f"{EVIL[0]} wins", "better": EVIL[1], "than": "bce", "difference": 0.01, "sd": 0.02}
         | {"p_holm": 0.5, "verdict": "not shown", "margin": None}
     ]
+    score = {"mean": 0.5, "sd": 0.1, "values": [0.4, 0.5, 0.6], "labels": 10}
+    result["chosen"] = {"row": EVIL[1], "on": "test", "oracle": True, "test": score}
     (folder / "comparison.json").write_text(json.dumps(result))
     return folder
 

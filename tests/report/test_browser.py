@@ -100,6 +100,21 @@ def test_pages_print(view, reports: dict[str, Path], tmp_path: Path, name: str) 
     assert page.locator("details[open]").count() == 0
 
 
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1280, "light")])
+def test_a_warning_cannot_be_overlooked(view, reports: dict[str, Path], width: int, scheme: str) -> None:
+    page = view(reports["evil_comparison"], width, scheme)
+    warning = page.get_by_role("note")
+    assert warning.inner_text().startswith("ORACLE")
+    ground = _variable(page, "--page")
+    for name, least in (("color", TEXT_CONTRAST), ("borderColor", MARK_CONTRAST)):
+        colour = _colour(page, f"getComputedStyle(document.querySelector('.warning')).{name}")
+        assert _contrast(colour, ground) >= least
+    page.emulate_media(media="print")
+    assert warning.is_visible()
+    assert page.evaluate("document.querySelector('.warning').getBoundingClientRect().height") > 30
+    assert view(reports["comparison"]).get_by_role("note").count() == 0
+
+
 def _column(page: Page, place: int) -> list[str]:
     return page.locator(f"#classes table tbody tr > :nth-child({place})").all_inner_texts()
 

@@ -12,12 +12,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors import safe_open
 
 import ltml
 from ltml.comparison.across import rank_over_data
 from ltml.errors import InputError
 from ltml.report.comparison_data import judge
 from ltml.report.comparison_report import ranking_in_words, verdict_in_words
+from ltml.stages.run_directory import read_run
+from ltml.training.checkpoint import load_weights, save_weights
 
 MEASURES = {"AUC": "auroc", "mAP": "ap", "mACC": "macc", "balanced ACC": "balanced_accuracy"}
 MEASURES |= {"kappa": "kappa", "F1": "f1"}
@@ -149,6 +153,56 @@ def test_classes_are_those_of_the_scores_and_the_highest_is_bold(
         highest = max(round(mean, 1) for mean in means.values())
         best = {text for text, mean in zip(line[3:], means.values(), strict=True) if round(mean, 1) == highest}
         assert set(bold) == {text.rstrip("†‡") for text in best}
+
+
+def _weights(run: Path) -> Path:
+    return read_run(run)[0].checkpoint2 if _last(run) == 2 else read_run(run)[0].checkpoint1
+
+
+def test_norms_are_those_of_the_last_classifiers(page: Path, comparison: Path) -> None:
+    cells = json.loads((comparison / "comparison.json").read_text())["cells"]
+    chart = page.read_text().partition('<section id="norms"')[2].partition("</section>")[0]
+    for row in ("bce", "bce_gaussian", "label_adapter"):
+        lengths = []
+        for cell in (cell for cell in cells if cell["row"] == row):
+            with safe_open(_weights(Path(cell["run"])), framework="np") as file:
+                names = json.loads(file.metadata()["ltml"])["label_names"]
+                tensors = {key.removeprefix("head.classifier."): file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            if row == "label_adapter":
+                weight = tensors["queries"] @ tensors["to_weights.weight"].T + tensors["to_weights.bias"]
+            else:
+                weight = tensors["weight"]
+            lengths.append(np.linalg.norm(weight, axis=1))
+        for name, length in zip(names, np.mean(lengths, axis=0), strict=True):
+            assert f"<title>{name}, {row}: {length:.3g}</title>" in chart
+    order = re.findall(r'class="label end"[^>]*><title>(\w+)</title>', chart)
+    positives = json.loads((_first_run(comparison) / "labels.json").read_text())
+    assert order == sorted(positives, key=lambda name: -positives[name]["train_pos"])
+    assert chart.count('class="thin line s') == 3 * 9
+    assert "Left out" not in chart
+
+
+def test_rows_without_norms_say_why(finished: Path, tmp_path: Path, read_page: Callable) -> None:
+    shutil.copytree(finished, tmp_path / "runs")
+    folder = tmp_path / "runs" / "_comparisons" / "digits_tiny"
+    rows = {run.parent.name.partition("+")[0]: run for run in (tmp_path / "runs").glob("digits_tiny/*/seed0")}
+    _weights(rows["bce_gaussian"]).unlink()
+    for run in (tmp_path / "runs").glob("digits_tiny/label_adapter*/seed*"):
+        _, about = load_weights(_weights(run))
+        save_weights(_weights(run), {"head.classifier.controller.weight": torch.ones(2, 2)}, about)
+    page = ltml.write_report(folder)
+    text = read_page(page).text
+    assert "No line for bce_gaussian: a checkpoint is not there any more." in text
+    why = "the classifier of head label_adapter has no weight vector per class of its own"
+    assert f"No line for label_adapter: {why}." in text
+    assert "bce_gaussian: " not in page.read_text().partition('<section id="norms"')[2].partition("</figure>")[0]
+    shutil.rmtree(tmp_path / "runs" / "digits_tiny")
+    result = json.loads((folder / "comparison.json").read_text())
+    for cell in result["cells"]:
+        cell["run"] = str(tmp_path / "gone" / cell["row"] / f"seed{cell['seed']}")
+    (folder / "comparison.json").write_text(json.dumps(result))
+    text = read_page(ltml.write_report(folder)).text
+    assert "Left out: no run is there any more." in text
 
 
 def test_runs_are_listed_with_what_makes_them_alike(page: Path, comparison: Path, read_page: Callable) -> None:

@@ -17,6 +17,8 @@ from scipy.stats import norm
 import ltml
 from ltml.errors import InputError
 from ltml.gaussians.resampler import GaussianResampler
+from ltml.models.heads.ml_gcn import GraphClassifier
+from ltml.report.curves import reliability
 from ltml.report.gaussian_figures import project_real, project_virtual
 from ltml.report.run_figures import class_weights
 from ltml.stages.features import load_features
@@ -26,6 +28,8 @@ from ltml.types import Predictions
 
 CLASSES = "Every class on test, the most frequent in training first"
 PER_CLASS = {"AUC": "auroc", "AP": "ap", "F1": "f1"}
+CALIBRATED = {"mACC": "macc", "balanced ACC": "balanced_accuracy", "kappa": "kappa", "F1": "f1"}
+CALIBRATED |= {"Brier (lower is better)": "brier", "adaptive ECE (lower is better)": "adaptive_ece"}
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +74,7 @@ def test_classes_and_groups_are_those_of_the_metrics(page: Path, tiny_run: Path,
                 assert [int(number) for number in numbers[:2]] == [own[0]["train_pos"], own[0]["n_pos"]]
 
 
-def test_every_part_is_there(page: Path, read_page: Callable) -> None:
+def test_every_part_is_there(page: Path, tiny_run: Path, read_page: Callable) -> None:
     shown, text = read_page(page), page.read_text()
     titles = re.findall(r'<section id="(\w+)"', text)
     assert titles == [
@@ -86,7 +90,8 @@ def test_every_part_is_there(page: Path, read_page: Callable) -> None:
         "relations",
         "origin",
     ]
-    assert "Left out" not in shown.text
+    how = f"none have been fitted; `ltml calibrate {tiny_run}` fits them on val."
+    assert re.findall("Left out: (.*)", shown.text) == [f"temperature and thresholds, for {how}"]
     assert text.count("<title>ROC curve of ") == text.count("<title>Precision-recall curve of ") == 10
     assert text.count("<title>Gaussians of ") == 10
     assert len(page.read_bytes()) < 500_000
@@ -127,6 +132,60 @@ def test_the_adapter_has_the_weights_that_its_queries_make(finished: Path) -> No
     torch.testing.assert_close(weight.float(), expected)
     assert not bias.any()
     assert class_weights({"head.classifier.controller.weight": expected}) is None
+
+
+def test_the_graph_has_the_weights_that_its_convolutions_make() -> None:
+    classifier = GraphClassifier(None, torch.rand(3, 3), 4, 5)
+    features = torch.randn(2, 5)
+    state = {f"head.classifier.{name}": value for name, value in classifier.state_dict().items()}
+    weight, bias = class_weights(state)
+    torch.testing.assert_close((features.double() @ weight.T + bias).float(), classifier(features).detach())
+
+
+@pytest.mark.parametrize("options", [(), ("--per-class",), ("--stage", 1)])
+def test_what_calibration_fitted_and_changed_is_shown(
+    cli, tiny_run: Path, tmp_path: Path, read_page: Callable, options: tuple
+) -> None:
+    shutil.copytree(tiny_run.parents[1], tmp_path / "runs")
+    folder = tmp_path / "runs" / tiny_run.relative_to(tiny_run.parents[1])
+    found = json.loads(cli("calibrate", folder, *options, "--json").stdout)
+    shown, stage = read_page(ltml.write_report(folder)), found["stage"]
+    assert "Left out" not in shown.text
+    for split, scores in found["splits"].items():
+        lines, values = _both(shown, f"Stage {stage} before and after calibration on {split}")
+        for line, numbers in zip(lines, values, strict=True):
+            old, new = (scores[when]["macro"][CALIBRATED[line[0]]] for when in ("before", "after"))
+            assert line[1:3] == [f"{old:.3f}", f"{new:.3f}"]
+            assert [float(number) for number in numbers] == pytest.approx([old, new, 100 * (new - old), 10])
+        assert [line[0] for line in lines] == list(CALIBRATED)
+    lines, values = _both(shown, f"Temperature and threshold of every class after stage {stage}, fitted on val")
+    entries = {entry["label"]: entry for entry in found["labels"]}
+    assert {line[0] for line in lines} == set(entries)
+    for line, numbers in zip(lines, values, strict=True):
+        expected = [entries[line[0]][key] for key in ("n_pos", "n_known", "temperature", "threshold")]
+        assert [float(number) for number in numbers] == pytest.approx(expected)
+    answers = Predictions.read(read_run(folder)[0].predictions(stage, "test"))
+    inverse = 1 / np.array([entry["temperature"] for entry in found["labels"]])
+    present, absent = answers.probs**inverse, (1 - answers.probs) ** inverse
+    scaled = present / (present + absent)
+    error = reliability(scaled, answers.targets).error
+    assert f"stage {stage} with temperature {error:.3f}." in shown.text
+    table = ltml.write_report(folder, tmp_path / "t.md", "md").read_text()
+    assert f"**Stage {stage} before and after calibration on test\\_natural**" in table
+
+
+def test_a_calibration_that_does_not_fit_is_refused(cli, tiny_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_run.parents[1], tmp_path / "runs")
+    folder = tmp_path / "runs" / tiny_run.relative_to(tiny_run.parents[1])
+    assert cli("calibrate", folder).exit_code == 0
+    path = folder / "stage2" / "calibration.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"labels": content["labels"][1:]}))
+    with pytest.raises(InputError, match=r"is of other labels than the predictions; run `ltml calibrate .*` again"):
+        ltml.write_report(folder)
+    path.write_text("{")
+    with pytest.raises(InputError, match=r"cannot read .*calibration.json: .*; run `ltml calibrate .*` again"):
+        ltml.write_report(folder)
 
 
 def test_projected_features_are_logits(finished: Path) -> None:
