@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import ltml
-from ltml.comparison.compare import _choose
+from ltml.comparison.summary import choose
 from ltml.comparison.sweep import plan_sweep, swept_values
 from ltml.errors import InputError
 from ltml.report.comparison_tables import choice
@@ -165,7 +165,7 @@ def test_a_page_says_what_val_chose_and_what_that_scores_on_test(honest: Path) -
 def test_nothing_is_chosen_where_no_row_has_every_seed(honest: Path, tmp_path: Path) -> None:
     result = json.loads((honest / "comparison.json").read_text())
     plan = replace(plan_sweep("digits_tiny", ["stage2.alpha=0.0,0.9,3.0"], seeds="0..1"), measure="f1")
-    chosen = _choose(plan, pd.read_csv(honest / "scores.csv"), result["rows"])
+    chosen = choose(plan, pd.read_csv(honest / "scores.csv"), result["rows"])
     assert chosen == {"row": None, "on": "val", "oracle": False, "test": None}
     assert choice({"chosen": chosen}) == "chosen on val: nothing, for no row has every seed"
     on_test = {"chosen": chosen | {"on": "test", "oracle": True}}
