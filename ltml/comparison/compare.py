@@ -69,7 +69,11 @@ def compare(plan: Plan, out: str | os.PathLike[str] = "runs", *, launch: Launch 
     cells = make_grid(plan, root)
     if plan.measure == "novel" and not any(cell.recipe.data.novel for cell in cells):
         raise InputError("--measure novel needs a label held out of training (data.novel); no row has one")
-    cells = run_grid(cells, root, launch or Launch())
+    return tabulate(plan, run_grid(cells, root, launch or Launch()), folder)
+
+
+def tabulate(plan: Plan, cells: Sequence[Cell], folder: Path) -> dict[str, Any]:
+    """Write the tables of a comparison whose runs have been tried; returns and raises as `compare`."""
     if not any(cell.state == "done" for cell in cells):
         raise LtmlError(f"no run could be finished; the first failed so: {cells[0].error}")
     _refuse_changed_data(cells)
@@ -84,7 +88,7 @@ def compare(plan: Plan, out: str | os.PathLike[str] = "runs", *, launch: Launch 
         "seeds": list(plan.seeds),
         "interest": plan.interest,
         "folder": str(folder),
-        "plan": _rows_of(plan),
+        "plan": rows_of(plan),
         "cells": [_about(cell) | {"error": cell.error} for cell in cells],
         "rows": rows,
         "claims": check_claims(plan, scores),
@@ -209,7 +213,8 @@ def _choose(plan: Plan, scores: pd.DataFrame, rows: Sequence[Mapping[str, Any]])
     }
 
 
-def _rows_of(plan: Plan) -> list[list[Any]]:
+def rows_of(plan: Plan) -> list[list[Any]]:
+    """What tells whether two comparisons have the same rows: data, name, recipe and overrides of each."""
     return [[row.data, row.name, row.recipe, list(row.overrides)] for row in plan.rows]
 
 
@@ -218,7 +223,7 @@ def _refuse_another(plan: Plan, folder: Path) -> None:
     if not (folder / "comparison.json").is_file():
         return
     there = read_comparison(folder).get("plan", [])
-    if gone := [row[1] for row in there if row not in _rows_of(plan)]:
+    if gone := [row[1] for row in there if row not in rows_of(plan)]:
         raise InputError(
             f"{folder} holds another comparison, with {first_few(gone)} run otherwise or not in this one: give this "
             "one a --name, or remove that folder"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ltml.comparison.sweep import plan_sweep, swept_values
+from ltml.comparison.sweep import plan_sweep, space_of, values_of
 from ltml.errors import InputError
 
 
@@ -17,6 +17,7 @@ from ltml.errors import InputError
         ("0.1..0.4", ["0.1", "0.2", "0.3", "0.4"]),
         ("0.8..1.0", ["0.8", "0.9", "1.0"]),
         ("1..3", ["1", "2", "3"]),
+        ("2..2", ["2"]),
         ("-1..1", ["-1", "0", "1"]),
         ("0.25..0.27", ["0.25", "0.26", "0.27"]),
         ("1e-4,1e-3", ["1e-4", "1e-3"]),
@@ -25,7 +26,7 @@ from ltml.errors import InputError
     ],
 )
 def test_values_of_a_setting(text: str, values: list[str]) -> None:
-    assert swept_values(text, "key") == values
+    assert values_of(space_of(text, "key"), "key") == values
 
 
 def test_every_combination_is_a_row() -> None:
@@ -42,6 +43,7 @@ def test_every_combination_is_a_row() -> None:
         (["train.epochs=2"], "nothing to go over"),
         (["stage2.alpha=1.0..0.1"], "stage2.alpha=1.0..0.1: a range goes up"),
         (["stage2.alpha=0.0001..1"], "at most 1000 steps"),
+        (["train.lr=1e-5..1e-2"], "train.lr=1e-5..1e-2: a range with exponents has no steps: name its values, or add"),
         (["seeds.train=0..3"], "use --seeds"),
         (["seeds.split=0..3"], "seeds.split changes which images are scored"),
         (["stage2.alpha=0.1,0.1"], "stage2.alpha has a value more than once"),
@@ -51,6 +53,18 @@ def test_every_combination_is_a_row() -> None:
 def test_what_cannot_be_gone_over(settings: list[str], message: str) -> None:
     with pytest.raises(InputError, match=message):
         plan_sweep("digits_tiny", settings)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"measure": "acu"}, "--measure acu: Allowed: auroc"),
+        ({"name": "a/b"}, "--name 'a/b': letters"),
+    ],
+)
+def test_what_cannot_be_asked_for(options: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        plan_sweep("digits_tiny", ["stage2.alpha=0.1,0.2"], **options)
 
 
 @pytest.fixture(scope="module")
