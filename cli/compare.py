@@ -113,13 +113,18 @@ def run_plan(
     per_class: bool = False,
     as_json: bool,
 ) -> None:
-    """Run a plan and print its tables, or only its grid; exit code 1 if a run failed."""
+    """Run a plan and show its result, or print only its grid."""
     import ltml
 
     if dry_run:
         _print_grid(ltml.dry_run(plan, out), as_json=as_json)
         return
     result = ltml.compare(plan, out, launch=where, **(drawing or {}))
+    show_result(result, per_class=per_class, as_json=as_json)
+
+
+def show_result(result: Mapping[str, Any], *, per_class: bool = False, as_json: bool) -> None:
+    """Print the tables of a comparison; exit code 1 if a run failed."""
     _print(result, per_class=per_class, as_json=as_json)
     if any(cell["state"] == "failed" for cell in result["cells"]):
         raise typer.Exit(1)

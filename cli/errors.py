@@ -111,4 +111,4 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "warning: " if record.levelno >= logging.WARNING else ""
-        typer.echo(prefix + record.getMessage(), err=True)
+        print(prefix + record.getMessage(), file=sys.stderr)  # unlike click, above a bar that is drawn there

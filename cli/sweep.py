@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from ltml.errors import InputError
+
 from .arguments import JsonFlag, RecipeName
-from .compare import DryRun, Jobs, Launcher, LaunchOptions, MeasureName, Name, Out, run_plan
+from .compare import DryRun, Jobs, Launcher, LaunchOptions, MeasureName, Name, Out, run_plan, show_result
 from .errors import guarded
 
 Settings = Annotated[
@@ -17,6 +19,11 @@ Settings = Annotated[
 ]
 Seeds = Annotated[str, typer.Option("--seeds", help="0..4 (five seeds) or 0,1,7")]
 Oracle = Annotated[bool, typer.Option("--oracle", help="choose on test, which no honest result does; it is marked")]
+Trials = Annotated[
+    int | None,
+    typer.Option("--trials", min=1, help="try so many values that Optuna proposes (pip install 'ltml[search]')"),
+]
+SearchSeed = Annotated[int | None, typer.Option("--search-seed", min=0, help="of what --trials proposes")]
 
 
 @guarded
@@ -24,6 +31,8 @@ def sweep(
     recipe: RecipeName,
     settings: Settings,
     seeds: Seeds = "0",
+    trials: Trials = None,
+    search_seed: SearchSeed = None,
     name: Name = None,
     measure: MeasureName = None,
     oracle: Oracle = False,
@@ -34,9 +43,21 @@ def sweep(
     dry_run: DryRun = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Go over values of settings, choose on validation, and say what the choice scores on test."""
+    """Go over values of settings, choose on validation, and say what the choice scores on test.
+
+    With --trials, values are proposed: of 1..9 whole numbers, of 0.1..1.0 decimals, of 1e-5..1e-2 on a log scale.
+    """
     import ltml
 
-    plan = ltml.plan_sweep(recipe, settings, seeds=seeds, name=name, measure=measure or "auroc", oracle=oracle)
     where = ltml.Launch(launcher, jobs, ltml.parse_options(launch or ()))
-    run_plan(plan, out, where, dry_run=dry_run, as_json=as_json)
+    asked: dict[str, Any] = {"seeds": seeds, "name": name, "measure": measure or "auroc", "oracle": oracle}
+    if trials is None:
+        if search_seed is not None:
+            raise InputError("--search-seed is for --trials: leave it out")
+        run_plan(ltml.plan_sweep(recipe, settings, **asked), out, where, dry_run=dry_run, as_json=as_json)
+        return
+    asked |= {"trials": trials, "search_seed": search_seed or 0, "out": out}
+    if dry_run:
+        run_plan(ltml.plan_search(recipe, settings, **asked, jobs=jobs), out, where, dry_run=True, as_json=as_json)
+        return
+    show_result(ltml.search(recipe, settings, **asked, launch=where), as_json=as_json)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ltml.comparison.launch import Launch, parse_options
     from ltml.comparison.plan import plan_comparison
     from ltml.comparison.predictions import compare_predictions
+    from ltml.comparison.search import plan_search, search
     from ltml.comparison.sweep import plan_sweep
     from ltml.metrics.table import MetricTable, score
     from ltml.recipe.load import load_recipe
@@ -42,8 +43,10 @@ _LAZY = {
     "Launch": "ltml.comparison.launch",
     "parse_options": "ltml.comparison.launch",
     "plan_comparison": "ltml.comparison.plan",
+    "plan_search": "ltml.comparison.search",
     "plan_sweep": "ltml.comparison.sweep",
     "relate_gain": "ltml.comparison.gain",
+    "search": "ltml.comparison.search",
     "evaluate": "ltml.stages.evaluate",
     "evaluate_novel": "ltml.stages.evaluate",
     "calibrate": "ltml.stages.calibrate",
@@ -83,10 +86,12 @@ __all__ = [
     "load_recipe",
     "parse_options",
     "plan_comparison",
+    "plan_search",
     "plan_sweep",
     "relate_gain",
     "run",
     "score",
+    "search",
     "stage1",
     "stage2",
     "write_report",

@@ -78,6 +78,13 @@ def compare(
         raise InputError("--measure novel needs a label held out of training (data.novel); no row has one")
     _check_split(plan, cells)
     cells = run_grid(cells, root, launch or Launch())
+    return tabulate(plan, cells, folder, resamples=resamples, seed=seed)
+
+
+def tabulate(
+    plan: Plan, cells: Sequence[Cell], folder: Path, *, resamples: int = 1000, seed: int = 0
+) -> dict[str, Any]:
+    """Write the tables of a comparison whose runs have been tried; returns and raises as `compare`."""
     if not any(cell.state == "done" for cell in cells):
         raise LtmlError(f"no run could be finished; the first failed so: {cells[0].error}")
     _refuse_changed_data(cells)
@@ -95,7 +102,7 @@ def compare(
         "seeds": list(plan.seeds),
         "interest": plan.interest,
         "folder": str(folder),
-        "plan": _rows_of(plan),
+        "plan": rows_of(plan),
         "cells": [_about(cell) | {"error": cell.error} for cell in cells],
         "rows": rows,
         "groups": groups,
@@ -139,7 +146,8 @@ def _check_split(plan: Plan, cells: Sequence[Cell]) -> None:
             raise InputError(f"--split {plan.split}: {suggest(plan.split, there)} (of {cell.row.data})")
 
 
-def _rows_of(plan: Plan) -> list[list[Any]]:
+def rows_of(plan: Plan) -> list[list[Any]]:
+    """What tells whether two comparisons have the same rows: data, name, recipe and overrides of each."""
     return [[row.data, row.name, row.recipe, list(row.overrides)] for row in plan.rows]
 
 
@@ -148,7 +156,7 @@ def _refuse_another(plan: Plan, folder: Path) -> None:
     if not (folder / "comparison.json").is_file():
         return
     there = read_comparison(folder).get("plan", [])
-    if gone := [row[1] for row in there if row not in _rows_of(plan)]:
+    if gone := [row[1] for row in there if row not in rows_of(plan)]:
         raise InputError(
             f"{folder} holds another comparison, with {first_few(gone)} run otherwise or not in this one: give this "
             "one a --name, or remove that folder"

@@ -12,6 +12,7 @@ from typing import Literal
 from ltml.comparison.launch import Launch, Task, launched
 from ltml.comparison.plan import Plan, Row, recipe_of
 from ltml.errors import InputError
+from ltml.progress import track
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import check_text
 from ltml.stages.checks import check_recipe
@@ -61,7 +62,7 @@ def make_grid(plan: Plan, out: Path) -> list[Cell]:
     return cells
 
 
-def run_grid(cells: Sequence[Cell], out: Path, launch: Launch) -> list[Cell]:
+def run_grid(cells: Sequence[Cell], out: Path, launch: Launch, *, to_come: int = 0) -> list[Cell]:
     """Run what is left of a grid; one failure does not stop the others.
 
     Cells whose run is the same (rows may share one) are run once; runs that differ in stage 2 alone share stage 1.
@@ -70,6 +71,7 @@ def run_grid(cells: Sequence[Cell], out: Path, launch: Launch) -> list[Cell]:
         cells: from `make_grid`.
         out: root of the run directories.
         launch: where and how many at a time.
+        to_come: runs after these, for the time that is left.
 
     Returns:
         The cells in their order, each ``done`` or ``failed``.
@@ -83,10 +85,11 @@ def run_grid(cells: Sequence[Cell], out: Path, launch: Launch) -> list[Cell]:
     tasks = [Task(cell.row, cell.seed, out) for cell in left]
     errors: dict[Path, str] = {}
     started = time.monotonic()
-    for finished, (number, error) in enumerate(launched(tasks, launch, out / JOBS), start=1):
+    ends = track(launched(tasks, launch, out / JOBS), len(tasks), "runs")
+    for finished, (number, error) in enumerate(ends, start=1):
         cell = left[number]
         errors[cell.run] = error
-        ahead = (time.monotonic() - started) / finished * (len(left) - finished)
+        ahead = (time.monotonic() - started) / finished * (len(left) - finished + to_come)
         what = f"{cell.row.data}: {cell.row.name}, seed {cell.seed} {'failed' if error else 'done'}"
         log.info("%d of %d runs, about %s left: %s", finished, len(left), _duration(ahead), what)
     return [_after(cell, errors) for cell in cells]

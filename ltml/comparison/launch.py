@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import active_children, get_context
+from logging.handlers import BufferingHandler
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import yaml
 
 from ltml.comparison.plan import Row, recipe_of
 from ltml.errors import InputError, LtmlError, suggest
+from ltml.progress import draw_nothing
+
+log = logging.getLogger(__name__)
 
 LAUNCHERS = ("local", "slurm", "submitit")
 DAY = 24 * 60
@@ -112,10 +119,13 @@ def _side_by_side(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[int, str]]
     others = set(active_children())
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin_job, initargs=(jobs,)) as pool:
         with _interrupts_ignored():  # until a process is ready to end without a traceback
-            waiting = {pool.submit(work, task): number for number, task in enumerate(tasks)}
+            waiting = {pool.submit(_work_in_job, task): number for number, task in enumerate(tasks)}
         try:
             for future in as_completed(waiting):
-                yield waiting[future], future.result()
+                error, warned = future.result()
+                for message in warned:
+                    log.warning("%s", message)
+                yield waiting[future], error
         except BrokenProcessPool as error:
             raise LtmlError(
                 "a process of the grid died, perhaps for want of memory; what is done stays: run the same command "
@@ -172,7 +182,27 @@ def _begin_job(jobs: int) -> None:
     from ltml.data.parallel import available_cores
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    Thread(target=_end_with_parent, daemon=True).start()
+    logging.captureWarnings(True)
+    draw_nothing()
     torch.set_num_threads(max(1, available_cores() // jobs))
+
+
+def _work_in_job(task: Task) -> tuple[str, list[str]]:
+    """`work`, and the warnings on the way, which are the first process's to print: a bar may be drawn there."""
+    kept = BufferingHandler(sys.maxsize)
+    logging.getLogger().addHandler(kept)
+    error = work(task)
+    logging.getLogger().removeHandler(kept)
+    return error, [record.getMessage().strip() for record in kept.buffer]
+
+
+def _end_with_parent() -> None:
+    """End this process once the one that started it is gone, which nothing else tells it where that was killed."""
+    parent = parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 @contextmanager

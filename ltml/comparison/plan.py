@@ -155,8 +155,8 @@ def plan_comparison(
     Raises:
         InputError: names, methods, seeds or options that do not exist or do not go together.
     """
-    if measure is not None:
-        refuse_measure(measure)
+    check_measure(measure)
+    check_name(name)
     refuse_seeds(overrides)
     if len(names) == 1 and _is_experiment(names[0]):
         if methods:
@@ -169,8 +169,6 @@ def plan_comparison(
         if mixed := [entry for entry in names if entry in experiment_names()]:
             raise InputError(f"{first_few(mixed)} is an experiment: compare one at a time")
         plan = _plan_methods(names, methods, parse_seeds(seeds or "0..4"), overrides)
-    if name is not None and not re.fullmatch(NAME_PATTERN, name):
-        raise InputError(f"--name '{name}': letters, digits, '.', '_' and '-' only")
     changed = {"name": name, "measure": measure, "split": split}
     return Plan(**{**plan.__dict__, **{key: value for key, value in changed.items() if value is not None}})
 
@@ -324,14 +322,24 @@ def _as_overrides(values: Mapping[str, Any]) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
-def refuse_measure(measure: str) -> None:
-    """Refuse a measure that does not exist.
+def check_measure(measure: str | None) -> None:
+    """Refuse a measure that there is not.
 
     Raises:
-        InputError: it does not.
+        InputError: it is none of `MEASURES`.
     """
-    if measure not in MEASURES:
+    if measure is not None and measure not in MEASURES:
         raise InputError(f"--measure {measure}: {suggest(measure, MEASURES)}")
+
+
+def check_name(name: str | None) -> None:
+    """Refuse what cannot be the name of a folder of tables.
+
+    Raises:
+        InputError: there is another character in it than a name may have.
+    """
+    if name is not None and not re.fullmatch(NAME_PATTERN, name):
+        raise InputError(f"--name '{name}': letters, digits, '.', '_' and '-' only")
 
 
 def refuse_seeds(overrides: Sequence[str]) -> None:

@@ -3,15 +3,71 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Literal
 
-from ltml.comparison.plan import Plan, Row, parse_seeds, refuse_measure, refuse_seeds
+from ltml.comparison.plan import Plan, Row, check_measure, check_name, parse_seeds, refuse_seeds
 from ltml.errors import InputError
 
 MOST = 1000
 """Values of one range; more are a slip of the pen."""
+
+NUMBER = r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, as they are written."""
+
+    low: str
+    high: str
+
+    @property
+    def kind(self) -> Literal["int", "float", "log"]:
+        """Whole numbers, decimals, or such as are written with exponents."""
+        text = self.low + self.high
+        return "log" if "e" in text.lower() else "float" if "." in text else "int"
+
+
+Space = Range | tuple[str, ...]
+"""What a setting goes over: a range, or values by name."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A recipe and the settings that are gone over.
+
+    Attributes:
+        recipe: name or path.
+        title: its name.
+        spaces: by key.
+        fixed: ``key=value`` for all rows.
+        name: folder of the tables.
+        seeds: training and sampling seeds.
+        measure: what the best is chosen by.
+        split: on which.
+    """
+
+    recipe: str
+    title: str
+    spaces: Mapping[str, Space]
+    fixed: tuple[str, ...]
+    name: str
+    seeds: tuple[int, ...]
+    measure: str
+    split: str
+
+    def row(self, values: Iterable[str]) -> Row:
+        """The row of a value per key, in the order of the keys."""
+        chosen = [f"{key}={value}" for key, value in zip(self.spaces, values, strict=True)]
+        return Row(self.title, " ".join(chosen), self.recipe, (*self.fixed, *chosen))
+
+    def plan(self, rows: Sequence[Row]) -> Plan:
+        """The plan of some rows, compared with the first."""
+        return Plan(self.name, tuple(rows), self.seeds, self.measure, self.split, rows[0].name, chooses=True)
 
 
 def plan_sweep(
@@ -37,7 +93,21 @@ def plan_sweep(
     Raises:
         InputError: nothing to go over, a range that cannot be read, or a measure that nothing can be chosen by.
     """
-    refuse_measure(measure)
+    sweep = read_sweep(recipe, settings, seeds=seeds, name=name, measure=measure, oracle=oracle)
+    values = [values_of(space, key) for key, space in sweep.spaces.items()]
+    return sweep.plan([sweep.row(combination) for combination in product(*values)])
+
+
+def read_sweep(
+    recipe: str, settings: Sequence[str], *, seeds: str, name: str | None, measure: str, oracle: bool, suffix: str = ""
+) -> Sweep:
+    """What `plan_sweep` is asked for; `suffix` ends the folder's name where none is given.
+
+    Raises:
+        InputError: as `plan_sweep`.
+    """
+    check_measure(measure)
+    check_name(name)
     if measure == "novel" and not oracle:
         raise InputError(
             "--measure novel: val shows nothing novel, so nothing can be chosen on it; sweep by another measure"
@@ -46,41 +116,58 @@ def plan_sweep(
     keys = [setting.partition("=")[0] for setting in settings]
     if twice := sorted({key for key in keys if keys.count(key) > 1}):
         raise InputError(f"{twice[0]} is there more than once: give it all its values at once")
-    values = {key: swept_values(text, key) for key, _, text in (setting.partition("=") for setting in settings)}
-    for key, found in values.items():
-        if len(set(found)) < len(found):
-            raise InputError(f"{key} has a value more than once: {', '.join(found)}")
-        if len(found) > 1 and key.startswith(("seeds.", "data.split")):
-            raise InputError(f"{key} changes which images are scored, so its values cannot be compared")
-    swept = {key: found for key, found in values.items() if len(found) > 1}
-    if not swept:
+    read = {key: space_of(text, key) for key, _, text in (setting.partition("=") for setting in settings)}
+    single = {key: space[0] for key, space in read.items() if isinstance(space, tuple) and len(space) == 1}
+    spaces = {key: space for key, space in read.items() if key not in single}
+    if not spaces:
         raise InputError(
             "nothing to go over: give a key several values, e.g. stage2.alpha=0.1..1.0 or train.lr=1e-4,1e-3"
         )
-    fixed = [f"{key}={found[0]}" for key, found in values.items() if len(found) == 1]
+    for key in spaces:
+        if key.startswith(("seeds.", "data.split")):
+            raise InputError(f"{key} changes which images are scored, so its values cannot be compared")
+    fixed = tuple(
+        f"{key}={space[0]}" for key, space in read.items() if not isinstance(space, Range) and key not in spaces
+    )
     title = Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
-    rows = []
-    for combination in product(*swept.values()):
-        chosen = [f"{key}={value}" for key, value in zip(swept, combination, strict=True)]
-        rows.append(Row(title, " ".join(chosen), recipe, (*fixed, *chosen)))
-    folder = name or f"{title}-{'-'.join(key.rpartition('.')[2] for key in swept)}"
-    split = "test" if oracle else "val"
-    return Plan(folder, tuple(rows), parse_seeds(seeds), measure, split, rows[0].name, chooses=True)
+    folder = name or f"{title}-{'-'.join(key.rpartition('.')[2] for key in spaces)}{suffix}"
+    return Sweep(recipe, title, spaces, fixed, folder, parse_seeds(seeds), measure, "test" if oracle else "val")
 
 
-def swept_values(text: str, key: str) -> list[str]:
-    """The values that a setting goes over, as they are written; one for a plain value.
+def space_of(text: str, key: str) -> Space:
+    """What is written for a setting: a range, several values, or one.
 
     Raises:
-        InputError: a range that ends before it begins, or is too long.
+        InputError: a range that ends before it begins, or a value that is there twice.
     """
-    span = re.fullmatch(r"(-?\d+(?:\.(\d+))?)\.\.(-?\d+(?:\.(\d+))?)", text)
-    if span is None:
-        return [text] if re.search(r"[\[\]{}]", text) else [value for value in text.split(",") if value] or [text]
-    digits = max(len(span[2] or ""), len(span[4] or ""))
-    first, last = (round(float(end) * 10**digits) for end in (span[1], span[3]))
-    if not first <= last < first + MOST:
+    if span := re.fullmatch(rf"({NUMBER})\.\.({NUMBER})", text):
+        low, high = span.groups()
+        if float(low) > float(high):
+            raise InputError(f"{key}={text}: a range goes up from its first number")
+        return Range(low, high) if float(low) < float(high) else (low,)
+    if re.search(r"[\[\]{}]", text):
+        return (text,)
+    values = tuple(value for value in text.split(",") if value) or (text,)
+    if len(set(values)) < len(values):
+        raise InputError(f"{key} has a value more than once: {', '.join(values)}")
+    return values
+
+
+def values_of(space: Space, key: str) -> list[str]:
+    """All values of a space; a range goes in steps of its last digit.
+
+    Raises:
+        InputError: a range that has no steps, or too many.
+    """
+    if not isinstance(space, Range):
+        return list(space)
+    text = f"{key}={space.low}..{space.high}"
+    if space.kind == "log":
+        raise InputError(f"{text}: a range with exponents has no steps: name its values, or add --trials to search it")
+    digits = max(len(end.partition(".")[2]) for end in (space.low, space.high))
+    first, last = (round(float(end) * 10**digits) for end in (space.low, space.high))
+    if last >= first + MOST:
         raise InputError(
-            f"{key}={text}: a range goes up from its first number, in at most {MOST} steps of the last digit"
+            f"{text}: a range has at most {MOST} steps of the last digit: name its values, or add --trials to search it"
         )
     return [f"{value / 10**digits:.{digits}f}" for value in range(first, last + 1)]

@@ -40,11 +40,18 @@ def _compare(cli, out: Path, *more: object):
 
 
 @pytest.fixture(scope="module")
-def finished(cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def timed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """Folder of a finished grid, and the seconds that its command took."""
     out = tmp_path_factory.mktemp("grid")
-    result = _compare(cli, out)
-    assert result.exit_code == 0, result.output
-    return out
+    started = time.monotonic()
+    done = subprocess.run(_command(out), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out, time.monotonic() - started
+
+
+@pytest.fixture(scope="module")
+def finished(timed: tuple[Path, float]) -> Path:
+    return timed[0]
 
 
 def _tree(out: Path) -> dict[str, bytes]:
@@ -186,15 +193,27 @@ def _command(out: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "ltml_cli", "compare", "digits_tiny", *TINY, *options]
 
 
-def test_a_grid_killed_on_the_way_ends_with_the_same_tables(finished: Path, tmp_path: Path) -> None:
-    for seconds in (5.0, 7.0):
-        process = subprocess.Popen(_command(tmp_path), stderr=subprocess.PIPE)
-        time.sleep(seconds)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    done = subprocess.run(_command(tmp_path), capture_output=True, text=True, check=False)
+@pytest.mark.slow
+@pytest.mark.parametrize(("jobs", "kills", "earliest"), [("1", 3, 0.3), ("2", 1, 0.8)])
+def test_a_grid_killed_at_random_moments_ends_with_the_same_tables(
+    timed: tuple[Path, float], tmp_path: Path, jobs: str, kills: int, earliest: float
+) -> None:
+    finished, seconds = timed
+    moments = np.random.default_rng(0).uniform(earliest, 1.0, kills) * seconds  # before, it only imports
+    codes = [_killed_after(moment, _command(tmp_path, "--jobs", jobs)) for moment in moments]
+    assert -signal.SIGKILL in codes
+    done = subprocess.run(_command(tmp_path, "--jobs", jobs), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert _tree(tmp_path) == _tree(finished)
+
+
+def _killed_after(seconds: float, command: list[str]) -> int:
+    """Kill a command, but not the processes that it has started; how it ended, those having ended too."""
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        time.sleep(seconds)
+        process.kill()
+        process.communicate(timeout=60)  # until nobody holds the pipe
+    return process.returncode
 
 
 def test_two_grids_at_once_run_no_cell_twice(finished: Path, tmp_path: Path) -> None:

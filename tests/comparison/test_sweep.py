@@ -14,7 +14,7 @@ import pytest
 
 import ltml
 from ltml.comparison.summary import choose
-from ltml.comparison.sweep import plan_sweep, swept_values
+from ltml.comparison.sweep import plan_sweep, space_of, values_of
 from ltml.errors import InputError
 from ltml.report.comparison_tables import choice
 
@@ -25,6 +25,7 @@ from ltml.report.comparison_tables import choice
         ("0.1..0.4", ["0.1", "0.2", "0.3", "0.4"]),
         ("0.8..1.0", ["0.8", "0.9", "1.0"]),
         ("1..3", ["1", "2", "3"]),
+        ("2..2", ["2"]),
         ("-1..1", ["-1", "0", "1"]),
         ("0.25..0.27", ["0.25", "0.26", "0.27"]),
         ("1e-4,1e-3", ["1e-4", "1e-3"]),
@@ -33,7 +34,7 @@ from ltml.report.comparison_tables import choice
     ],
 )
 def test_values_of_a_setting(text: str, values: list[str]) -> None:
-    assert swept_values(text, "key") == values
+    assert values_of(space_of(text, "key"), "key") == values
 
 
 def test_every_combination_is_a_row() -> None:
@@ -50,6 +51,7 @@ def test_every_combination_is_a_row() -> None:
         (["train.epochs=2"], "nothing to go over"),
         (["stage2.alpha=1.0..0.1"], "stage2.alpha=1.0..0.1: a range goes up"),
         (["stage2.alpha=0.0001..1"], "at most 1000 steps"),
+        (["train.lr=1e-5..1e-2"], "train.lr=1e-5..1e-2: a range with exponents has no steps: name its values, or add"),
         (["seeds.train=0..3"], "use --seeds"),
         (["seeds.split=0..3"], "seeds.split changes which images are scored"),
         (["stage2.alpha=0.1,0.1"], "stage2.alpha has a value more than once"),
@@ -61,11 +63,17 @@ def test_what_cannot_be_gone_over(settings: list[str], message: str) -> None:
         plan_sweep("digits_tiny", settings)
 
 
-def test_nothing_is_run_for_a_measure_that_nothing_can_be_chosen_by() -> None:
-    with pytest.raises(InputError, match="--measure auc: did you mean 'auroc'"):
-        plan_sweep("digits_tiny", ["stage2.alpha=0.1,0.2"], measure="auc")
-    with pytest.raises(InputError, match="--measure novel: val shows nothing novel"):
-        plan_sweep("digits_tiny", ["stage2.alpha=0.1,0.2"], measure="novel")
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"measure": "auc"}, "--measure auc: did you mean 'auroc'"),
+        ({"measure": "novel"}, "--measure novel: val shows nothing novel"),
+        ({"name": "a/b"}, "--name 'a/b': letters"),
+    ],
+)
+def test_nothing_is_run_for_what_cannot_be_asked_for(options: dict[str, str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        plan_sweep("digits_tiny", ["stage2.alpha=0.1,0.2"], **options)
     assert plan_sweep("digits_tiny", ["stage2.alpha=0.1,0.2"], measure="novel", oracle=True).measure == "novel"
 
 
