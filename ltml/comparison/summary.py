@@ -135,7 +135,7 @@ def choose(plan: Plan, scores: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) 
         ``row`` (the first of equals), the split it was chosen ``on``, whether that is an ``oracle``, and its ``test``
         score; row and score are None where no row has all seeds.
     """
-    there = [row for row in rows if row["mean"] is not None and row["seeds"] == list(plan.seeds)]
+    there = [row for row in rows if row["mean"] is not None and set(row["seeds"]) == set(plan.seeds)]
     about = {"on": plan.split, "oracle": plan.split.startswith("test")}
     if not there:
         return {"row": None, **about, "test": None}
