@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import ltml
-from ltml.comparison.summary import choose
+from ltml.comparison.summary import choose, summarise
 from ltml.comparison.sweep import plan_sweep, space_of, values_of
 from ltml.errors import InputError
 from ltml.report.comparison_tables import choice
@@ -168,6 +168,19 @@ def test_a_page_says_what_val_chose_and_what_that_scores_on_test(honest: Path) -
     with (ltml.write_report(honest, honest / "t.csv", "csv")).open() as lines:
         values = [line for line in csv.DictReader(lines) if line["table"] == "What the sweep chose on val"]
     assert [float(line["value"]) for line in values] == [100 * best["mean"], 100 * chosen["test"]["mean"]]
+
+
+def test_the_order_of_the_seeds_does_not_matter_for_the_choice() -> None:
+    plan = plan_sweep("digits_tiny", ["stage2.alpha=0.0,0.9"], seeds="1,0")
+    records = [
+        ("digits_tiny", row.name, seed, split, "zero", "auroc", 0.5 + 0.1 * place)
+        for place, row in enumerate(plan.rows)
+        for seed in (1, 0)
+        for split in ("val", "test")
+    ]
+    scores = pd.DataFrame(records, columns=["data", "row", "seed", "split", "label", "measure", "value"])
+    chosen = choose(plan, scores, summarise(plan, scores, {}))
+    assert (chosen["row"], chosen["test"]["mean"]) == ("stage2.alpha=0.9", pytest.approx(0.6))
 
 
 def test_nothing_is_chosen_where_no_row_has_every_seed(honest: Path, tmp_path: Path) -> None:
