@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from ltml.errors import first_few
+from ltml.metrics.bootstrap import LEAST
 from ltml.recipe.catalog import recipe_names
 from ltml.recipe.load import identity, load_recipe
 from ltml.report.comparison_data import (
@@ -25,7 +26,7 @@ from ltml.report.comparison_data import (
     positives_of,
     ranked,
 )
-from ltml.report.comparison_tables import change, p_value, ranks_in_words, spread
+from ltml.report.comparison_tables import change, interval, p_value, ranks_in_words, spread
 from ltml.report.page import Block, Cell, Listing, Prose, Table, typeset
 from ltml.report.saved import describe_environment, read_json
 from ltml.report.tables import MEASURES
@@ -89,34 +90,41 @@ def patients_table(comparison: Comparison, data: str) -> Table | None:
     return Table(caption, columns, lines, note=note, sortable=True)
 
 
-def _ends(interval: Sequence[float] | None, sign: str = "") -> list[Cell]:
-    if interval is None:
+def _ends(ends: Sequence[float] | None, sign: str = "") -> list[Cell]:
+    if ends is None:
         return [Cell("–")] * 2
-    return [Cell(typeset(f"{100 * end:{sign}.1f}"), 100 * end) for end in interval]
+    return [Cell(typeset(f"{100 * end:{sign}.1f}"), 100 * end) for end in ends]
 
 
-def delong_table(comparison: Comparison, data: str) -> Table | None:
-    """Classes × rows: p of DeLong's test against the reference, adjusted; None where it was not made."""
-    rows = [row for row in comparison.rows(data) if row["versus"] is not None]
-    found = {(row["row"], label): _delong(row, label) for row in rows for label in row["per_label"]}
-    if not any(found.values()):
+def patients_by_class(comparison: Comparison, data: str) -> Table | None:
+    """Classes × rows: interval over patients and p of DeLong's test; None for a measure that has none."""
+    if data not in comparison.result["patients"]:
         return None
+    rows = comparison.rows(data)
     lines = [
-        [Cell(label), *(_p_cell(found.get((row["row"], label)), "p_holm") for row in rows)]
+        [Cell(label), *(cell for row in rows for cell in _patient_cells(row, label))]
         for label in labels_of(comparison, data)
     ]
+    columns = [
+        name for row in rows for name in (f"{row['row']} 95 %", *([] if row["versus"] is None else [f"{row['row']} p"]))
+    ]
     note = (
-        "Areas are means over the seeds that both have; p adjusted over all rows and classes (Holm). The test takes "
-        "rows of the data as independent: where patients have several, read the intervals over patients first."
+        f"Intervals of the mean over seeds, in points; none under {LEAST} known positives or negatives. p (for AUC "
+        f"alone): DeLong's test against {comparison.result['reference']}, of the mean areas over the seeds that both "
+        "have, adjusted over all rows and classes (Holm). It takes rows of the data as independent: where patients "
+        "have several, read the intervals first."
     )
-    caption = f"{_prefix(comparison, data)}DeLong's test of every class against {comparison.result['reference']}"
-    return Table(caption, ["class", *(row["row"] for row in rows)], lines, note=note, sortable=True)
+    caption = f"{_prefix(comparison, data)}Every class over patients"
+    return Table(caption, ["class", *columns], lines, note=note, sortable=True)
 
 
-def _delong(row: Row, label: str) -> Mapping[str, Any] | None:
-    versus = row["per_label"][label]["versus"]
-    found: Mapping[str, Any] | None = versus["delong"]
-    return found
+def _patient_cells(row: Row, label: str) -> list[Cell]:
+    entry = row["per_label"].get(label, {"interval": None, "versus": None})
+    ends = entry["interval"]
+    cells = [Cell("–") if ends is None else Cell(interval(ends), 100 * ends[0])]
+    return (
+        cells if row["versus"] is None else [*cells, _p_cell((entry["versus"] or {"delong": None})["delong"], "p_holm")]
+    )
 
 
 def _p_cell(entry: Mapping[str, Any] | None, kind: str) -> Cell:

@@ -13,10 +13,10 @@ from ltml.report.comparison_cells import (
     claims_table,
     classes_across,
     classes_table,
-    delong_table,
     failures_table,
     groups_table,
     measures_table,
+    patients_by_class,
     patients_table,
     ranking_table,
     ranks_table,
@@ -173,6 +173,6 @@ def _groups(comparison: Comparison, data: str) -> list[Block]:
 
 
 def _classes(comparison: Comparison, data: str) -> list[Block]:
-    delong = delong_table(comparison, data)
-    tables = [classes_table(comparison, data), *([] if delong is None else [delong])]
+    over_patients = patients_by_class(comparison, data)
+    tables = [classes_table(comparison, data), *([] if over_patients is None else [over_patients])]
     return [*tables, *gain_figure(comparison, data)]

@@ -13,6 +13,7 @@ import pandas as pd
 import yaml
 
 from ltml.errors import InputError
+from ltml.metrics.bootstrap import LEAST, number_groups
 from ltml.recipe.schema import Recipe
 from ltml.recipe.show import annotated_yaml
 from ltml.report.calibration_cells import changes_table, fitted_table
@@ -45,12 +46,13 @@ from ltml.report.saved import describe_environment, read_json, read_json_lines
 from ltml.report.svg import Points, bar_chart, heat_map, row_chart
 from ltml.report.tables import MEASURES, PER_CLASS, number, points
 from ltml.stages.calibrate import read_calibration, scale
-from ltml.stages.evaluate import collect
+from ltml.stages.evaluate import collect, find_intervals
 from ltml.stages.relations import describe_relations
 from ltml.stages.run_directory import RunDirectory, read_run, read_train_positives
 from ltml.types import Predictions
 
 Metrics = Mapping[str, Any]
+RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,14 @@ class Run:
         """What was fitted to the predictions by stage, as far as it has been and they are there."""
         found = {stage: read_calibration(self.directory, self.recipe, int(stage[-1])) for stage in self.answers}
         return {stage: fitted for stage, fitted in found.items() if fitted is not None}
+
+    @cached_property
+    def intervals(self) -> Mapping[str, Any] | None:
+        """Of AUC and AP after the last stage, over patients; None without predictions or with one patient alone."""
+        answers = self.answers.get(list(self.stages)[-1])
+        if answers is None or number_groups(answers.groups)[1] < 2:
+            return None
+        return find_intervals(answers, RESAMPLES, seed=0)
 
     @property
     def no_stage2(self) -> str:
@@ -240,10 +250,30 @@ def _classes_table(run: Run) -> Table:
     for label in run.labels:
         rows = [rows[label] for rows in by_label]
         counts = [Cell("–" if n is None else str(n), n) for n in (rows[0]["train_pos"], rows[0]["n_pos"])]
-        lines.append([Cell(label), Cell(group_of.get(label, "")), *counts, *_measure_cells(rows)])
-    columns = ["class", "group", "train +", f"{run.split} +", *_measure_columns(run)]
+        cells = [Cell(label), Cell(group_of.get(label, "")), *counts, *_measure_cells(rows)]
+        lines.append([*cells, *_interval_cells(run, label)])
+    intervals = [] if run.intervals is None else ["AUC 95 %", "AP 95 %"]
+    columns = ["class", "group", "train +", f"{run.split} +", *_measure_columns(run), *intervals]
     caption = f"Every class on {run.split}, the most frequent in training first"
-    return Table(caption, columns, lines, texts=2, note=_change_note(run), sortable=True)
+    note = " ".join(part for part in (_change_note(run), _interval_note(run)) if part)
+    return Table(caption, columns, lines, texts=2, note=note, sortable=True)
+
+
+def _interval_cells(run: Run, label: str) -> list[Cell]:
+    """Intervals of a class after the last stage; sorted by their lower ends."""
+    if run.intervals is None:
+        return []
+    (found,) = (row for row in run.intervals["per_class"] if row["label"] == label)
+    ends = (found["auroc"], found["ap"])
+    return [Cell("–") if pair is None else Cell(f"{pair[0]:.3f} to {pair[1]:.3f}", pair[0]) for pair in ends]
+
+
+def _interval_note(run: Run) -> str:
+    if run.intervals is None:
+        return ""
+    stage = f" of {STAGE_NAMES[list(run.stages)[-1]]}" if len(run.stages) == 2 else ""
+    patients = f"{run.intervals['resamples']} resamples of {run.intervals['groups']} patients"
+    return f"95 %: interval{stage} over {patients}; none under {LEAST} known positives or negatives."
 
 
 def _groups(run: Run) -> Iterator[Block]:

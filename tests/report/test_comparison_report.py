@@ -99,10 +99,22 @@ def test_uncertainty_over_patients_is_that_of_the_comparison(page: Path, compari
         found = row["versus"]["patients"]
         wanted = [100 * end for end in (*row["interval"], *found["interval"])] + [found["p"], found["p_holm"]]
         assert [float(value) for value in values] == pytest.approx(wanted)
-    table = shown.tables["DeLong's test of every class against bce"]
-    assert table[0] == ["class", "bce_gaussian", "label_adapter"]
-    p_values = result["rows"][1]["per_label"][table[1][0]]["versus"]["delong"]
-    assert table[1][1] == ("<.001" if p_values["p_holm"] < 0.001 else f"{p_values['p_holm']:.3f}")
+    table = shown.tables["Every class over patients"]
+    assert table[0] == [
+        "class",
+        "bce 95 %",
+        "bce_gaussian 95 %",
+        "bce_gaussian p",
+        "label_adapter 95 %",
+        "label_adapter p",
+    ]
+    for line in table[1:]:
+        for column, row in ((2, result["rows"][1]), (4, result["rows"][2])):
+            entry = row["per_label"][line[0]]
+            ends = [f"{100 * end:.1f}" for end in entry["interval"] or ()]
+            assert line[column] == (" to ".join(ends) or "–")
+            p = entry["versus"]["delong"]["p_holm"]
+            assert line[column + 1] == ("–" if p is None else "<.001" if p < 0.001 else f"{p:.3f}")
     assert "which over 3 seeds cannot reach p < 0.05 (least possible: 0.25)" in shown.text
 
 

@@ -69,9 +69,23 @@ def test_classes_and_groups_are_those_of_the_metrics(page: Path, tiny_run: Path,
             place = rows[line[0]]
             own = [m["per_class"][place] if isinstance(place, int) else m["groups"][place] for m in stages]
             expected = [v for m in PER_CLASS.values() for v in (own[0][m], own[1][m], 100 * (own[1][m] - own[0][m]))]
-            assert [float(number) for number in numbers[-9:]] == pytest.approx(expected)
+            scores = numbers[2:11] if isinstance(place, int) else numbers
+            assert [float(number) for number in scores] == pytest.approx(expected)
             if isinstance(place, int):
                 assert [int(number) for number in numbers[:2]] == [own[0]["train_pos"], own[0]["n_pos"]]
+
+
+def test_intervals_of_classes_are_those_of_evaluate(page: Path, tiny_run: Path, read_page: Callable) -> None:
+    ci = ltml.evaluate(tiny_run, ci=True).splits["test"]["stage2"]["ci"]
+    shown = read_page(page)
+    header, *lines = shown.tables[CLASSES]
+    assert header[-2:] == ["AUC 95 %", "AP 95 %"]
+    found = {row["label"]: row for row in ci["per_class"]}
+    for line in lines:
+        for text, measure in zip(line[-2:], ("auroc", "ap"), strict=True):
+            ends = [f"{end:.3f}" for end in found[line[0]][measure] or ()]
+            assert text == (" to ".join(ends) or "–")
+    assert f"95 %: interval of stage 2 over 1000 resamples of {ci['groups']} patients" in shown.text
 
 
 def test_every_part_is_there(page: Path, tiny_run: Path, read_page: Callable) -> None:
@@ -225,7 +239,7 @@ def test_a_run_without_stage2_says_what_it_lacks(finished: Path, tmp_path: Path,
     assert shown.text.count("Left out: the method has no stage 2.") == 2  # norms, Gaussians
     assert "No log of stage 2: the method has no stage 2." in shown.text
     assert "Left out: runs" not in shown.text
-    assert shown.tables[CLASSES][0][-3:] == ["AUC", "AP", "F1"]
+    assert shown.tables[CLASSES][0][-5:] == ["AUC", "AP", "F1", "AUC 95 %", "AP 95 %"]
 
 
 def test_a_run_on_features_says_what_it_lacks(
