@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,6 @@ import pandas as pd
 import yaml
 
 from ltml.errors import InputError
-from ltml.metrics.bootstrap import LEAST, number_groups
-from ltml.recipe.schema import Recipe
 from ltml.recipe.show import annotated_yaml
 from ltml.report.calibration_cells import changes_table, fitted_table
 from ltml.report.curves import cooccurrence
@@ -33,6 +29,7 @@ from ltml.report.page import (
     choose_classes,
     typeset,
 )
+from ltml.report.run_data import Metrics, Run, read_run_results
 from ltml.report.run_figures import (
     STAGE_NAMES,
     curve_figures,
@@ -42,89 +39,12 @@ from ltml.report.run_figures import (
     training_figure,
     tree_figures,
 )
+from ltml.report.run_tables import classes_table, groups_table, measures_table, stages_across
 from ltml.report.saved import describe_environment, read_json, read_json_lines
 from ltml.report.svg import Points, bar_chart, heat_map, row_chart
-from ltml.report.tables import MEASURES, PER_CLASS, number, points
-from ltml.stages.calibrate import read_calibration, scale
-from ltml.stages.evaluate import collect, find_intervals
+from ltml.report.tables import number, points
+from ltml.stages.calibrate import scale
 from ltml.stages.relations import describe_relations
-from ltml.stages.run_directory import RunDirectory, read_run, read_train_positives
-from ltml.types import Predictions
-
-Metrics = Mapping[str, Any]
-RESAMPLES = 1000
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a run has saved.
-
-    Attributes:
-        directory: its folders.
-        recipe: resolved.
-        splits: ``{split: {"stage1": …, "stage2": …}}``, the scores.
-        positives: known training positives by label.
-    """
-
-    directory: RunDirectory
-    recipe: Recipe
-    splits: Mapping[str, Mapping[str, Metrics]]
-    positives: Mapping[str, int]
-
-    @property
-    def split(self) -> str:
-        """The split that is looked at closely."""
-        return "test" if "test" in self.splits else min(self.splits)
-
-    @property
-    def stages(self) -> Mapping[str, Metrics]:
-        """Scores of that split by stage, in order."""
-        return {stage: self.splits[self.split][stage] for stage in STAGE_NAMES if stage in self.splits[self.split]}
-
-    @cached_property
-    def labels(self) -> list[str]:
-        """Every label, the most frequent in training first."""
-        names = [row["label"] for row in next(iter(self.stages.values()))["per_class"]]
-        return sorted(names, key=lambda name: -self.positives.get(name, 0))
-
-    @cached_property
-    def answers(self) -> dict[str, Predictions]:
-        """Predictions of the split by stage, as far as they are there."""
-        paths = {stage: self.directory.predictions(int(stage[-1]), self.split) for stage in self.stages}
-        return {stage: Predictions.read(path) for stage, path in paths.items() if path.is_file()}
-
-    @cached_property
-    def calibrations(self) -> dict[str, Mapping[str, Any]]:
-        """What was fitted to the predictions by stage, as far as it has been and they are there."""
-        found = {stage: read_calibration(self.directory, self.recipe, int(stage[-1])) for stage in self.answers}
-        return {stage: fitted for stage, fitted in found.items() if fitted is not None}
-
-    @cached_property
-    def intervals(self) -> Mapping[str, Any] | None:
-        """Of AUC and AP after the last stage, over patients; None without predictions or with one patient alone."""
-        answers = self.answers.get(list(self.stages)[-1])
-        if answers is None or number_groups(answers.groups)[1] < 2:
-            return None
-        return find_intervals(answers, RESAMPLES, seed=0)
-
-    @property
-    def no_stage2(self) -> str:
-        """Why there is no stage 2, for a sentence."""
-        method = self.recipe.stage2.method
-        return "the method has no stage 2" if method == "none" else "stage 2 is not finished"
-
-
-def read_run_results(folder: Path) -> Run:
-    """Everything that a report on a run needs, figures aside.
-
-    Raises:
-        InputError: not a run, or one without scores.
-    """
-    directory, recipe = read_run(folder)
-    splits = collect(directory).splits
-    if not splits:
-        raise InputError(f"the run {folder} has no scores yet; finish it with `ltml run`")
-    return Run(directory, recipe, splits, read_train_positives(directory))
 
 
 def run_page(folder: Path) -> Page:
@@ -162,16 +82,11 @@ def tables_of_run(folder: Path) -> list[Table]:
     """
     run = read_run_results(folder)
     return [
-        *(_stages_across(split, run.splits[split]) for split in _tests(run)),
-        _classes_table(run),
-        _groups_table(run),
+        *(stages_across(split, run.splits[split]) for split in run.tests),
+        classes_table(run),
+        groups_table(run),
         *_calibration_tables(run),
     ]
-
-
-def _tests(run: Run) -> list[str]:
-    """The test splits, the main one first; validation where there is none."""
-    return sorted((s for s in run.splits if s.startswith("test")), key=lambda s: (s != run.split, s)) or [run.split]
 
 
 def _summary(run: Run) -> Iterator[Block]:
@@ -184,8 +99,8 @@ def _summary(run: Run) -> Iterator[Block]:
     if counts:
         facts.append(("imbalance ratio", f"{max(counts) / min(counts):.1f}"))
     yield Facts([*facts, ("loss", run.recipe.loss.type), ("head", run.recipe.head.type)])
-    for split in _tests(run):
-        yield _measures_table(split, run.splits[split])
+    for split in run.tests:
+        yield measures_table(split, run.splits[split])
 
 
 def summary_in_words(split: str, stages: Mapping[str, Metrics]) -> str:
@@ -204,122 +119,17 @@ def summary_in_words(split: str, stages: Mapping[str, Metrics]) -> str:
     return f"From stage 1 to stage 2, on {split}: {', '.join(parts)}."
 
 
-def _measures_table(split: str, stages: Mapping[str, Metrics]) -> Table:
-    """Measures × stages with the change."""
-    shown = [stages[stage] for stage in STAGE_NAMES if stage in stages]
-    columns = ["measure", *(STAGE_NAMES[stage] for stage in STAGE_NAMES if stage in stages)]
-    lines = [
-        [
-            Cell(name),
-            *_score_cells([metrics["macro"][measure] for metrics in shown]),
-            Cell(str(shown[-1]["n_classes"][measure]), shown[-1]["n_classes"][measure]),
-        ]
-        for measure, name in MEASURES.items()
-    ]
-    change = ["change, points"] if len(shown) == 2 else []
-    note = f"Means over the classes that are defined; threshold {shown[-1]['threshold']:g} where a measure needs one."
-    return Table(f"Means over classes on {split}", [*columns, *change, "classes"], lines, note=note)
-
-
-def _stages_across(split: str, stages: Mapping[str, Metrics]) -> Table:
-    """Stages × measures, the better one in bold."""
-    shown = {stage: stages[stage]["macro"] for stage in STAGE_NAMES if stage in stages}
-    lines = []
-    for stage, means in shown.items():
-        cells = [Cell(STAGE_NAMES[stage])]
-        for measure in MEASURES:
-            texts = [number(other[measure]) for other in shown.values()]
-            best = len(shown) == 2 and means[measure] is not None and number(means[measure]) == max(texts)
-            cells.append(Cell(typeset(number(means[measure])), means[measure], best=best))
-        lines.append(cells)
-    caption = f"Means over classes on {split}"
-    note = "Bold: higher." if len(shown) == 2 else ""
-    return Table(caption, ["stage", *MEASURES.values()], lines, note=note)
-
-
 def _classes(run: Run) -> Iterator[Block]:
-    yield _classes_table(run)
+    yield classes_table(run)
     if len(run.stages) == 2:
         yield _change_figure(run)
 
 
-def _classes_table(run: Run) -> Table:
-    group_of = {name: group for group, about in _last(run)["groups"].items() for name in about["labels"]}
-    by_label = [{row["label"]: row for row in metrics["per_class"]} for metrics in run.stages.values()]
-    lines = []
-    for label in run.labels:
-        rows = [rows[label] for rows in by_label]
-        counts = [Cell("–" if n is None else str(n), n) for n in (rows[0]["train_pos"], rows[0]["n_pos"])]
-        cells = [Cell(label), Cell(group_of.get(label, "")), *counts, *_measure_cells(rows)]
-        lines.append([*cells, *_interval_cells(run, label)])
-    intervals = [] if run.intervals is None else ["AUC 95 %", "AP 95 %"]
-    columns = ["class", "group", "train +", f"{run.split} +", *_measure_columns(run), *intervals]
-    caption = f"Every class on {run.split}, the most frequent in training first"
-    note = " ".join(part for part in (_change_note(run), _interval_note(run)) if part)
-    return Table(caption, columns, lines, texts=2, note=note, sortable=True)
-
-
-def _interval_cells(run: Run, label: str) -> list[Cell]:
-    """Intervals of a class after the last stage; sorted by their lower ends."""
-    if run.intervals is None:
-        return []
-    (found,) = (row for row in run.intervals["per_class"] if row["label"] == label)
-    ends = (found["auroc"], found["ap"])
-    return [Cell("–") if pair is None else Cell(f"{pair[0]:.3f} to {pair[1]:.3f}", pair[0]) for pair in ends]
-
-
-def _interval_note(run: Run) -> str:
-    if run.intervals is None:
-        return ""
-    stage = f" of {STAGE_NAMES[list(run.stages)[-1]]}" if len(run.stages) == 2 else ""
-    patients = f"{run.intervals['resamples']} resamples of {run.intervals['groups']} patients"
-    return f"95 %: interval{stage} over {patients}; none under {LEAST} known positives or negatives."
-
-
 def _groups(run: Run) -> Iterator[Block]:
-    if not _last(run)["groups"]:
+    if not run.last["groups"]:
         yield Prose("Left out: the scores have no groups.", "note")
         return
-    yield _groups_table(run)
-
-
-def _groups_table(run: Run) -> Table:
-    lines = []
-    for name, group in _last(run)["groups"].items():
-        cut = "–".join(str(count) for count in dict.fromkeys(group["train_pos"] or ()))
-        labels = ", ".join(group["labels"]) or "none"
-        cells = [Cell(name), Cell(labels), Cell(cut or "–")]
-        lines.append([*cells, *_measure_cells([metrics["groups"][name] for metrics in run.stages.values()])])
-    columns = ["group", "classes", "train +", *_measure_columns(run)]
-    return Table(f"Means over groups of classes on {run.split}", columns, lines, texts=3, note=_change_note(run))
-
-
-def _last(run: Run) -> Metrics:
-    return list(run.stages.values())[-1]
-
-
-def _measure_columns(run: Run) -> list[str]:
-    if len(run.stages) == 1:
-        return list(PER_CLASS.values())
-    return [part for name in PER_CLASS.values() for part in (f"{name} 1", f"{name} 2", "Δ")]
-
-
-def _measure_cells(rows: Sequence[Metrics]) -> list[Cell]:
-    return [cell for measure in PER_CLASS for cell in _score_cells([row[measure] for row in rows])]
-
-
-def _score_cells(values: Sequence[float | None]) -> list[Cell]:
-    """A cell per stage, and where there are two their difference in points."""
-    cells = [Cell(typeset(number(value)), value) for value in values]
-    if len(values) == 2:
-        old, new = values
-        gap = None if old is None or new is None else 100 * (new - old)
-        cells.append(Cell(typeset(points(old, new)), gap))
-    return cells
-
-
-def _change_note(run: Run) -> str:
-    return "1 and 2: after stage 1 and stage 2; Δ: the change in points." if len(run.stages) == 2 else ""
+    yield groups_table(run)
 
 
 def _change_figure(run: Run) -> Figure:
@@ -395,7 +205,7 @@ def _calibration(run: Run) -> Iterator[Block]:
 def _calibration_tables(run: Run) -> Iterator[Table]:
     """What calibration changed, by stage and test split."""
     for found in run.calibrations.values():
-        yield from (changes_table(found, split) for split in _tests(run) if split in found["splits"])
+        yield from (changes_table(found, split) for split in run.tests if split in found["splits"])
 
 
 def _training(run: Run) -> Iterator[Block]:
