@@ -25,7 +25,7 @@ from ltml.report.comparison_cells import (
 )
 from ltml.report.comparison_data import LEVEL, Comparison, Row, is_uneven, judge, ranked, read_comparison
 from ltml.report.comparison_figures import gain_figure, groups_figure, norms_figure, seeds_figure
-from ltml.report.comparison_tables import change, p_value, spread
+from ltml.report.comparison_tables import change, interval, p_value, spread
 from ltml.report.oracle import oracle_mark, oracle_warning
 from ltml.report.page import Block, Figure, Page, Prose, Section, Table, typeset
 
@@ -109,6 +109,8 @@ def _summary(comparison: Comparison, data: str) -> list[Block]:
         blocks.append(chosen_table(comparison))
     where = f"{comparison.measure} on {result['split']}"
     blocks += [Prose(ranking_in_words(rows, where), "lead"), Prose(verdict_in_words(rows))]
+    if patients := patients_in_words(rows):
+        blocks.append(Prose(patients))
     if is_uneven(rows):
         text = "Rows know different classes: their means are over different ones, the differences over shared ones."
         blocks.append(Prose(text))
@@ -163,6 +165,22 @@ def verdict_in_words(rows: Sequence[Row]) -> str:
     seeds = min(row["versus"]["n"] for row in tested)
     few = "; with so few, a difference has to be large to be shown" if silent and seeds < 5 else ""
     return f"{' '.join(parts)} (Paired t-test over {seeds} seeds, Holm's adjustment over the rows, level {LEVEL}{few}.)"
+
+
+def patients_in_words(rows: Sequence[Row]) -> str:
+    """Which rows differ significantly from the reference on other patients; empty where that was not tested."""
+    tested = [row for row in rows if row["versus"] and (row["versus"]["patients"] or {"p": None})["p"] is not None]
+    if not tested:
+        return ""
+    found: dict[str, list[str]] = {"better": [], "worse": [], "not told apart": []}
+    for row in tested:
+        patients = row["versus"]["patients"]
+        told = patients["p_holm"] < LEVEL
+        kind = ("better" if sum(patients["interval"]) > 0 else "worse") if told else "not told apart"
+        found[kind].append(f"{row['row']} ({typeset(interval(patients['interval'], sign='+'))} points)")
+    parts = [f"{kind}: {', '.join(names)}" for kind, names in found.items() if names]
+    reference = next((row["row"] for row in rows if row["versus"] is None), "the reference")
+    return f"With the models as trained, on other patients, against {reference}: {'; '.join(parts)}."
 
 
 def _groups(comparison: Comparison, data: str) -> list[Block]:

@@ -19,7 +19,7 @@ import ltml
 from ltml.comparison.across import rank_over_data
 from ltml.errors import InputError
 from ltml.report.comparison_data import judge
-from ltml.report.comparison_report import ranking_in_words, verdict_in_words
+from ltml.report.comparison_report import patients_in_words, ranking_in_words, verdict_in_words
 from ltml.stages.run_directory import read_run
 from ltml.training.checkpoint import load_weights, save_weights
 
@@ -140,6 +140,19 @@ def test_ranks_over_several_data_are_shown(comparison: Path, tmp_path: Path, rea
     best, last = lines[0][0], lines[-1][0]
     p = ranks["pairs"][ranks["rows"].index(best)][ranks["rows"].index(last)]
     assert lines[0][-1] == f"{p:.3f}"
+
+
+def test_what_other_patients_would_show_is_said() -> None:
+    def row(name: str, interval: list[float] | None, p: float | None) -> dict:
+        return {"row": name, "versus": {"patients": {"interval": interval, "p": p, "p_holm": p}}}
+
+    rows = [{"row": "base", "versus": None}, row("a", [0.008, 0.022], 0.002), row("b", [-0.05, -0.01], 0.004)]
+    rows += [row("c", [-0.01, 0.03], 0.3), row("d", None, None), {"row": "e", "versus": {"patients": None}}]
+    assert patients_in_words(rows) == (
+        "With the models as trained, on other patients, against base: better: a (+0.8 to +2.2 points); worse: b "
+        "(−5.0 to −1.0 points); not told apart: c (−1.0 to +3.0 points)."
+    )
+    assert patients_in_words([rows[0], rows[-1]]) == ""
 
 
 def test_classes_are_those_of_the_scores_and_the_highest_is_bold(
