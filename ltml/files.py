@@ -15,6 +15,8 @@ from typing import Any
 import platformdirs
 from filelock import FileLock, Timeout
 
+from ltml.errors import InputError, first_line
+
 log = logging.getLogger(__name__)
 
 PARTIAL = ".partial"
@@ -59,6 +61,21 @@ def _write_utf8(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON atomically; NaN is refused, undefined figures are null."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object that a run or a comparison has saved.
+
+    Raises:
+        InputError: the file is missing, damaged, or holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {first_line(error)}; run the same command again to write it") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no JSON object; run the same command again to write it")
+    return content
 
 
 def remove_partial_files(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ def compare(
         ``name``, ``paper``, ``measure``, ``split``, ``seeds``, ``folder``, ``interest``; ``cells`` as from `dry_run`
         with ``error``; ``rows`` from `summarise` and `add_patients`; ``groups`` from `read_groups`; ``patients``: what
         was resampled; ``ranks`` from `rank_over_data`; ``claims`` from `check_claims`; ``chosen`` from `choose`, of a
-        sweep; ``warnings`` for a reader of the tests. Undefined is None.
+        sweep; ``trials`` of a search; ``warnings`` for a reader of the tests. Undefined is None.
 
     Raises:
         InputError: a row's recipe is wrong, the split or the label asked for is in no run, another comparison lies in
@@ -73,18 +73,24 @@ def compare(
     check_out(root)
     folder = root / FOLDER / plan.name
     _refuse_another(plan, folder)
+    if resamples < 1 or seed < 0:
+        raise InputError(f"resamples={resamples}, seed={seed}: at least 1 resample, and a seed from 0")
     cells = make_grid(plan, root)
-    if plan.measure == "novel" and not any(cell.recipe.data.novel for cell in cells):
-        raise InputError("--measure novel needs a label held out of training (data.novel); no row has one")
-    _check_split(plan, cells)
+    check_cells(plan, cells)
     cells = run_grid(cells, root, launch or Launch())
     return tabulate(plan, cells, folder, resamples=resamples, seed=seed)
 
 
 def tabulate(
-    plan: Plan, cells: Sequence[Cell], folder: Path, *, resamples: int = 1000, seed: int = 0
+    plan: Plan,
+    cells: Sequence[Cell],
+    folder: Path,
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    trials: int | None = None,
 ) -> dict[str, Any]:
-    """Write the tables of a comparison whose runs have been tried; returns and raises as `compare`."""
+    """Write the tables of a comparison whose runs have been tried, `trials` of a search; else as `compare`."""
     if not any(cell.state == "done" for cell in cells):
         raise LtmlError(f"no run could be finished; the first failed so: {cells[0].error}")
     _refuse_changed_data(cells)
@@ -92,7 +98,7 @@ def tabulate(
     groups = read_groups(plan, cells)
     rows = summarise(plan, scores, groups)
     patients, warnings = add_patients(plan, cells, rows, resamples=resamples, seed=seed)
-    ranks, of_ranks = rank_over_data(rows)
+    ranks, of_ranks = rank_over_data(rows, plan.seeds)
     result = {
         "name": plan.name,
         "paper": plan.paper,
@@ -110,7 +116,8 @@ def tabulate(
         "ranks": ranks,
         "claims": check_claims(plan, scores),
         "chosen": choose(plan, scores, rows) if plan.chooses else None,
-        "warnings": [*warnings, *of_ranks],
+        "trials": trials,
+        "warnings": [*_warn_of_missing_seeds(plan, rows), *warnings, *of_ranks],
     }
     with held(folder):
         write_atomically(folder / "scores.csv", lambda path: scores.to_csv(path, index=False))
@@ -136,6 +143,50 @@ def read_comparison(folder: str | os.PathLike[str]) -> dict[str, Any]:
     return content
 
 
+def check_cells(plan: Plan, cells: Sequence[Cell]) -> None:
+    """Refuse, before anything is run, what the runs could not be compared or chosen by.
+
+    Raises:
+        InputError: no row has what is measured, the split does not exist, or a sweep changes what it is scored on.
+    """
+    if plan.measure == "novel" and not any(cell.recipe.data.novel for cell in cells):
+        raise InputError("--measure novel needs a label held out of training (data.novel); no row has one")
+    _check_split(plan, cells)
+    if plan.chooses:
+        _check_same_samples(cells)
+
+
+def _check_same_samples(cells: Sequence[Cell]) -> None:
+    """Scores on other images, or of other labels, cannot be chosen between."""
+    first = {hash_json(_data_fields(cell)): cell for cell in reversed(cells)}
+    if len(first) < 2:
+        return
+    samples = {cell.row.name: _samples_of(cell) for cell in first.values()}
+    for name, own in samples.items():
+        other, theirs = next(iter(samples.items()))
+        if split := next((split for split in own if own[split] != theirs[split]), None):
+            raise InputError(
+                f"'{name}' and '{other}' have different images or labels in {split}: what is chosen by would not be "
+                "the same. Go over settings that leave val and test as they are"
+            )
+
+
+def _samples_of(cell: Cell) -> dict[str, str]:
+    """A digest by split of what it consists of."""
+    dataset = build_dataset(cell.recipe)
+    ids = dataset.table["id"].to_numpy()
+    return {
+        split: hash_json(
+            [dataset.label_names, ids[dataset.splits[split]].tolist(), dataset.masked_targets(split).tobytes().hex()]
+        )
+        for split in ("val", "test")
+    }
+
+
+def _data_fields(cell: Cell) -> dict[str, Any]:
+    return {key: value for key, value in identity(cell.recipe).items() if key.startswith("data.")}
+
+
 def _check_split(plan: Plan, cells: Sequence[Cell]) -> None:
     """Refuse a split that the data do not have before anything is run; all have val and test."""
     if plan.split in ("val", "test"):
@@ -147,8 +198,16 @@ def _check_split(plan: Plan, cells: Sequence[Cell]) -> None:
 
 
 def rows_of(plan: Plan) -> list[list[Any]]:
-    """What tells whether two comparisons have the same rows: data, name, recipe and overrides of each."""
-    return [[row.data, row.name, row.recipe, list(row.overrides)] for row in plan.rows]
+    """What tells whether two comparisons have the same rows: data, name, recipe and overrides of each, in any order."""
+    return [[row.data, row.name, row.recipe, sorted(row.overrides)] for row in plan.rows]
+
+
+def _warn_of_missing_seeds(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [
+        f"{row['data']}: {row['row']}: its mean is over {len(row['seeds'])} of {len(plan.seeds)} seeds"
+        for row in rows
+        if 0 < len(row["seeds"]) < len(plan.seeds)
+    ]
 
 
 def _refuse_another(plan: Plan, folder: Path) -> None:
@@ -167,9 +226,8 @@ def _refuse_changed_data(cells: Sequence[Cell]) -> None:
     """Runs of the same data fields and split seed must have seen the same data."""
     seen: dict[str, tuple[str, Path]] = {}
     for cell in (cell for cell in cells if cell.state == "done"):
-        fields = {key: value for key, value in identity(cell.recipe).items() if key.startswith("data.")}
         about = yaml.safe_load((cell.run / "recipe.yaml").read_text(encoding="utf-8"))
-        key = hash_json([fields, cell.recipe.seeds.split])
+        key = hash_json([_data_fields(cell), cell.recipe.seeds.split])
         digest, run = seen.setdefault(key, (about["data_fingerprint"], cell.run))
         if digest != about["data_fingerprint"]:
             raise InputError(

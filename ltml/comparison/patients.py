@@ -14,13 +14,13 @@ import numpy as np
 
 from ltml.comparison.grid import Cell
 from ltml.comparison.plan import Plan
-from ltml.comparison.statistics import add_holm, paired_bootstrap
+from ltml.comparison.statistics import LEVEL, add_holm, paired_bootstrap
 from ltml.errors import InputError, first_few
 from ltml.metrics.bootstrap import (
     LEAST,
     MEASURES,
     bootstrap_scores,
-    confidence_interval,
+    interval_or_none,
     macro_mean,
     number_groups,
     why_no_interval,
@@ -51,11 +51,12 @@ def add_patients(
 ) -> tuple[dict[str, Any], list[str]]:
     """Give the rows of a comparison their uncertainty over patients, for AUROC and AP.
 
-    Every row gets ``interval`` (of the mean over its seeds, 95 %, None where no class allows one) and its ``versus``
-    ``patients``: by the paired bootstrap over the seeds that both have, ``interval`` of the difference, ``p``, ``n``
-    (resamples), ``labels`` (how many both have) and ``p_holm`` over the rows of the same data. Every label gets
-    ``interval`` (None under 10 known positives or negatives) and, for AUROC, its ``versus`` ``delong``: ``z``, ``p``
-    and ``p_holm`` over all rows and labels of the same data. All are None for other measures.
+    Every row gets ``interval`` (of the mean over its seeds, 95 %) and its ``versus`` ``patients``: by the paired
+    bootstrap over the seeds that both have, ``interval`` of the difference, ``p``, ``n`` (resamples), ``labels`` (how
+    many both have) and ``p_holm`` over the rows of the same data. Every label gets ``interval`` and, for AUROC, its
+    ``versus`` ``delong``: ``z``, ``p`` and ``p_holm`` over all rows and labels of the same data. All are None for other
+    measures, where predictions cannot be resampled (of which there is a warning), and where no label concerned has 10
+    known positives and negatives.
 
     Args:
         plan: the comparison.
@@ -65,11 +66,8 @@ def add_patients(
         seed: of the resamples.
 
     Returns:
-        By data ``rows`` and ``groups`` (how many were resampled), ``resamples`` and ``seed``; and what a reader of the
-        tests should be warned of.
-
-    Raises:
-        InputError: predictions of a run cannot be read, or seeds of a row were scored on different samples.
+        By data ``rows`` and ``groups`` (how many the first row's predictions have), ``resamples`` and ``seed``; and
+        what a reader of the tests should be warned of.
     """
     about: dict[str, Any] = {}
     warnings: list[str] = []
@@ -79,11 +77,8 @@ def add_patients(
             _add_nothing(row)
         if plan.measure not in MEASURES:
             continue
-        answers = {
-            row["row"]: found
-            for row in own
-            if (found := _read(plan, cells, data, row["row"], resamples, seed)) is not None
-        }
+        answers, why_not = _read_all(plan, cells, data, resamples, seed)
+        warnings += why_not
         for row in own:
             if row["row"] in answers:
                 warnings += _add_row(plan, row, answers[row["row"]], answers.get(plan.reference))
@@ -93,22 +88,26 @@ def add_patients(
         for first in list(answers.values())[:1]:
             n_groups = number_groups(first.file.groups)[1]
             about[data] = {"rows": len(first.file.ids), "groups": n_groups, "resamples": resamples, "seed": seed}
-            warnings += [*warn_of_few(first.file), *warn_of_resamples(resamples, len(own) - 1)]
+            warnings += warn_of_resamples(resamples, len(own) - 1)
+        warnings += [f"{data}: {text}" for row in answers.values() for text in warn_of_few(row.file)]
     return about, list(dict.fromkeys(warnings))
 
 
 def warn_of_few(file: Predictions) -> list[str]:
-    """A warning that names the labels with too few known positives or negatives, if there are any."""
+    """A warning that names the labels with too few known positives or negatives, if there are any.
+
+    So few make the tests over patients call noise a difference too often, not too seldom.
+    """
     counts = np.minimum((file.targets == 1).sum(axis=0), (file.targets == 0).sum(axis=0))
     few = [f"{name} ({n})" for name, n in zip(file.label_names, counts, strict=True) if n < LEAST]
-    text = f"fewer than {LEAST} known positives or negatives, so there is no interval, and a test has next to no power"
+    text = f"fewer than {LEAST} known positives or negatives, too few for an interval or a test over patients"
     return [f"{text}: {first_few(few, most=20)}"] if few else []
 
 
 def warn_of_resamples(resamples: int, comparisons: int) -> list[str]:
     """A warning if so many comparisons cannot be significant after Holm's adjustment with so few resamples."""
     least = 2 * comparisons / (resamples + 1)
-    if least < 0.05:
+    if least < LEVEL:
         return []
     return [
         f"{resamples} resamples cannot give an adjusted p below {least:.2g} for {comparisons} comparisons; take more"
@@ -125,8 +124,28 @@ def _add_nothing(row: dict[str, Any]) -> None:
         row["versus"]["patients"] = None
 
 
+def _read_all(
+    plan: Plan, cells: Sequence[Cell], data: str, resamples: int, seed: int
+) -> tuple[dict[str, _Answers], list[str]]:
+    """What the rows of some data answered; and why others cannot be resampled, which is no reason to lose the rest."""
+    answers, why_not = {}, []
+    for name in (row.name for row in plan.rows if row.data == data):
+        try:
+            found = _read(plan, cells, data, name, resamples, seed)
+        except InputError as error:
+            why_not.append(f"{data}: {name}: nothing over patients, for {error}")
+            continue
+        if found is not None:
+            answers[name] = found
+    return answers, why_not
+
+
 def _read(plan: Plan, cells: Sequence[Cell], data: str, row: str, resamples: int, seed: int) -> _Answers | None:
-    """The predictions of a row's finished runs and their resamples; None where there are none."""
+    """The predictions of a row's finished runs and their resamples; None where there are none.
+
+    Raises:
+        InputError: they cannot be read or resampled, or are of different samples.
+    """
     files = {
         cell.seed: Predictions.read(read_run(cell.run)[0].predictions(last_stage(cell.recipe), plan.split))
         for cell in cells
@@ -138,8 +157,7 @@ def _read(plan: Plan, cells: Sequence[Cell], data: str, row: str, resamples: int
     for other in files.values():
         if not (_are_same_samples(other, first) and other.label_names == first.label_names):
             raise InputError(
-                f"{data}: {row}: its seeds were scored on different samples, so they cannot be compared. Remove the "
-                "older runs, and they are done again"
+                "its seeds were scored on different samples. Remove the older runs, and they are done again"
             )
     resampled = {
         number: bootstrap_scores(
@@ -158,23 +176,27 @@ def _add_row(plan: Plan, row: dict[str, Any], own: _Answers, reference: _Answers
     """Intervals and tests of one row; a warning where it cannot be compared."""
     values = _over_seeds(own.resampled, list(own.resampled))
     reasons = [why_no_interval(column) for column in own.file.targets.T]
-    row["interval"] = None if all(reasons) else _interval(macro_mean(values))
+    row["interval"] = None if all(reasons) else interval_or_none(macro_mean(values))
     for place, (name, reason) in enumerate(zip(own.file.label_names, reasons, strict=True)):
         if name in row["per_label"] and reason is None:
-            row["per_label"][name]["interval"] = _interval(values[:, place])
+            row["per_label"][name]["interval"] = interval_or_none(values[:, place])
     if row["versus"] is None or reference is None:
         return []
     seeds = [seed for seed in own.probs if seed in reference.probs]
     pairs = _shared_labels(own.file, reference.file)
     if not seeds or not pairs:
-        return [f"{row['row']} shares no samples and labels with {plan.reference}: not compared over patients"]
+        what = "no labels on the same samples" if seeds else "no finished seed"
+        return [f"{row['data']}: {row['row']} shares {what} with {plan.reference}: not compared over patients"]
+    if all(reasons[at] for at, _ in pairs):
+        return []
     columns = [np.array(side) for side in zip(*pairs, strict=True)]
     a, b = (_over_seeds(side.resampled, seeds)[:, at] for side, at in zip((own, reference), columns, strict=True))
     found = paired_bootstrap(macro_mean(a), macro_mean(b))
     interval = None if found.low is None else [found.low, found.high]
-    row["versus"]["patients"] = {"interval": interval, "p": found.p, "n": found.n, "labels": len(pairs)}
+    labels = int((~np.isnan(a)).any(axis=0).sum())
+    row["versus"]["patients"] = {"interval": interval, "p": found.p, "n": found.n, "labels": labels}
     if plan.measure == "auroc":
-        for at, of_reference in pairs:
+        for at, of_reference in ((at, other) for at, other in pairs if reasons[at] is None):
             _add_delong(row["per_label"][own.file.label_names[at]], own, reference, at, of_reference, seeds)
     return []
 
@@ -205,8 +227,3 @@ def _shared_labels(own: Predictions, reference: Predictions) -> list[tuple[int, 
 def _over_seeds(values: Mapping[int, Floats], seeds: Sequence[int]) -> Floats:
     mean: Floats = np.mean([values[seed] for seed in seeds], axis=0)
     return mean
-
-
-def _interval(values: Floats) -> list[float] | None:
-    low, high = confidence_interval(values)
-    return None if np.isnan(low) else [low, high]

@@ -12,7 +12,7 @@ import numpy as np
 from ltml.comparison.patients import warn_of_few, warn_of_resamples
 from ltml.comparison.statistics import add_holm, paired_bootstrap
 from ltml.errors import InputError, first_few
-from ltml.metrics.bootstrap import MEASURES, bootstrap_scores, describe_intervals, macro_mean
+from ltml.metrics.bootstrap import MEASURES, bootstrap_scores, describe_intervals, macro_mean, why_no_interval
 from ltml.metrics.delong import delong
 from ltml.metrics.ranking import Floats
 from ltml.metrics.table import score
@@ -134,22 +134,19 @@ def _versus(
 ) -> dict[str, Any]:
     found = paired_bootstrap(macro_mean(values[measure]), macro_mean(of_reference[measure]))
     own, other = method["macro"][measure], reference["macro"][measure]
-    return {
-        "difference": None if own is None else own - other,
-        "interval": None if found.low is None else [found.low, found.high],
-        "p": found.p,
-    }
+    about = {"difference": None if own is None else own - other}
+    if found.low is None or method["ci"]["macro"][measure] is None:
+        return about | {"interval": None, "p": None}
+    return about | {"interval": [found.low, found.high], "p": found.p}
 
 
 def _delong(file: Predictions, first: Predictions, c: int) -> dict[str, Any]:
     found = delong(file.probs[:, c], first.probs[:, c], first.targets[:, c])
     gap = float(found.auroc[0] - found.auroc[1])
-    return {
-        "label": first.label_names[c],
-        "difference": None if np.isnan(gap) else gap,
-        "z": found.z,
-        "p": found.p,
-    }
+    about = {"label": first.label_names[c], "difference": None if np.isnan(gap) else gap}
+    if why_no_interval(first.targets[:, c]) is not None:
+        return about | {"z": None, "p": None}
+    return about | {"z": found.z, "p": found.p}
 
 
 def _warnings(first: Predictions, about: Mapping[str, int], others: int) -> list[str]:

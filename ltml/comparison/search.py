@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ltml.comparison.compare import FOLDER, read_comparison, rows_of, tabulate
+from ltml.comparison.compare import FOLDER, check_cells, read_comparison, rows_of, tabulate
 from ltml.comparison.grid import Cell, make_grid, run_grid
 from ltml.comparison.launch import Launch
 from ltml.comparison.plan import Plan, Row
@@ -94,9 +94,10 @@ def search(
     for number, trial in enumerate(track(proposed, trials, "trials"), start=1):
         cells[trial.row] = trial.cells
         shown = "failed" if trial.mean is None else f"{100 * trial.mean:.1f}"
-        log.info("trial %d of %d: %s: %s", number, trials, trial.row.name, shown)
+        on = "test, ORACLE" if oracle else sweep.split
+        log.info("trial %d of %d: %s: %s on %s", number, trials, trial.row.name, shown, on)
     by_seed = [cell for same_seed in zip(*cells.values(), strict=True) for cell in same_seed]
-    return tabulate(sweep.plan(list(cells)), by_seed, root / FOLDER / sweep.name)
+    return tabulate(sweep.plan(list(cells)), by_seed, root / FOLDER / sweep.name, trials=trials)
 
 
 def plan_search(
@@ -148,7 +149,8 @@ def _trials(
     check_out(root)
     study = _new_study(seed)
     distributions = {key: _distribution(space, key) for key, space in sweep.spaces.items()}
-    make_grid(sweep.plan(_ends(sweep)), root)  # a wrong value is said before anything is run
+    ends = sweep.plan(_ends(sweep))
+    check_cells(ends, make_grid(ends, root))  # a wrong value is said before anything is run
     tried: dict[Row, tuple[list[Cell], float | None]] = {}
     for start in range(0, count, jobs):
         asked = [study.ask(distributions) for _ in range(min(jobs, count - start))]
@@ -230,13 +232,21 @@ def _means(plan: Plan, cells: Sequence[Cell]) -> dict[str, float | None]:
 
 
 def _refuse_another(folder: Path, plan: Plan, count: int) -> None:
-    """The tables of a search that began like this one are written anew; those of others stay."""
+    """The tables of a search that began like this one are written anew; those of others stay.
+
+    Where a trial failed it may not fail again, which changes what is proposed after it: such tables are no obstacle.
+    """
     if not (folder / "comparison.json").is_file():
         return
-    there = read_comparison(folder).get("plan", [])
-    differs = [theirs[1] for ours, theirs in zip(rows_of(plan), there, strict=False) if ours != theirs]
-    if differs or len(there) > count:
-        what = f"another search, with {differs[0]} run otherwise or not now" if differs else "a longer search"
+    there = read_comparison(folder)
+    if any(cell["state"] == "failed" for cell in there["cells"]):
+        return
+    about = {"measure": plan.measure, "split": plan.split, "seeds": list(plan.seeds)}
+    other = [key for key, value in about.items() if there.get(key) != value]
+    rows = [theirs[1] for ours, theirs in zip(rows_of(plan), there.get("plan", []), strict=False) if ours != theirs]
+    if other or rows or (there.get("trials") or count) > count:
+        what = f"another search, with another {other[0]}" if other else "a longer search"
+        what = f"another search, with {rows[0]} run otherwise or not now" if rows and not other else what
         raise InputError(
             f"{folder} holds {what}. A search goes on with the same settings, --seeds, --measure, --jobs and "
             "--search-seed, and no fewer --trials: give this one a --name, or remove that folder (its runs stay)"

@@ -16,6 +16,8 @@ from scipy import stats
 
 from ltml.errors import InputError
 
+LEVEL = 0.05
+"""Below it an adjusted p is called significant."""
 LEAST_DATASETS = 5
 """Without so many Friedman's test is not made."""
 
@@ -175,7 +177,7 @@ def wilcoxon(a: npt.ArrayLike, b: npt.ArrayLike) -> Wilcoxon:
         return Wilcoxon(None, 0, "no pair differs: there is nothing to test")
     least = 2.0 ** (1 - n)
     warning = f"{n} pair(s) that differ cannot reach p < 0.05: the least possible p is {least:.4g}; 6 are needed"
-    return Wilcoxon(float(stats.wilcoxon(gaps).pvalue), n, warning if least >= 0.05 else "")
+    return Wilcoxon(float(stats.wilcoxon(gaps).pvalue), n, warning if least >= LEVEL else "")
 
 
 class FriedmanNemenyi(NamedTuple):
@@ -229,7 +231,7 @@ def friedman_nemenyi(table: npt.ArrayLike) -> FriedmanNemenyi:
     )
 
 
-def nemenyi_quantile(methods: int, level: float = 0.05) -> float:
+def nemenyi_quantile(methods: int, level: float = LEVEL) -> float:
     """The q of Nemenyi's test for so many methods: the studentised range for infinite degrees of freedom over √2."""
     return float(stats.studentized_range.isf(level, methods, np.inf)) / math.sqrt(2)
 

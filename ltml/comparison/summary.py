@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,13 +12,11 @@ import pandas as pd
 
 from ltml.comparison.grid import Cell
 from ltml.comparison.plan import ClaimSection, Plan
-from ltml.comparison.statistics import Difference, add_holm, difference, equivalence, holm, mean_sd, wilcoxon
+from ltml.comparison.statistics import LEVEL, Difference, add_holm, difference, equivalence, holm, mean_sd, wilcoxon
 from ltml.errors import InputError
+from ltml.files import read_json
 from ltml.stages.evaluate import evaluate_novel
 from ltml.stages.run_directory import last_stage, read_run
-
-LEVEL = 0.05
-"""Below it an adjusted p decides a claim."""
 
 
 def read_scores(plan: Plan, cells: Sequence[Cell]) -> pd.DataFrame:
@@ -35,7 +32,10 @@ def read_scores(plan: Plan, cells: Sequence[Cell]) -> pd.DataFrame:
     scores = pd.DataFrame.from_records(records, columns=columns)
     there = set(scores.loc[scores["split"] == plan.split, "measure"])
     if records and plan.measure not in there:
-        raise InputError(f"--measure {plan.measure} needs a label held out of training (data.novel); no run has one")
+        raise InputError(
+            f"no finished run has {plan.measure} of the split '{plan.split}'; remove those runs, and they are done "
+            "again"
+        )
     return scores
 
 
@@ -50,7 +50,7 @@ def read_groups(plan: Plan, cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
         for cell in sorted(done, key=lambda cell: cell.row.name != plan.reference):
             path = read_run(cell.run)[0].metrics(last_stage(cell.recipe), plan.split)
             if path.is_file():
-                found = json.loads(path.read_text(encoding="utf-8"))["groups"]
+                found = read_json(path)["groups"]
                 groups[data] = {
                     name: {key: group[key] for key in ("labels", "train_pos")} for name, group in found.items()
                 }
@@ -151,7 +151,7 @@ def _scores_of(cell: Cell) -> list[tuple[Any, ...]]:
     run, _ = read_run(cell.run)
     records: list[tuple[Any, ...]] = []
     for path in sorted((run.path / f"stage{stage}").glob("metrics*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         for entry in content["per_class"]:
             values = {key: value for key, value in entry.items() if key in content["macro"]}
             records += [
@@ -234,4 +234,4 @@ def _versus(table: pd.DataFrame, reference: pd.DataFrame | None) -> dict[str, An
     a, b, count = _paired(table, reference)
     if not a:
         return Difference(math.nan, None, 0, None, None)._asdict() | {"mean": None, "p_wilcoxon": None, "labels": 0}
-    return {**difference(a, b)._asdict(), "p_wilcoxon": wilcoxon(a, b).p, "labels": count}
+    return {**difference(a, b)._asdict(), "p_wilcoxon": wilcoxon(a, b).p if len(a) > 1 else None, "labels": count}

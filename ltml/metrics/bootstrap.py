@@ -139,7 +139,7 @@ def describe_intervals(
         {
             "label": name,
             "reason": reason,
-            **{measure: None if reason else _as_json(values[:, c]) for measure, values in resampled.items()},
+            **{measure: None if reason else interval_or_none(values[:, c]) for measure, values in resampled.items()},
         }
         for c, (name, reason) in enumerate(zip(label_names, reasons, strict=True))
     ]
@@ -149,12 +149,15 @@ def describe_intervals(
         "resamples": len(next(iter(resampled.values()))),
         "rows": len(labels),
         "groups": number_groups(groups)[1],
-        "macro": {name: None if none_has else _as_json(macro_mean(values)) for name, values in resampled.items()},
+        "macro": {
+            name: None if none_has else interval_or_none(macro_mean(values)) for name, values in resampled.items()
+        },
         "per_class": rows,
     }
 
 
-def _as_json(values: Floats) -> list[float] | None:
+def interval_or_none(values: Floats) -> list[float] | None:
+    """`confidence_interval` ready for JSON: None where it is undefined."""
     low, high = confidence_interval(values)
     return None if np.isnan(low) else [low, high]
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from ltml.errors import first_few
+from ltml.files import read_json
 from ltml.metrics.bootstrap import LEAST
 from ltml.recipe.catalog import recipe_names
 from ltml.recipe.load import identity, load_recipe
@@ -28,7 +29,7 @@ from ltml.report.comparison_data import (
 )
 from ltml.report.comparison_tables import change, interval, p_value, ranks_in_words, spread
 from ltml.report.page import Block, Cell, Listing, Prose, Table, typeset
-from ltml.report.saved import describe_environment, read_json
+from ltml.report.saved import describe_environment
 from ltml.report.tables import MEASURES
 from ltml.stages.run_directory import read_run
 
@@ -41,13 +42,20 @@ def ranking_table(comparison: Comparison, data: str) -> Table:
     rows, result = comparison.rows(data), comparison.result
     means = list(dict.fromkeys(name for row in rows for name in row["means"]))
     uneven = is_uneven(rows)
-    columns = ["row", f"against {result['reference']}", "rank", comparison.measure, *(["classes"] if uneven else [])]
+    columns = [
+        "row",
+        f"against {result['reference']}",
+        "rank",
+        comparison.measure,
+        *(["classes", "seeds"] if uneven else []),
+    ]
     lines: list[list[Cell]] = []
     for rank, row in enumerate(ranked(rows), start=1):
         versus, verdict = row["versus"], judge(row["versus"])
         cells = [Cell(row["row"]), Cell("reference" if versus is None else verdict)]
         cells += [Cell("–") if row["mean"] is None else Cell(str(rank), rank), _score(row, rows, verdict)]
-        cells += [Cell(str(row["labels"]), row["labels"])] if uneven else []
+        counts = (row["labels"], len(row["seeds"]))
+        cells += [Cell(str(count), count) for count in counts] if uneven else []
         cells += [_spread_cell(row["means"].get(name)) for name in means]
         lines.append([*cells, *_difference_cells(versus)])
     note = (
@@ -63,9 +71,9 @@ def ranking_table(comparison: Comparison, data: str) -> Table:
 def _powerless(rows: Sequence[Row]) -> str:
     seeds = max((row["versus"]["n"] for row in rows if row["versus"]), default=0)
     least = 2.0 ** (1 - seeds)
-    return (
-        f", which over {seeds} seeds cannot reach p < {LEVEL} (least possible: {least:.3g})" if least >= LEVEL else ""
-    )
+    if seeds < 2 or least < LEVEL:
+        return ""
+    return f", which over {seeds} seeds cannot reach p < {LEVEL} (least possible: {least:.3g})"
 
 
 def patients_table(comparison: Comparison, data: str) -> Table | None:
@@ -156,7 +164,8 @@ def chosen_table(comparison: Comparison) -> Table:
     caption, note = "What the sweep chose", "Mean ± standard deviation over seeds, in points."
     if not chosen["oracle"]:
         caption += f" on {chosen['on']}"
-        note += f" On {chosen['on']} it is the best of {len(result['rows'])}, and so too good; test had no say."
+        tried = sum(len(row["seeds"]) == len(result["seeds"]) for row in result["rows"])
+        note += f" On {chosen['on']} it is the best of {tried}, and so too good; test had no say."
     columns = ["row", *(f"{comparison.measure} on {split}" for split in splits)]
     cells = [Cell(best["row"]), *(_spread_cell(entry) for entry in splits.values())]
     return Table(caption, columns, [cells], note=note)

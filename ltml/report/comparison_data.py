@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 
 from ltml.errors import InputError
-from ltml.report.saved import find_run, last_metrics, read_json
+from ltml.files import read_json
+from ltml.report.saved import find_run, last_metrics
 from ltml.report.tables import MEASURES
 
 COLUMNS = {"data": str, "row": str, "seed": int, "split": str, "label": str, "measure": str, "value": float}
@@ -56,9 +57,9 @@ class Comparison:
         """The rows of one data, in the order of the table."""
         return [row for row in self.result["rows"] if row["data"] == data]
 
-    def saved(self, data: str, row: str | None = None) -> list[Mapping[str, Any]]:
-        """Scores of the runs of one data, or of one row of it, seed by seed."""
-        return [m for (of_data, of_row, _), m in self.metrics.items() if of_data == data and row in (None, of_row)]
+    def saved(self, data: str) -> list[Mapping[str, Any]]:
+        """Scores of the runs of one data."""
+        return [metrics for (of_data, _, _), metrics in self.metrics.items() if of_data == data]
 
 
 def read_comparison(folder: Path) -> Comparison:
@@ -103,13 +104,12 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
 
 
 def is_uneven(rows: Sequence[Row]) -> bool:
-    """Whether the means of rows are over different classes, so that none of them is the best."""
+    """Whether the means of rows are over different classes or seeds, so that none of them is the best."""
+    defined = [row for row in rows if row["mean"] is not None]
     classes = {
-        tuple(sorted(name for name, entry in row["per_label"].items() if entry["mean"] is not None))
-        for row in rows
-        if row["mean"] is not None
+        frozenset(name for name, entry in row["per_label"].items() if entry["mean"] is not None) for row in defined
     }
-    return len(classes) > 1
+    return len(classes) > 1 or len({frozenset(row["seeds"]) for row in defined}) > 1
 
 
 def over_seeds(comparison: Comparison, row: Row, measure: str) -> Spread:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
-from ltml.errors import first_few
+from ltml.errors import InputError, first_few
 from ltml.report.comparison_data import Comparison, Row, judge, labels_of, positives_of
 from ltml.report.comparison_tables import change, spread
 from ltml.report.page import Block, Figure, Panel, Prose, choose_classes, typeset
 from ltml.report.run_figures import class_norms
 from ltml.report.svg import Points, fit_limits, row_chart, row_ends, swatch
-from ltml.stages.run_directory import read_run
+from ltml.stages.run_directory import last_stage, read_run
 
 
 def seeds_figure(comparison: Comparison, data: str) -> Figure:
@@ -116,10 +116,13 @@ def _norms(comparison: Comparison, data: str, row: str) -> dict[str, float] | st
     by_seed = []
     for run in runs:
         directory, recipe = read_run(run)
-        checkpoint = directory.checkpoint1 if recipe.stage2.method == "none" else directory.checkpoint2
+        checkpoint = directory.checkpoint1 if last_stage(recipe) == 1 else directory.checkpoint2
         if not checkpoint.is_file():
             return "a checkpoint is not there any more"
-        found = class_norms(checkpoint)
+        try:
+            found = class_norms(checkpoint)
+        except InputError as error:
+            return str(error)
         if found is None:
             return f"the classifier of head {recipe.head.type} has no weight vector per class of its own"
         by_seed.append(found)

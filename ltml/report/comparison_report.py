@@ -87,6 +87,8 @@ def _marked(block: Block, mark: str) -> Block:
 
 def _common_sections(comparison: Comparison) -> Iterator[Section]:
     result = comparison.result
+    if result["warnings"]:
+        yield Section("warnings", "Be careful with", [Prose(warning, "note") for warning in result["warnings"]])
     if result["ranks"]:
         yield Section("ranks", "Over all data", [ranks_table(result["ranks"])])
     if result["claims"]:
@@ -112,7 +114,9 @@ def _summary(comparison: Comparison, data: str) -> list[Block]:
     if patients := patients_in_words(rows):
         blocks.append(Prose(patients))
     if is_uneven(rows):
-        text = "Rows know different classes: their means are over different ones, the differences over shared ones."
+        text = (
+            "Rows know different classes or lack seeds: their means are over their own, differences over shared ones."
+        )
         blocks.append(Prose(text))
     if failed:
         blocks.append(Prose(f"{failed} of {cells} runs failed; what is shown is of the others."))

@@ -10,6 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from ltml.report.comparison_data import LEVEL
 from ltml.report.oracle import oracle_mark
 from ltml.report.tables import MEASURES, render
 
@@ -98,7 +99,7 @@ def ranks_in_words(ranks: Mapping[str, Any]) -> str:
         return f"Wilcoxon's signed-rank test over the data: p {p_value(ranks, 'p')}."
     return (
         f"Friedman's test that all are alike: p {p_value(ranks, 'p')}. Mean ranks that differ by "
-        f"{ranks['critical_difference']:.2f} or more differ significantly (Nemenyi, level 0.05, all pairs)."
+        f"{ranks['critical_difference']:.2f} or more differ significantly (Nemenyi, level {LEVEL}, all pairs)."
     )
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 
 from ltml.errors import InputError
+from ltml.files import read_json
 from ltml.recipe.show import annotated_yaml
 from ltml.report.calibration_cells import changes_table, fitted_table
 from ltml.report.curves import cooccurrence
@@ -40,7 +41,7 @@ from ltml.report.run_figures import (
     tree_figures,
 )
 from ltml.report.run_tables import classes_table, groups_table, measures_table, stages_across
-from ltml.report.saved import describe_environment, read_json, read_json_lines
+from ltml.report.saved import describe_environment, read_json_lines
 from ltml.report.svg import Points, bar_chart, heat_map, row_chart
 from ltml.report.tables import number, points
 from ltml.stages.calibrate import scale

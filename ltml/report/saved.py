@@ -8,22 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ltml.errors import InputError, first_line
+from ltml.files import read_json
 from ltml.stages.run_directory import RunDirectory
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object that a run or a comparison has saved.
-
-    Raises:
-        InputError: the file is missing, damaged, or holds something else.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {first_line(error)}; run the same command again to write it") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds no JSON object; run the same command again to write it")
-    return content
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

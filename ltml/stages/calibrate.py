@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 CALIBRATION = {"brier": brier, "adaptive_ece": adaptive_ece}
 """Measures of single classes that are scored beside those of `ltml.score`; lower is better."""
+FITTED = {"temperature", "threshold"}
+"""What is fitted of every class."""
 KEPT = 0.5
 """Threshold of a class for which none can be fitted."""
 
@@ -88,6 +90,8 @@ def read_calibration(run: RunDirectory, recipe: Recipe, stage: int) -> dict[str,
     try:
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         names = tuple(entry["label"] for entry in found["labels"])
+        if not ({"temperature", "kept"} <= found.keys() and all(entry.keys() >= FITTED for entry in found["labels"])):
+            raise ValueError("a field is missing")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"cannot read {path}: {first_line(error)}; run `ltml calibrate {run.path}` again") from error
     if any(answers.label_names != names for answers in predictions.values()):

@@ -16,6 +16,7 @@ from ltml.comparison.across import rank_over_data
 from ltml.comparison.patients import warn_of_resamples
 from ltml.comparison.plan import plan_comparison
 from ltml.comparison.statistics import holm
+from ltml.errors import InputError
 from ltml.metrics.bootstrap import draw_weights
 
 RESAMPLES, SEED = 120, 3
@@ -102,6 +103,9 @@ def test_delong_of_means_over_seeds_is_its_definition_over_all_pairs(result: dic
         z = gap.mean() / np.sqrt(error)
         found = result["rows"][2]["per_label"][label]["versus"]
         assert found["mean"] == pytest.approx(gap.mean())
+        if n_pos < 10:  # noise would be called a difference too often
+            assert found["delong"] is None
+            continue
         assert found["delong"]["z"] == pytest.approx(z)
         assert found["delong"]["p"] == pytest.approx(2 * norm.sf(abs(z)))
     family = [row["per_label"][label]["versus"]["delong"] for row in result["rows"][1:] for label in row["per_label"]]
@@ -127,7 +131,7 @@ def test_what_was_resampled_is_told_and_rare_classes_are_warned_of(result: dict)
     assert result["patients"] == {"digits_tiny": {"rows": 90, "groups": 90, "resamples": RESAMPLES, "seed": SEED}}
     positives = _files(result, "bce")[0].filter(like="target:").sum()
     few = [label for label in _labels(result) if positives[f"target:{label}"] < 10]
-    texts = [text for text in result["warnings"] if text.startswith("fewer than 10 known positives")]
+    texts = [text for text in result["warnings"] if text.startswith("digits_tiny: fewer than 10 known positives")]
     assert bool(texts) == bool(few)
     assert all(label in texts[0] for label in few)
     for row in result["rows"]:
@@ -141,17 +145,21 @@ def test_too_few_resamples_are_warned_of() -> None:
 
 
 def _rows(table: list[list[float | None]]) -> list[dict]:
-    return [
-        {"data": f"data{i}", "row": f"row{j}", "mean": mean}
-        for i, line in enumerate(table)
-        for j, mean in enumerate(line)
-    ]
+    """Rows of one class and one seed."""
+    return [_row(i, j, {"cat": mean}) for i, line in enumerate(table) for j, mean in enumerate(line)]
+
+
+def _row(data: int, row: int, means: dict[str, float | None], *, seeds: tuple[int, ...] = (0,)) -> dict:
+    defined = [mean for mean in means.values() if mean is not None]
+    per_label = {label: {"mean": mean} for label, mean in means.items()}
+    about = {"data": f"data{data}", "row": f"row{row}", "seeds": list(seeds), "labels": len(defined)}
+    return about | {"mean": float(np.mean(defined)) if defined else None, "per_label": per_label}
 
 
 def test_ranks_over_six_data_are_those_by_hand() -> None:
     table = [[0.763, 0.768, 0.771], [0.599, 0.591, 0.590], [0.954, 0.971, 0.968], [0.628, 0.661, 0.654]]
     table += [[0.882, 0.888, 0.886], [0.936, 0.931, 0.916]]
-    found, warnings = rank_over_data(_rows(table))
+    found, warnings = rank_over_data(_rows(table), [0])
     assert warnings == []
     assert found is not None
     assert found["ranks"] == pytest.approx([14 / 6, 9 / 6, 13 / 6])
@@ -162,13 +170,81 @@ def test_ranks_over_six_data_are_those_by_hand() -> None:
 
 
 def test_what_few_data_do_not_allow_is_said() -> None:
-    few, warnings = rank_over_data(_rows([[0.7, 0.8, 0.9], [0.6, 0.5, 0.9]]))
+    few, warnings = rank_over_data(_rows([[0.7, 0.8, 0.9], [0.6, 0.5, 0.9]]), [0])
     assert few is not None
     assert (few["ranks"], few["test"], few["p"]) == ([2.5, 2.5, 1.0], None, None)
     assert warnings == ["ranks over 2 data are not tested: Friedman's test takes at least 5"]
-    two, warnings = rank_over_data(_rows([[0.7, 0.8], [0.6, 0.9], [0.5, 0.6]]))
+    two, warnings = rank_over_data(_rows([[0.7, 0.8], [0.6, 0.9], [0.5, 0.6]]), [0])
     assert two is not None
     assert (two["test"], two["p"]) == ("wilcoxon", 0.25)
     assert "3 pair(s) that differ cannot reach p < 0.05" in warnings[0]
-    assert rank_over_data(_rows([[0.7, 0.8]])) == (None, [])
-    assert rank_over_data(_rows([[0.7, None], [0.7, 0.6]])) == (None, [])
+    assert rank_over_data(_rows([[0.7, 0.8]]), [0]) == (None, [])
+
+
+def test_rows_that_lack_a_score_are_left_out_of_ranks_and_named() -> None:
+    five = _rows([[0.7, 0.8, 0.6], [0.6, 0.9, 0.7], [0.5, 0.6, 0.4], [0.5, 0.6, 0.7], [0.5, 0.6, None]])
+    found, warnings = rank_over_data(five, [0])
+    assert found is not None
+    assert (found["rows"], found["test"]) == (["row0", "row1"], "wilcoxon")
+    assert warnings[0] == "ranks leave out row2: not every seed of it has a score on data4"
+    found, warnings = rank_over_data(_rows([[0.7, 0.8], [0.7, 0.6]]), [0, 1])
+    assert found is None
+    assert [text.partition(":")[0] for text in warnings] == ["ranks leave out row0", "ranks leave out row1"]
+
+
+def test_rows_are_ranked_over_the_classes_that_all_know() -> None:
+    rows = []
+    for data in range(5):
+        rows += [_row(data, 0, {"easy": 0.95, "hard": 0.6}), _row(data, 1, {"easy": 0.9}), _row(data, 2, {"easy": 0.5})]
+    found, warnings = rank_over_data(rows, [0])
+    assert found is not None
+    assert found["ranks"] == [1.0, 2.0, 3.0]
+    assert warnings[0] == "data0: ranks are over the 1 classes that all rows know"
+    none, warnings = rank_over_data([*rows, *(_row(data, 3, {"other": 0.9}) for data in range(5))], [0])
+    assert none is None
+    assert "there is no class that all rows know" in warnings[-1]
+
+
+@pytest.fixture
+def small(image_table, tmp_path: Path) -> tuple[Path, list[str]]:
+    """A CSV of images and what makes a quick comparison of it."""
+    file = image_table()
+    return file, [f"data.file={file}", "train.epochs=1", "data.image_size=16", f"data.root={file.parent}"]
+
+
+def _compare(fields: list[str], out: Path, **more: object) -> dict:
+    plan = plan_comparison(["csv_small"], methods=["bce", "asl"], seeds="0", overrides=fields)
+    return ltml.compare(plan, out, **more)
+
+
+def test_one_patient_alone_is_no_reason_to_lose_the_tables(small: tuple[Path, list[str]], tmp_path: Path) -> None:
+    file, fields = small
+    table = pd.read_csv(file, dtype=str)
+    table["split"] = ["train", "val", "test"] * (len(table) // 3) + ["train"] * (len(table) % 3)
+    table["group"] = np.where(table["split"] == "test", "one", table.index.astype(str))
+    table.to_csv(file, index=False)
+    found = _compare(fields, tmp_path / "runs")
+    assert [row["interval"] for row in found["rows"]] == [None, None]
+    assert found["rows"][1]["versus"]["patients"] is None
+    assert any("all rows belong to one group ('one')" in text for text in found["warnings"])
+    assert (Path(found["folder"]) / "scores.csv").is_file()
+
+
+def test_predictions_that_cannot_be_read_are_told_and_the_tables_made(
+    small: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    found = _compare(small[1], tmp_path / "runs")
+    run = Path(found["cells"][1]["run"])
+    (run / _stage1(run) / "predictions_test.csv").write_text("id\n")
+    again = _compare(small[1], tmp_path / "runs")
+    assert any(text.startswith("csv_small: asl: nothing over patients, for") for text in again["warnings"])
+    assert again["rows"][1]["mean"] == found["rows"][1]["mean"]
+
+
+def test_resamples_that_make_no_sense_are_refused_before_anything_is_run(
+    small: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    for wrong in ({"resamples": 0}, {"seed": -1}):
+        with pytest.raises(InputError, match="at least 1 resample, and a seed from 0"):
+            _compare(small[1], tmp_path / "runs", **wrong)
+    assert not (tmp_path / "runs").exists()

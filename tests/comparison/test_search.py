@@ -110,7 +110,8 @@ def test_other_jobs_make_another_search(tmp_path: Path) -> None:
     long = _proposed(tmp_path, _peak, count=25)
     sweep = read_sweep("digits_tiny", SETTINGS, seeds="0", name=None, measure="auroc", oracle=False)
     rows = [sweep.row(values.values()) for values in long]
-    tables = {"plan": rows_of(sweep.plan(rows)), "rows": [], "cells": [], "measure": "auroc"}
+    tables = {"plan": rows_of(sweep.plan(rows)), "rows": [], "cells": []}
+    tables |= {"measure": "auroc", "split": "val", "seeds": [0], "trials": 25}
     write_json(tmp_path / "_comparisons" / sweep.name / "comparison.json", tables)
     assert _proposed(tmp_path, _peak, count=25) == long
     with pytest.raises(InputError, match="holds another search, with train.lr=.*: give this one a --name"):
@@ -241,6 +242,8 @@ def test_cut_off_and_gone_on_with_it_gives_the_same_tables(cli, four: Path, tmp_
         (5, ["--search-seed", "1"], "holds another search, with stage2.alpha="),
         (4, ["train.lr=0.1"], "holds another search, with stage2.alpha="),
         (3, [], "holds a longer search"),
+        (4, ["--measure", "f1"], "holds another search, with another measure"),
+        (4, ["--oracle"], "holds another search, with another split"),
     ],
 )
 def test_another_search_does_not_take_its_place(cli, four: Path, trials: int, options: list[str], message: str) -> None:
@@ -273,6 +276,10 @@ def test_a_failure_is_recorded_tried_once_and_not_chosen(
     found = read_comparison(_folder(tmp_path))
     assert [cell["state"] for cell in found["cells"]].count("failed") == 1
     assert found["chosen"]["row"] in set(begun) - {best}
+    monkeypatch.setattr(pipeline, "run", real)
+    again = _search(cli, tmp_path, 4)  # what failed in passing does not stop the search for good
+    assert again.exit_code == 0, again.output
+    assert {cell["state"] for cell in read_comparison(_folder(tmp_path))["cells"]} == {"done"}
 
 
 def test_when_all_fail_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,6 +295,7 @@ def test_when_all_fail_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_searching_on_test_is_marked(cli, four: Path) -> None:
     found = json.loads(_search(cli, four, 2, "--oracle", "--name", "peeked", "--json").stdout)
     assert (found["split"], found["chosen"]["oracle"]) == ("test", True)
+    assert "on test, ORACLE" in _search(cli, four, 2, "--oracle", "--name", "peeked").stderr
 
 
 def test_optuna_says_nothing_and_keeps_its_verbosity(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

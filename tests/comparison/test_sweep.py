@@ -77,6 +77,16 @@ def test_nothing_is_run_for_what_cannot_be_asked_for(options: dict[str, str], me
     assert plan_sweep("digits_tiny", ["stage2.alpha=0.1,0.2"], measure="novel", oracle=True).measure == "novel"
 
 
+def test_values_that_change_what_is_scored_are_refused_before_anything_is_run(cli, tmp_path: Path) -> None:
+    for setting, split in (("data.val_size=40,60", "val"), ("data.test_size=80,90", "test")):
+        result = cli("sweep", "digits_tiny", setting, "train.epochs=1", "--out", tmp_path)
+        assert result.exit_code == 2
+        assert f"have different images or labels in {split}" in result.stderr
+        assert not list(tmp_path.rglob("recipe.yaml"))
+    found = cli("sweep", "digits_tiny", "data.train_size=120,160", "--out", tmp_path, "--dry-run")
+    assert found.exit_code == 0
+
+
 @pytest.fixture(scope="module")
 def out(cli, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sweep")

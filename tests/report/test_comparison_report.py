@@ -18,7 +18,7 @@ from safetensors import safe_open
 import ltml
 from ltml.comparison.across import rank_over_data
 from ltml.errors import InputError
-from ltml.report.comparison_data import judge
+from ltml.report.comparison_data import is_uneven, judge
 from ltml.report.comparison_report import patients_in_words, ranking_in_words, verdict_in_words
 from ltml.stages.run_directory import read_run
 from ltml.training.checkpoint import load_weights, save_weights
@@ -140,6 +140,27 @@ def test_ranks_over_several_data_are_shown(comparison: Path, tmp_path: Path, rea
     best, last = lines[0][0], lines[-1][0]
     p = ranks["pairs"][ranks["rows"].index(best)][ranks["rows"].index(last)]
     assert lines[0][-1] == f"{p:.3f}"
+
+
+def test_warnings_are_shown(comparison: Path, tmp_path: Path, read_page: Callable) -> None:
+    shutil.copytree(comparison, tmp_path / "warned")
+    result = json.loads((tmp_path / "warned" / "comparison.json").read_text())
+    texts = ["digits_tiny: fewer than 10 known positives: nine (3)", "1000 resamples cannot"]
+    (tmp_path / "warned" / "comparison.json").write_text(json.dumps(result | {"warnings": texts}))
+    shown = read_page(ltml.write_report(tmp_path / "warned")).text
+    assert "Be careful with" in shown
+    assert all(text in shown for text in texts)
+
+
+def test_rows_with_other_seeds_are_not_ranked_in_bold() -> None:
+    rows = [
+        {"mean": 0.8, "seeds": seeds, "per_label": {"a": {"mean": 0.8}, "b": {"mean": None}}}
+        for seeds in ([0, 1], [1, 0])
+    ]
+    assert not is_uneven(rows)
+    assert is_uneven([*rows, rows[0] | {"seeds": [1]}])
+    assert is_uneven([*rows, rows[0] | {"per_label": {"a": {"mean": 0.8}, "b": {"mean": 0.8}}}])
+    assert not is_uneven([*rows, rows[0] | {"seeds": [], "mean": None}])
 
 
 def test_what_other_patients_would_show_is_said() -> None:
