@@ -242,7 +242,7 @@ def test_cut_off_and_gone_on_with_it_gives_the_same_tables(cli, four: Path, tmp_
         (5, ["--search-seed", "1"], "holds another search, with stage2.alpha="),
         (4, ["train.lr=0.1"], "holds another search, with stage2.alpha="),
         (3, [], "holds a longer search"),
-        (4, ["--measure", "f1"], "holds another search, with another measure"),
+        (4, ["--measure", "ap"], "holds another search, with another measure"),
         (4, ["--oracle"], "holds another search, with another split"),
     ],
 )

@@ -123,11 +123,12 @@ def test_ranks_over_several_data_are_shown(comparison: Path, tmp_path: Path, rea
     result = json.loads((tmp_path / "ranked" / "comparison.json").read_text())
     means = np.random.default_rng(0).random((6, 3))
     rows = [
-        {"data": f"data{i}", "row": name, "mean": means[i, j]}
+        {"data": f"data{i}", "row": name, "mean": means[i, j], "seeds": [0], "labels": 1}
+        | {"per_label": {"cat": {"mean": means[i, j]}}}
         for i in range(6)
         for j, name in enumerate(("a", "b", "c"))
     ]
-    ranks, _ = rank_over_data(rows)
+    ranks, _ = rank_over_data(rows, [0])
     assert ranks is not None
     (tmp_path / "ranked" / "comparison.json").write_text(json.dumps(result | {"ranks": ranks}))
     shown = read_page(ltml.write_report(tmp_path / "ranked"))
