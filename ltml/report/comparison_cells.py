@@ -11,7 +11,6 @@ import yaml
 
 from ltml.errors import first_few
 from ltml.files import read_json
-from ltml.metrics.bootstrap import LEAST
 from ltml.recipe.catalog import recipe_names
 from ltml.recipe.load import identity, load_recipe
 from ltml.report.comparison_data import (
@@ -27,7 +26,7 @@ from ltml.report.comparison_data import (
     positives_of,
     ranked,
 )
-from ltml.report.comparison_tables import change, interval, p_value, ranks_in_words, spread
+from ltml.report.comparison_tables import change, p_value, spread
 from ltml.report.page import Block, Cell, Listing, Prose, Table, typeset
 from ltml.report.saved import describe_environment
 from ltml.report.tables import MEASURES
@@ -76,84 +75,9 @@ def _powerless(rows: Sequence[Row]) -> str:
     return f", which over {seeds} seeds cannot reach p < {LEVEL} (least possible: {least:.3g})"
 
 
-def patients_table(comparison: Comparison, data: str) -> Table | None:
-    """Intervals over patients and the paired bootstrap; None for a measure that has none."""
-    about = comparison.result["patients"].get(data)
-    if about is None:
-        return None
-    lines = []
-    for row in comparison.rows(data):
-        versus = (row["versus"] or {"patients": None})["patients"]
-        difference = [Cell("–")] * 2 if versus is None else _ends(versus["interval"], sign="+")
-        tests = [_p_cell(versus, kind) for kind in ("p", "p_holm")]
-        lines.append([Cell(row["row"]), *_ends(row["interval"]), *difference, *tests])
-    note = (
-        f"{about['resamples']} resamples of {about['groups']} groups ({about['rows']} rows, seed {about['seed']}), the "
-        f"same for every row, in points. Δ: from {comparison.result['reference']} on the same resamples, over the "
-        "classes and seeds that both have (paired bootstrap; Holm: adjusted over the rows). The models are as trained: "
-        "this is the uncertainty of the test set, the table above that of training."
-    )
-    columns = ["row", "from", "to", "Δ from", "Δ to", "p", "p Holm"]
-    caption = f"{_prefix(comparison, data)}95 % intervals over patients of the mean over seeds"
-    return Table(caption, columns, lines, note=note, sortable=True)
-
-
-def _ends(ends: Sequence[float] | None, sign: str = "") -> list[Cell]:
-    if ends is None:
-        return [Cell("–")] * 2
-    return [Cell(typeset(f"{100 * end:{sign}.1f}"), 100 * end) for end in ends]
-
-
-def patients_by_class(comparison: Comparison, data: str) -> Table | None:
-    """Classes × rows: interval over patients and p of DeLong's test; None for a measure that has none."""
-    if data not in comparison.result["patients"]:
-        return None
-    rows = comparison.rows(data)
-    lines = [
-        [Cell(label), *(cell for row in rows for cell in _patient_cells(row, label))]
-        for label in labels_of(comparison, data)
-    ]
-    columns = [
-        name for row in rows for name in (f"{row['row']} 95 %", *([] if row["versus"] is None else [f"{row['row']} p"]))
-    ]
-    note = (
-        f"Intervals of the mean over seeds, in points; none under {LEAST} known positives or negatives. p (for AUC "
-        f"alone): DeLong's test against {comparison.result['reference']}, of the mean areas over the seeds that both "
-        "have, adjusted over all rows and classes (Holm). It takes rows of the data as independent: where patients "
-        "have several, read the intervals first."
-    )
-    caption = f"{_prefix(comparison, data)}Every class over patients"
-    return Table(caption, ["class", *columns], lines, note=note, sortable=True)
-
-
-def _patient_cells(row: Row, label: str) -> list[Cell]:
-    entry = row["per_label"].get(label, {"interval": None, "versus": None})
-    ends = entry["interval"]
-    cells = [Cell("–") if ends is None else Cell(interval(ends), 100 * ends[0])]
-    return (
-        cells if row["versus"] is None else [*cells, _p_cell((entry["versus"] or {"delong": None})["delong"], "p_holm")]
-    )
-
-
-def _p_cell(entry: Mapping[str, Any] | None, kind: str) -> Cell:
+def p_cell(entry: Mapping[str, Any] | None, kind: str) -> Cell:
+    """A p of a test as it is printed; a dash where it was not made."""
     return Cell(p_value(entry, kind), None if entry is None else entry[kind])
-
-
-def ranks_table(ranks: Mapping[str, Any]) -> Table:
-    """Mean ranks over several data, the best first, with Nemenyi's p of every pair."""
-    order = sorted(range(len(ranks["rows"])), key=lambda place: ranks["ranks"][place])
-    pairs = ranks["pairs"]
-    lines = [
-        [Cell(ranks["rows"][i]), Cell(f"{ranks['ranks'][i]:.2f}", ranks["ranks"][i])]
-        + ([] if pairs is None else [_pair_cell(pairs, i, j) for j in order])
-        for i in order
-    ]
-    columns = ["row", "mean rank", *([] if pairs is None else [f"p against {ranks['rows'][j]}" for j in order])]
-    return Table(f"Rank over {len(ranks['data'])} data, 1 is best", columns, lines, note=ranks_in_words(ranks))
-
-
-def _pair_cell(pairs: Sequence[Sequence[float]], i: int, j: int) -> Cell:
-    return Cell("–") if i == j else Cell(p_value({"p": pairs[i][j]}, "p"), pairs[i][j])
 
 
 def chosen_table(comparison: Comparison) -> Table:
@@ -189,7 +113,7 @@ def measures_table(comparison: Comparison, data: str) -> Table:
     if result["measure"] in names:
         note += f" Tested for {comparison.measure} alone."
     columns = ["row", *(MEASURES[name] for name in names)]
-    return Table(f"{_prefix(comparison, data)}All measures on {result['split']}", columns, lines, note=note)
+    return Table(f"{prefix(comparison, data)}All measures on {result['split']}", columns, lines, note=note)
 
 
 def groups_table(comparison: Comparison, data: str) -> Table | None:
@@ -209,7 +133,7 @@ def groups_table(comparison: Comparison, data: str) -> Table | None:
         "Mean ± standard deviation over seeds, in points, over the classes of a group that a row has. Bold: highest. "
         f"{_legend_of_marks()} Here p is adjusted over all rows and groups. {_groups_in_words(groups)}"
     )
-    caption = f"{_prefix(comparison, data)}{comparison.measure} by training frequency"
+    caption = f"{prefix(comparison, data)}{comparison.measure} by training frequency"
     return Table(caption, ["row", *groups], lines, note=note)
 
 
@@ -248,7 +172,7 @@ def classes_across(comparison: Comparison, data: str) -> Table:
         ]
         for row in rows
     ]
-    caption = f"{_prefix(comparison, data)}{comparison.measure} of every class on {comparison.result['split']}"
+    caption = f"{prefix(comparison, data)}{comparison.measure} of every class on {comparison.result['split']}"
     return Table(caption, ["row", *labels, "mean"], lines, note=_classes_note(comparison))
 
 
@@ -345,7 +269,8 @@ def _read_identities(comparison: Comparison) -> tuple[dict[Place, str], dict[Pla
     return fingerprints, environments
 
 
-def _prefix(comparison: Comparison, data: str) -> str:
+def prefix(comparison: Comparison, data: str) -> str:
+    """What captions begin with where there are several data."""
     return f"{data}: " if len(comparison.places) > 1 else ""
 
 
@@ -375,7 +300,7 @@ def _difference_cells(versus: Mapping[str, Any] | None) -> list[Cell]:
     kinds = ("p", "p_holm", "p_independent", "p_wilcoxon")
     return [
         Cell(typeset(change(versus)), 100 * versus["mean"], sd),
-        *(_p_cell(versus, kind) for kind in kinds),
+        *(p_cell(versus, kind) for kind in kinds),
     ]
 
 

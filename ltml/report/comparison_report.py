@@ -16,10 +16,7 @@ from ltml.report.comparison_cells import (
     failures_table,
     groups_table,
     measures_table,
-    patients_by_class,
-    patients_table,
     ranking_table,
-    ranks_table,
     recipe_blocks,
     run_blocks,
 )
@@ -28,6 +25,7 @@ from ltml.report.comparison_figures import gain_figure, groups_figure, norms_fig
 from ltml.report.comparison_tables import change, interval, p_value, spread
 from ltml.report.oracle import oracle_mark, oracle_warning
 from ltml.report.page import Block, Figure, Page, Prose, Section, Table, typeset
+from ltml.report.patient_cells import patients_by_class, patients_table, ranks_table
 
 
 def comparison_page(folder: Path) -> Page:
