@@ -37,7 +37,7 @@ MeasureName = Annotated[
 Split = Annotated[str | None, typer.Option("--split", help="which split is scored")]
 Out = Annotated[Path, typer.Option("--out", help="root of the run directories")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="runs at the same time")]
-Launcher = Annotated[str, typer.Option("--launcher", help="local, slurm (pip install 'ltml[slurm]'), submitit")]
+Launcher = Annotated[str, typer.Option("--launcher", help="local, slurm (pip install 'ltml\\[slurm]'), submitit")]
 LaunchOptions = Annotated[
     list[str] | None,
     typer.Option("--launch", metavar="KEY=VALUE", help="of slurm: slurm_partition=gpu, timeout_min=600"),

@@ -21,7 +21,7 @@ Seeds = Annotated[str, typer.Option("--seeds", help="0..4 (five seeds) or 0,1,7"
 Oracle = Annotated[bool, typer.Option("--oracle", help="choose on test, which no honest result does; it is marked")]
 Trials = Annotated[
     int | None,
-    typer.Option("--trials", min=1, help="try so many values that Optuna proposes (pip install 'ltml[search]')"),
+    typer.Option("--trials", min=1, help="try so many values that Optuna proposes (pip install 'ltml\\[search]')"),
 ]
 SearchSeed = Annotated[int | None, typer.Option("--search-seed", min=0, help="of what --trials proposes")]
 

@@ -15,6 +15,7 @@ from ltml.comparison.grid import Cell, make_grid, run_grid
 from ltml.comparison.launch import Launch
 from ltml.comparison.patients import add_patients
 from ltml.comparison.plan import Plan
+from ltml.comparison.statistics import LEVEL
 from ltml.comparison.summary import check_claims, choose, read_groups, read_scores, summarise
 from ltml.errors import InputError, LtmlError, first_few, suggest
 from ltml.files import hash_json, held, write_atomically, write_json
@@ -23,6 +24,8 @@ from ltml.stages.build import build_dataset
 from ltml.stages.checks import check_out
 from ltml.stages.evaluate import scored_splits
 
+LEAST_SEEDS = 6
+"""From so many Wilcoxon's test can be significant."""
 FOLDER = "_comparisons"
 """Where under the root of the runs the tables of comparisons lie."""
 
@@ -34,9 +37,12 @@ def dry_run(plan: Plan, out: str | os.PathLike[str] = "runs") -> list[dict[str, 
         ``{"data", "row", "seed", "run", "state"}`` per cell; the state is ``done``, ``begun`` or ``to do``.
 
     Raises:
-        InputError: a row's recipe is wrong.
+        InputError: as `compare`, of what can be told before anything is run but for what the user still has to give.
     """
-    return [_about(cell) for cell in make_grid(plan, Path(out))]
+    _refuse_another(plan, Path(out) / FOLDER / plan.name)
+    cells = make_grid(plan, Path(out))
+    check_cells(plan, cells)
+    return [_about(cell) for cell in cells]
 
 
 def compare(
@@ -117,7 +123,7 @@ def tabulate(
         "claims": check_claims(plan, scores),
         "chosen": choose(plan, scores, rows) if plan.chooses else None,
         "trials": trials,
-        "warnings": [*_warn_of_missing_seeds(plan, rows), *warnings, *of_ranks],
+        "warnings": [*_warn_of_seeds(plan), *_warn_of_missing_seeds(plan, rows), *warnings, *of_ranks],
     }
     with held(folder):
         write_atomically(folder / "scores.csv", lambda path: scores.to_csv(path, index=False))
@@ -202,6 +208,15 @@ def rows_of(plan: Plan) -> list[list[Any]]:
     return [[row.data, row.name, row.recipe, sorted(row.overrides)] for row in plan.rows]
 
 
+def _warn_of_seeds(plan: Plan) -> list[str]:
+    count = len(plan.seeds)
+    if len(plan.rows) < 2 or count >= LEAST_SEEDS:
+        return []
+    if count == 1:
+        return ["one seed: nothing is tested over seeds; take --seeds 0..4 or more"]
+    return [f"{count} seeds show only large differences; Wilcoxon's test cannot reach p < {LEVEL} with fewer than 6"]
+
+
 def _warn_of_missing_seeds(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return [
         f"{row['data']}: {row['row']}: its mean is over {len(row['seeds'])} of {len(plan.seeds)} seeds"
@@ -211,14 +226,20 @@ def _warn_of_missing_seeds(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> lis
 
 
 def _refuse_another(plan: Plan, folder: Path) -> None:
-    """Tables of the same rows, or of some of them, are written anew; those of others stay."""
+    """Tables of the same rows and seeds, or of some of them, are written anew; those of others stay."""
     if not (folder / "comparison.json").is_file():
         return
-    there = read_comparison(folder).get("plan", [])
-    if gone := [row[1] for row in there if row not in rows_of(plan)]:
+    there = read_comparison(folder)
+    gone = [row[1] for row in there.get("plan", []) if row not in rows_of(plan)]
+    lacking = [str(seed) for seed in there.get("seeds", []) if seed not in plan.seeds]
+    about = {"measure": plan.measure, "split": plan.split}
+    others = [f"{key} {there[key]}" for key, value in about.items() if there.get(key, value) != value]
+    what = f"with {first_few(gone)} run otherwise or not in this one" if gone else ""
+    what = what or (f"with seeds that this one lacks ({first_few(lacking)})" if lacking else "")
+    what = what or (f"by {others[0]}" if others else "")
+    if what:
         raise InputError(
-            f"{folder} holds another comparison, with {first_few(gone)} run otherwise or not in this one: give this "
-            "one a --name, or remove that folder"
+            f"{folder} holds another comparison, {what}: give this one a --name, or remove that folder (its runs stay)"
         )
 
 

@@ -14,7 +14,7 @@ from ltml.comparison.plan import Plan, Row, recipe_of
 from ltml.errors import InputError
 from ltml.progress import track
 from ltml.recipe.schema import Recipe
-from ltml.stages.build import check_text
+from ltml.stages.build import build_dataset, check_text
 from ltml.stages.checks import check_recipe
 from ltml.stages.run_directory import progress_of, run_folder
 
@@ -77,11 +77,13 @@ def run_grid(cells: Sequence[Cell], out: Path, launch: Launch, *, to_come: int =
         The cells in their order, each ``done`` or ``failed``.
 
     Raises:
-        InputError: a row lacks what it asks for, or a file with the words of its prompts.
+        InputError: a row lacks what it asks for, or a file with the words of its prompts; or data are not there.
     """
     left = list({cell.run: cell for cell in cells if cell.state != "done"}.values())
     for cell in left:
         _check_inputs(cell)
+    for cell in {cell.row.data: cell for cell in reversed(left)}.values():
+        _check_data(cell)
     tasks = [Task(cell.row, cell.seed, out) for cell in left]
     errors: dict[Path, str] = {}
     started = time.monotonic()
@@ -106,6 +108,14 @@ def _check_inputs(cell: Cell) -> None:
         check_text(cell.recipe)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
+
+
+def _check_data(cell: Cell) -> None:
+    """Refuse a grid whose data are not there, before every run of it fails for that."""
+    try:
+        build_dataset(cell.recipe)
+    except InputError as error:
+        raise InputError(f"row '{cell.row.name}' on {cell.row.data}: {error}") from error
 
 
 def _after(cell: Cell, errors: dict[Path, str]) -> Cell:

@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from logging.handlers import BufferingHandler
-from multiprocessing import active_children, get_context, parent_process
+from multiprocessing import active_children, get_context, parent_process, set_start_method
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -179,13 +179,16 @@ def _begin_job(jobs: int) -> None:
     """A process of the grid has its share of the cores, and just ends on Ctrl-C; its run can be resumed."""
     import torch
 
-    from ltml.data.parallel import available_cores
+    from ltml.data.parallel import SHARE, available_cores
 
+    # Without this, loaders in it would start their workers anew, as this process was, and import torch in each.
+    set_start_method(None, force=True)
+    os.environ[SHARE] = str(max(1, available_cores() // jobs))
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     Thread(target=_end_with_parent, daemon=True).start()
     logging.captureWarnings(True)
     draw_nothing()
-    torch.set_num_threads(max(1, available_cores() // jobs))
+    torch.set_num_threads(available_cores())
 
 
 def _work_in_job(task: Task) -> tuple[str, list[str]]:

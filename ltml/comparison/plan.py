@@ -17,7 +17,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from ltml.errors import InputError, first_few, first_line, suggest
-from ltml.recipe.catalog import NAME_PATTERN, experiment_names, find_experiment, find_method
+from ltml.recipe.catalog import NAME_PATTERN, experiment_names, find_experiment, find_method, recipe_names
 from ltml.recipe.load import load_recipe
 from ltml.recipe.schema import Recipe, Section
 
@@ -300,6 +300,10 @@ def _key_of(override: str) -> str:
 def _plan_methods(
     recipes: Sequence[str], methods: Sequence[str], seeds: tuple[int, ...], overrides: Sequence[str]
 ) -> Plan:
+    for name in recipes:
+        if name not in recipe_names() and not Path(name).is_file():
+            known = [*recipe_names(), *experiment_names()]
+            raise InputError(f"there is no recipe, experiment or file '{name}': {suggest(name, known)}")
     if not methods:
         raise InputError("--methods is missing: name presets, e.g. --methods bce,ldrnet (`ltml list methods`)")
     if len(set(methods)) < len(methods):

@@ -12,8 +12,14 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
+SHARE = "LTML_CORES"
+"""Environment variable: cores that a process and its children may use, where others run beside it."""
+
+
 def available_cores() -> int:
     """Cores that this process may use."""
+    if SHARE in os.environ:
+        return max(1, int(os.environ[SHARE]))
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 

@@ -69,8 +69,8 @@ def gain_figure(comparison: Comparison, data: str) -> list[Block]:
         panels.append(Panel(chart, title))
     caption = (
         f"Gain of each row over {reference} per class, the most frequent in training at the top: mean over seeds, "
-        "whiskers of one standard deviation. Filled: significant after Holm's adjustment over all rows and classes; "
-        "hollow: not shown."
+        "whiskers of one standard deviation. Filled: significant by the paired t-test over seeds, adjusted over all "
+        "rows and classes (Holm); hollow: not shown."
     )
     if len(shown) < len(labels):
         caption += f" {len(shown)} of {len(labels)} classes, evenly by frequency; the table has all."

@@ -54,7 +54,7 @@ def tables_of_comparison(folder: Path) -> list[Table]:
     comparison = read_comparison(folder)
     tables = [chosen_table(comparison)] if _has_chosen(comparison) else []
     for data in comparison.places:
-        parts = (measures_table, patients_table, groups_table, classes_across)
+        parts = (measures_table, ranking_table, patients_table, groups_table, classes_across)
         tables += [table for part in parts if (table := part(comparison, data)) is not None]
     mark = oracle_mark(comparison.result)
     return [replace(table, caption=f"{mark}{table.caption}") for table in tables]

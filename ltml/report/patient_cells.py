@@ -27,8 +27,10 @@ def patients_table(comparison: Comparison, data: str) -> Table | None:
         f"{about['resamples']} resamples of {about['groups']} groups ({about['rows']} rows, seed {about['seed']}), the "
         f"same for every row, in points. Δ: from {comparison.result['reference']} on the same resamples, over the "
         "classes and seeds that both have (paired bootstrap; Holm: adjusted over the rows). The models are as trained: "
-        "this is the uncertainty of the test set, the table above that of training."
+        "this is the uncertainty of the test set, not that of training."
     )
+    if comparison.result["measure"] == "ap":
+        note += " Resampled AP lies above AP itself where positives are few, and so does its interval."
     columns = ["row", "from", "to", "Δ from", "Δ to", "p", "p Holm"]
     caption = f"{prefix(comparison, data)}95 % intervals over patients of the mean over seeds"
     return Table(caption, columns, lines, note=note, sortable=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,8 @@ import yaml
 
 import ltml
 from ltml.comparison.compare import read_comparison
+from ltml.comparison.launch import _begin_job
+from ltml.data.parallel import available_cores
 from ltml.errors import InputError
 from ltml.report.comparison_tables import rows_table
 
@@ -89,7 +93,7 @@ def test_what_is_done_is_not_redone_and_a_dry_run_says_so(cli, finished: Path) -
     assert "of 4 runs" not in again.stderr
     assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("checkpoint.safetensors")}
     assert "digits_tiny: 1000 resamples of 80 groups (80 rows)" in again.stdout
-    more = _compare(cli, finished, "--dry-run", "train.lr=0.1")
+    more = _compare(cli, finished, "--dry-run", "train.lr=0.1", "--name", "other")
     assert "4 of 4 runs are left" in more.stdout
 
 
@@ -104,7 +108,7 @@ def test_the_table_fits_a_terminal_and_other_measures_are_read_from_the_same_run
     wrong = _compare(cli, finished, "--split", "tset", "--name", "wrong", "train.epochs=2")
     assert (wrong.exit_code, "--split tset: did you mean 'test'" in wrong.stderr) == (2, True)
     assert "of 4 runs" not in wrong.stderr  # said before anything is run
-    novel = _compare(cli, finished, "--measure", "novel")
+    novel = _compare(cli, finished, "--measure", "novel", "--name", "novel")
     assert (novel.exit_code, "needs a label held out of training" in novel.stderr) == (2, True)
 
 
@@ -158,6 +162,27 @@ def test_other_rows_do_not_take_the_place_of_a_comparison(cli, finished: Path) -
     assert "holds another comparison, with bce, label_adapter run otherwise or not in this one" in result.stderr
     assert path.read_bytes() == before
     assert not list(finished.glob("digits_tiny/asl*"))  # nothing was run
+    for options, what in ((["--measure", "f1"], "by measure auroc"), (["--split", "val"], "by split test")):
+        result = _compare(cli, finished, *options, "--dry-run")
+        assert (result.exit_code, f"holds another comparison, {what}" in result.stderr) == (2, True)
+    fewer = cli("compare", "digits_tiny", *TINY, "--methods", METHODS, "--seeds", "1", "--out", finished)
+    assert (fewer.exit_code, "with seeds that this one lacks (0)" in fewer.stderr) == (2, True)
+    assert path.read_bytes() == before
+
+
+def test_data_that_are_not_there_are_told_before_every_run_fails(cli, tmp_path: Path) -> None:
+    result = cli("compare", "csv_small", "--methods", "bce,asl", "--out", tmp_path)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: row 'bce' on csv_small: ")
+    assert not list(tmp_path.rglob("recipe.yaml"))
+
+
+def test_a_process_of_a_grid_takes_its_share_and_starts_workers_as_usual() -> None:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context, initializer=_begin_job, initargs=(2,)) as pool:
+        cores, method = pool.submit(available_cores).result(), pool.submit(multiprocessing.get_start_method).result()
+    assert cores == max(1, available_cores() // 2)
+    assert method == multiprocessing.get_context().get_start_method()
 
 
 def test_runs_on_data_that_have_changed_since_are_not_compared(cli, image_table, tmp_path: Path) -> None:

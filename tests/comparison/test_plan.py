@@ -105,6 +105,11 @@ def test_methods_over_recipes() -> None:
         (["digits"], {"methods": ["bce"], "measure": "auc"}, "--measure auc: did you mean 'auroc'"),
         (["digits"], {"methods": ["bce"], "name": "a/b"}, "--name 'a/b': letters, digits"),
         (["digits", "digits"], {"methods": ["bce"]}, "two recipes have the same name"),
+        (
+            ["assemble_table13"],
+            {},
+            "no recipe, experiment or file 'assemble_table13': did you mean 'assemble_table1",
+        ),
         (["assemble_table2"], {"methods": ["bce"]}, "is an experiment with rows of its own: leave --methods out"),
         (["assemble_table2"], {"on": "imagenet"}, "--on imagenet: allowed: cifar10, cxr, digits, mnist|--on imagenet"),
         (["assemble_table2", "digits"], {"methods": ["bce"]}, "compare one at a time"),

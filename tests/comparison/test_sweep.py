@@ -110,10 +110,17 @@ def test_the_best_on_validation_is_chosen_and_told_on_test(cli, out: Path) -> No
 
 
 def test_choosing_on_test_is_marked_wherever_it_is_shown(cli, out: Path) -> None:
-    shown = _sweep(cli, out, "--oracle").stdout
+    refused = _sweep(cli, out, "--oracle")
+    assert (refused.exit_code, "holds another comparison, by split val" in refused.stderr) == (2, True)
+    shown = _sweep(cli, out, "--oracle", "--name", "digits_tiny-alpha-oracle").stdout
     assert "ORACLE, chosen on test: digits_tiny-alpha" in shown
     assert "ORACLE, chosen on test: stage2.alpha=" in shown
-    assert json.loads(_sweep(cli, out, "--oracle", "--json").stdout)["chosen"]["oracle"] is True
+    assert (
+        json.loads(_sweep(cli, out, "--oracle", "--name", "digits_tiny-alpha-oracle", "--json").stdout)["chosen"][
+            "oracle"
+        ]
+        is True
+    )
     assert "ORACLE" not in _sweep(cli, out).stdout
 
 
