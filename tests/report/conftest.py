@@ -29,7 +29,7 @@ EVIL = (
 def finished(cli: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Root of the runs of a small comparison; read only."""
     out = tmp_path_factory.mktemp("grid")
-    methods = ("--methods", "bce,bce_gaussian,label_adapter", "--seeds", "0..2")
+    methods = ("--methods", "bce,bce_gaussian,label_adapter,asl", "--seeds", "0..2")
     result = cli("compare", "digits_tiny", "train.epochs=1", *SIZES, *methods, "--out", out)
     assert result.exit_code == 0, result.output
     return out

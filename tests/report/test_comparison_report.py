@@ -48,7 +48,7 @@ def test_scores_are_those_of_the_comparison(page: Path, comparison: Path, read_p
     shown = read_page(page)
     table = shown.tables["AUC on test, highest first"]
     by_row = {line[0]: dict(zip(table[0], line, strict=True)) for line in table[1:]}
-    assert set(by_row) == {"bce", "bce_gaussian", "label_adapter"}
+    assert set(by_row) == {"bce", "bce_gaussian", "label_adapter", "asl"}
     for row in result["rows"]:
         line = by_row[row["row"]]
         assert line["AUC"].rstrip("†‡") == _points(row["mean"], row["sd"])
@@ -107,9 +107,11 @@ def test_uncertainty_over_patients_is_that_of_the_comparison(page: Path, compari
         "bce_gaussian p",
         "label_adapter 95 %",
         "label_adapter p",
+        "asl 95 %",
+        "asl p",
     ]
     for line in table[1:]:
-        for column, row in ((2, result["rows"][1]), (4, result["rows"][2])):
+        for column, row in zip((2, 4, 6), result["rows"][1:], strict=True):
             entry = row["per_label"][line[0]]
             ends = [f"{100 * end:.1f}" for end in entry["interval"] or ()]
             assert line[column] == (" to ".join(ends) or "–")
@@ -209,7 +211,7 @@ def _weights(run: Path) -> Path:
 def test_norms_are_those_of_the_last_classifiers(page: Path, comparison: Path) -> None:
     cells = json.loads((comparison / "comparison.json").read_text())["cells"]
     chart = page.read_text().partition('<section id="norms"')[2].partition("</section>")[0]
-    for row in ("bce", "bce_gaussian", "label_adapter"):
+    for row in ("bce", "bce_gaussian", "label_adapter", "asl"):
         lengths = []
         for cell in (cell for cell in cells if cell["row"] == row):
             with safe_open(_weights(Path(cell["run"])), framework="np") as file:
@@ -225,7 +227,7 @@ def test_norms_are_those_of_the_last_classifiers(page: Path, comparison: Path) -
     order = re.findall(r'class="label end"[^>]*><title>(\w+)</title>', chart)
     positives = json.loads((_first_run(comparison) / "labels.json").read_text())
     assert order == sorted(positives, key=lambda name: -positives[name]["train_pos"])
-    assert chart.count('class="thin line s') == 3 * 9
+    assert chart.count('class="thin line s') == 4 * 9
     assert "Left out" not in chart
 
 
@@ -255,13 +257,13 @@ def test_rows_without_norms_say_why(finished: Path, tmp_path: Path, read_page: C
 def test_runs_are_listed_with_what_makes_them_alike(page: Path, comparison: Path, read_page: Callable) -> None:
     shown = read_page(page)
     lines = shown.tables["Every run of the grid"][1:]
-    assert len(lines) == 9
+    assert len(lines) == 12
     assert len({line[5] for line in lines}) == 1
     assert lines[0][5] in (_first_run(comparison) / "recipe.yaml").read_text()
     fields = next(table for caption, table in shown.tables.items() if caption.startswith("Fields of the recipe"))
     by_field = {line[0]: line[1:] for line in fields[1:]}
-    assert by_field["train.epochs"] == ["1", "1", "1"]  # the shipped recipe has 3
-    assert by_field["head.type"] == ["linear", "linear", "label_adapter"]
+    assert by_field["train.epochs"] == ["1"] * 4  # the shipped recipe has 3
+    assert by_field["head.type"] == ["linear", "linear", "label_adapter", "linear"]
     assert "backbone.name" not in by_field
 
 
@@ -289,7 +291,7 @@ def test_names_stay_text(
 ) -> None:
     shown = read_page(ltml.write_report(evil_comparison, tmp_path / "evil.html"))
     _assert_harmless(shown, evil_names)
-    assert "1 of 9 runs failed" in shown.text
+    assert "1 of 12 runs failed" in shown.text
     assert f"no memory for {evil_names[0]}" in shown.tables["Runs that failed, and why"][1][3]
     assert shown.tables["What became of them on these data"][1][:2] == [f"{evil_names[0]} wins", "not shown"]
 
@@ -312,9 +314,9 @@ def test_runs_that_are_gone_are_left_out_with_a_sentence(comparison: Path, tmp_p
     (folder / "comparison.json").write_text(json.dumps(result))
     shown = read_page(ltml.write_report(folder))
     assert "Left out: the runs are not there any more." in shown.text
-    assert len(shown.tables["AUC by training frequency"]) == 4
+    assert len(shown.tables["AUC by training frequency"]) == 5
     assert {line[1] for line in shown.tables[CLASSES][1:]} == {"–"}
-    assert len(shown.tables["All measures on test"]) == 4
+    assert len(shown.tables["All measures on test"]) == 5
 
 
 def test_a_comparison_moved_with_its_runs_finds_them(finished: Path, tmp_path: Path, read_page: Callable) -> None:
@@ -359,6 +361,7 @@ def test_rows_that_know_other_classes_say_so(comparison: Path, tmp_path: Path, r
         "bce": "10",
         "bce_gaussian": "9",
         "label_adapter": "10",
+        "asl": "10",
     }
     assert (by_row["bce_gaussian"]["even digits"], by_row["bce"]["even digits"]) == ("50.0 ± 10.0", "–")
     assert "Rows know different classes" in shown.text
