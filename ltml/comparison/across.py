@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import rankdata
 
 from ltml.comparison.statistics import LEAST_DATASETS, friedman_nemenyi, wilcoxon
+from ltml.metrics.ranking import Floats
 
 Row = Mapping[str, Any]
 
@@ -29,7 +30,10 @@ def rank_over_data(rows: Sequence[Row], seeds: Sequence[int]) -> tuple[dict[str,
         the p of every two rows. None for one data, fewer than two such rows, or no class that all know. And what is
         left out, why a test is not made, or why it has no power.
     """
-    places = {data: {row["row"]: row for row in rows if row["data"] == data} for data in dict.fromkeys(_data(rows))}
+    places = {
+        data: {row["row"]: row for row in rows if row["data"] == data}
+        for data in dict.fromkeys(row["data"] for row in rows)
+    }
     if len(places) < 2:
         return None, []
     names = list(dict.fromkeys(row["row"] for row in rows))
@@ -50,7 +54,7 @@ def rank_over_data(rows: Sequence[Row], seeds: Sequence[int]) -> tuple[dict[str,
     return {"data": list(places), "rows": ranked} | found, warnings + about
 
 
-def _test(table: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[dict[str, Any], list[str]]:
+def _test(table: Floats) -> tuple[dict[str, Any], list[str]]:
     """Ranks and test of a table ``(data, rows)``; why there is no test, or none with power."""
     count, methods = table.shape
     found: dict[str, Any] = {"ranks": rankdata(-table, axis=1).mean(axis=0).tolist()}
@@ -64,10 +68,6 @@ def _test(table: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[dict[str, Any],
     ranked = friedman_nemenyi(table)
     limits = {"critical_difference": ranked.critical_difference, "pairs": ranked.pairs.tolist()}
     return found | {"test": "friedman", "p": ranked.p, **limits}, []
-
-
-def _data(rows: Sequence[Row]) -> list[str]:
-    return [row["data"] for row in rows]
 
 
 def _is_whole(row: Row | None, seeds: Sequence[int]) -> bool:

@@ -179,11 +179,11 @@ def _begin_job(jobs: int) -> None:
     """A process of the grid has its share of the cores, and just ends on Ctrl-C; its run can be resumed."""
     import torch
 
-    from ltml.data.parallel import SHARE, available_cores
+    from ltml.data.parallel import available_cores, share_cores
 
     # Without this, loaders in it would start their workers anew, as this process was, and import torch in each.
     set_start_method(None, force=True)
-    os.environ[SHARE] = str(max(1, available_cores() // jobs))
+    share_cores(jobs)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     Thread(target=_end_with_parent, daemon=True).start()
     logging.captureWarnings(True)

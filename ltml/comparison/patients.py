@@ -85,10 +85,12 @@ def add_patients(
         add_holm([row["versus"] and row["versus"]["patients"] for row in own])
         labels = [label for row in own for label in row["per_label"].values()]
         add_holm([label["versus"] and label["versus"]["delong"] for label in labels])
-        for first in list(answers.values())[:1]:
-            n_groups = number_groups(first.file.groups)[1]
-            about[data] = {"rows": len(first.file.ids), "groups": n_groups, "resamples": resamples, "seed": seed}
-            warnings += warn_of_resamples(resamples, len(own) - 1)
+        if not answers:
+            continue
+        first = next(iter(answers.values())).file
+        n_groups = number_groups(first.groups)[1]
+        about[data] = {"rows": len(first.ids), "groups": n_groups, "resamples": resamples, "seed": seed}
+        warnings += warn_of_resamples(resamples, len(own) - 1)
         warnings += [f"{data}: {text}" for row in answers.values() for text in warn_of_few(row.file)]
     return about, list(dict.fromkeys(warnings))
 

@@ -242,12 +242,12 @@ def _refuse_another(folder: Path, plan: Plan, count: int) -> None:
     if any(cell["state"] == "failed" for cell in there["cells"]):
         return
     about = {"measure": plan.measure, "split": plan.split, "seeds": list(plan.seeds)}
-    other = [key for key, value in about.items() if there.get(key) != value]
-    rows = [theirs[1] for ours, theirs in zip(rows_of(plan), there.get("plan", []), strict=False) if ours != theirs]
-    if other or rows or (there.get("trials") or count) > count:
-        what = f"another search, with another {other[0]}" if other else "a longer search"
-        what = f"another search, with {rows[0]} run otherwise or not now" if rows and not other else what
+    rows = zip(rows_of(plan), there.get("plan", []), strict=False)
+    reasons = [f"another search, with another {key}" for key, value in about.items() if there.get(key) != value]
+    reasons += [f"another search, with {saved[1]} run otherwise or not now" for own, saved in rows if own != saved]
+    reasons += ["a longer search"] if (there.get("trials") or count) > count else []
+    if reasons:
         raise InputError(
-            f"{folder} holds {what}. A search goes on with the same settings, --seeds, --measure, --jobs and "
+            f"{folder} holds {reasons[0]}. A search goes on with the same settings, --seeds, --measure, --jobs and "
             "--search-seed, and no fewer --trials: give this one a --name, or remove that folder (its runs stay)"
         )

@@ -117,8 +117,7 @@ def read_sweep(
     if twice := sorted({key for key in keys if keys.count(key) > 1}):
         raise InputError(f"{twice[0]} is there more than once: give it all its values at once")
     read = {key: space_of(text, key) for key, _, text in (setting.partition("=") for setting in settings)}
-    single = {key: space[0] for key, space in read.items() if isinstance(space, tuple) and len(space) == 1}
-    spaces = {key: space for key, space in read.items() if key not in single}
+    spaces = {key: space for key, space in read.items() if isinstance(space, Range) or len(space) > 1}
     if not spaces:
         raise InputError(
             "nothing to go over: give a key several values, e.g. stage2.alpha=0.1..1.0 or train.lr=1e-4,1e-3"
@@ -126,9 +125,7 @@ def read_sweep(
     for key in spaces:
         if key.startswith(("seeds.", "data.split")):
             raise InputError(f"{key} changes which images are scored, so its values cannot be compared")
-    fixed = tuple(
-        f"{key}={space[0]}" for key, space in read.items() if not isinstance(space, Range) and key not in spaces
-    )
+    fixed = tuple(f"{key}={space[0]}" for key, space in read.items() if isinstance(space, tuple) and len(space) == 1)
     title = Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
     folder = name or f"{title}-{'-'.join(key.rpartition('.')[2] for key in spaces)}{suffix}"
     return Sweep(recipe, title, spaces, fixed, folder, parse_seeds(seeds), measure, "test" if oracle else "val")

@@ -11,16 +11,19 @@ from typing import TypeVar
 A = TypeVar("A")
 B = TypeVar("B")
 
+_side_by_side = 1
 
-SHARE = "LTML_CORES"
-"""Environment variable: cores that a process and its children may use, where others run beside it."""
+
+def share_cores(processes: int) -> None:
+    """From now on this process is one of so many that work side by side, and takes its share of the cores."""
+    global _side_by_side
+    _side_by_side = processes
 
 
 def available_cores() -> int:
     """Cores that this process may use."""
-    if SHARE in os.environ:
-        return max(1, int(os.environ[SHARE]))
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    return max(1, cores // _side_by_side)
 
 
 def in_threads(work: Callable[[A], B], items: Iterable[A], workers: int | None = None) -> Iterator[B]:

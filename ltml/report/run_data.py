@@ -19,6 +19,7 @@ from ltml.types import Predictions
 
 Metrics = Mapping[str, Any]
 RESAMPLES = 1000
+"""Of the patients, for intervals."""
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,12 @@ def test_every_combination_is_a_row() -> None:
     assert (plan.split, plan.name, plan.chooses) == ("val", "digits_tiny-alpha-lr", True)
 
 
+def test_one_value_holds_for_all_rows_however_it_is_written() -> None:
+    plan = plan_sweep("digits_tiny", ["stage2.alpha=1..1", "train.epochs=2,", "train.lr=1e-4,1e-3"])
+    assert plan.rows[0].overrides == ("stage2.alpha=1", "train.epochs=2", "train.lr=1e-4")
+    assert plan.name == "digits_tiny-lr"
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
