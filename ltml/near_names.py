@@ -1,0 +1,64 @@
+"""Find names that are almost the expected one, such as a column ``Group`` or ``patient_id`` where ``group`` is read."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+
+SYNONYMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "group": ("patient", "subject", "person", "participant", "case", "mrn", "study instance uid"),
+        "id": ("image id", "sample id", "row id", "name"),
+        "split": ("fold", "subset", "partition", "set"),
+        "known": ("mask", "is known", "observed"),
+        "source": ("dataset", "origin", "site", "hospital"),
+        "image": ("image path", "path", "file", "filename", "file name", "image name", "image file"),
+    }
+)
+"""Other usual names of the columns that this project reads."""
+
+_ENDINGS = ("id", "identifier", "number", "nr", "no", "code", "name", "key", "idx", "index")
+"""Words that people add to a name: ``patient id``, ``subject number``."""
+
+
+def near_misses(names: Iterable[object], expected: str) -> list[str]:
+    """Return those of `names` that were probably meant as `expected`, in order; `expected` itself is none.
+
+    A name is near where it differs by case, blanks, punctuation, Unicode form or a plural, where it is a usual synonym,
+    or where one letter is missing, added, wrong or swapped with the next (in names of at least four letters).
+    """
+    wanted = {_plain(expected), *(_plain(synonym) for synonym in SYNONYMS.get(expected, ()))}
+    wanted |= {form + ending for form in wanted if form != "id" for ending in _ENDINGS}
+    texts = [str(name) for name in names]
+    return [text for text in texts if text != expected and _is_near(_plain(text), wanted, _plain(expected))]
+
+
+def fold_name(name: str) -> str:
+    """Return a name without what the eye does not see: case, blanks around and inside, invisible characters."""
+    text = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(letter for letter in text if not letter.isspace() and unicodedata.category(letter) != "Cf")
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in fold_name(name) if letter.isalnum())
+
+
+def _is_near(text: str, wanted: set[str], expected: str) -> bool:
+    singular = text.removesuffix("s")
+    return text in wanted or singular in wanted or (len(expected) >= 4 and _is_one_slip(text, expected))
+
+
+def _is_one_slip(first: str, second: str) -> bool:
+    """Return whether one letter added, removed, changed, or swapped with the next turns one word into the other."""
+    if abs(len(first) - len(second)) > 1 or first == second:
+        return first == second
+    start = next(
+        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
+    rests = first[start:], second[start:]
+    if len(first) != len(second):
+        longer, shorter = sorted(rests, key=len, reverse=True)
+        return longer[1:] == shorter
+    one, other = rests
+    return one[1:] == other[1:] or (one[:2] == other[1::-1] and one[2:] == other[2:])
