@@ -41,6 +41,24 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="redo what is done already"
 Intervals = Annotated[bool, typer.Option("--ci", help="also 95 % intervals of AUC and AP, drawing patients anew")]
 
 
+def _print_version(asked: bool) -> None:
+    """Print the installed version and stop; importing the library would take longer."""
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"ltml {version('ltml')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and stop")
+    ] = False,
+) -> None:
+    """Hold the options of `ltml` itself; every command has its own."""
+
+
 STAGE_COMMANDS = {
     "run": "Stage 1, stage 2, and what changed between them.",
     "stage1": "Train class-aware features and score them.",

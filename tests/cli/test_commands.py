@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +12,11 @@ import pytest
 from ltml_cli.main import app  # noqa: F401 - the installed name of cli/
 
 FAST = ["train.epochs=1", "data.train_size=64", "data.val_size=64", "data.test_size=32"]
+
+
+def test_the_version_is_that_of_the_installed_package(cli) -> None:
+    result = cli("--version")
+    assert (result.exit_code, result.stdout) == (0, f"ltml {version('ltml')}\n")
 
 
 def test_run_prints_what_changed(cli, tiny_run: Path) -> None:
