@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -22,6 +23,10 @@ _ENDINGS = ("id", "identifier", "number", "nr", "no", "code", "name", "key", "id
 """Words that people add to a name: ``patient id``, ``subject number``."""
 
 
+MISSING = frozenset({"", "nan", "none", "null", "na", "n/a", "<na>", "nat"})
+"""What programs write, in whatever case, where a table has no value."""
+
+
 def near_misses(names: Iterable[object], expected: str) -> list[str]:
     """Return those of `names` that were probably meant as `expected`, in order; `expected` itself is none.
 
@@ -38,6 +43,21 @@ def fold_name(name: str) -> str:
     """Return a name without what the eye does not see: case, blanks around and inside, invisible characters."""
     text = unicodedata.normalize("NFKC", name).casefold()
     return "".join(letter for letter in text if not letter.isspace() and unicodedata.category(letter) != "Cf")
+
+
+def is_missing(value: str) -> bool:
+    """Return whether a text says that there is no value, as an id or patient that is empty or ``nan``."""
+    return value.strip().casefold() in MISSING
+
+
+def fold_id(value: str) -> str:
+    """Return an id without what programs change in it: case, blanks, a number's ``.0`` and its leading zeros.
+
+    Two ids of one fold are one thing written in two ways far more often than two things.
+    """
+    text = value.strip().casefold() if value.isascii() else fold_name(value)
+    number = re.fullmatch(r"0*(\d+)(\.0*)?", "".join(text.split()))
+    return number[1] if number else "".join(text.split())
 
 
 def _plain(name: str) -> str:
