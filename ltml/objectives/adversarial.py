@@ -23,6 +23,11 @@ class Adversarial(nn.Module):
     an RMSprop of their own, and the generator maximises it. A step first steps the discriminators on detached features,
     then gives the model the negative of their error (the recipe's weight of the term is ``lambda``, 0.03 in the paper).
 
+    The error is the sum of eqs. 2 and 3: over the discriminators, one per common class, and over the sources, of the
+    mean cross entropy within each. With 7 common classes and 2 sources it is 14 times the mean, and 7 times that of
+    the one discriminator of HAT. The discriminators' RMSprop divides by the size of the gradient, so the factor
+    changes the model's term and leaves their steps. A source that is missing from a batch adds nothing.
+
     Args:
         loss: unused; every term is built alike.
         facts: of the training set and the model.
@@ -75,13 +80,22 @@ class Adversarial(nn.Module):
         return value
 
     def error(self, features: list[Tensor], sources: Tensor) -> Tensor:
-        """Cross entropy of the sources ``(B,)``, mean over discriminators; features ``(B, D)`` for each of them."""
+        """Cross entropy of the sources ``(B,)``: mean within a source, summed over sources and discriminators.
+
+        Args:
+            features: ``(B, D)`` for each discriminator.
+            sources: int64 ``(B,)``.
+        """
         pairs = zip(self.discriminators, features, strict=True)
-        return torch.stack([functional.cross_entropy(tell(feature), sources) for tell, feature in pairs]).mean()
+        errors = torch.stack(
+            [functional.cross_entropy(tell(feature), sources, reduction="none") for tell, feature in pairs]
+        )
+        counts = (sources[:, None] == sources).sum(dim=1)
+        return (errors / counts).sum()
 
     @torch.no_grad()
     def accuracy(self, features: list[Tensor], sources: Tensor) -> float:
-        """Share of sources that the discriminators tell rightly, as in `error`."""
+        """Share of rows whose source the discriminators tell rightly, mean over discriminators."""
         pairs = zip(self.discriminators, features, strict=True)
         return float(torch.stack([(tell(feature).argmax(dim=1) == sources).double() for tell, feature in pairs]).mean())
 

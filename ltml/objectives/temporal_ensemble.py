@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -16,13 +16,17 @@ from ltml.registry import OBJECTIVES
 
 @OBJECTIVES.register("temporal_ensemble")
 class TemporalEnsemble(nn.Module):
-    """Mean squared distance of unknown predictions from their moving average over epochs, where they are certain.
+    """Squared distance of unknown predictions from their moving average over epochs, where they are certain.
 
     For a sample's ``t``-th update ``Z_t = gamma Z_(t-1) + (1 - gamma) p_(t-1)`` and the target is
     ``z_t = Z_t / (1 - gamma^(t-1))``; before there is a past prediction a sample is passed over. Updates are counted
     per sample, at most one an epoch, with its last prediction of that epoch: where sources are drawn equally some
     samples come several times. An entry counts if ``|0.5 - p| >= H``, and ``H`` falls linearly over training (the paper
     does not say how).
+
+    Eq. 6 names no divisor. The sum over the selected entries is divided by ``B C``, samples times all classes, as eq. 1
+    divides (``over: all``), so that the term grows with the number of certain entries. The mean over the selected ones
+    (``over: selected``) has full strength however few they are.
 
     Of several processes each remembers its share of the samples, ``row % size == rank``. What is saved is the memory of
     all, so that any number of processes can go on with it.
@@ -35,6 +39,7 @@ class TemporalEnsemble(nn.Module):
         h_start: ``H`` in the first epoch.
         h_end: ``H`` in the last.
         hard: targets are 0 or 1 (the ablation with hard pseudo labels).
+        over: what the sum is divided by, all entries of the batch or the selected ones.
     """
 
     ensemble: Tensor
@@ -52,10 +57,13 @@ class TemporalEnsemble(nn.Module):
         h_start: Annotated[float, Field(ge=0, le=0.5, description="H in the first epoch")] = 0.4,
         h_end: Annotated[float, Field(ge=0, le=0.5, description="H in the last epoch")] = 0.0,
         hard: Annotated[bool, Field(description="targets are 0 or 1")] = False,
+        over: Annotated[
+            Literal["all", "selected"], Field(description="the sum is divided by all entries, or by the selected ones")
+        ] = "all",
     ) -> None:
         super().__init__()
         classes = len(facts.positives)
-        self.gamma, self.uncertainty, self.hard = gamma, uncertainty, hard
+        self.gamma, self.uncertainty, self.hard, self.over = gamma, uncertainty, hard, over
         self.h_start, self.h_end, self.epochs = h_start, h_end, facts.epochs
         self.rows, self.world = facts.rows, facts.world
         count = len(range(self.world.rank, facts.rows, self.world.size))
@@ -83,7 +91,10 @@ class TemporalEnsemble(nn.Module):
             counted = counted & ((0.5 - answers.detach()).abs() >= self.threshold(step.epoch))
         self.latest[places] = answers.detach()[own]
         self.latest_epoch[places] = step.epoch
-        return mean_where((answers - targets) ** 2, counted)
+        distances = (answers - targets) ** 2
+        if self.over == "selected":
+            return mean_where(distances, counted)
+        return torch.where(counted, distances, torch.zeros_like(distances)).sum() / distances.numel()
 
     def threshold(self, epoch: int) -> float:
         """``H`` in an epoch, from 0."""

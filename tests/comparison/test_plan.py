@@ -10,7 +10,7 @@ import yaml
 from trees import chexpert, nih
 
 import ltml
-from ltml.comparison.plan import load_experiment, plan_comparison, recipe_of
+from ltml.comparison.plan import ClaimSection, load_experiment, plan_comparison, recipe_of
 from ltml.errors import InputError
 from ltml.metrics.groups import make_groups
 from ltml.recipe.catalog import experiment_names, recipe_names
@@ -49,6 +49,31 @@ def test_every_row_of_every_experiment_is_a_valid_recipe_of_its_own(name: str, p
     cells = ltml.dry_run(plan_comparison([name], on=place, seeds="0"), tmp_path)
     assert len({cell["run"] for cell in cells}) == len(cells) > 1
     assert not list(tmp_path.iterdir())
+
+
+LUO_TABLE6 = {
+    "common": (0.8128, 0.8251, 0.8273, 0.8284, 0.8285, 0.8137, 0.8285, 0.8198, 0.8205),
+    "internal only": (0.8272, 0.8286, 0.8339, 0.8297, 0.8321, 0.8317, 0.8354, 0.8271, 0.8297),
+    None: (0.8200, 0.8268, 0.8306, 0.8291, 0.8303, 0.8227, 0.8320, 0.8234, 0.8251),
+}
+"""Means of the paper's Table VI, columns a to i; None: over all 14 classes."""
+
+
+def test_the_claims_of_luo_s_table_are_what_the_table_shows() -> None:
+    """The paper's text swaps the names of its two group means; the classes' own rows give these means."""
+    experiment = load_experiment("luo_table6")
+    columns = [row.name for row in experiment.rows]
+
+    def gain(claim: ClaimSection, mean: str | None) -> float:
+        return LUO_TABLE6[mean][columns.index(claim.better)] - LUO_TABLE6[mean][columns.index(claim.than)]
+
+    about_groups = [claim for claim in experiment.claims if claim.mean is not None]
+    assert len(about_groups) == 2
+    for claim in experiment.claims:
+        assert gain(claim, claim.mean) > 0
+    for claim in about_groups:
+        (other,) = {"common", "internal only"} - {claim.mean}
+        assert gain(claim, claim.mean) > 2 * gain(claim, other)
 
 
 @pytest.fixture(scope="module")

@@ -151,8 +151,8 @@ def test_weighted_partial() -> None:
 class SlowEnsemble:
     """Luo et al., eqs. 4 to 6, with a list of past predictions per sample."""
 
-    def __init__(self, gamma: float, *, uncertainty: bool, hard: bool, epochs: int) -> None:
-        self.gamma, self.uncertainty, self.hard, self.epochs = gamma, uncertainty, hard, epochs
+    def __init__(self, gamma: float, *, uncertainty: bool, hard: bool, epochs: int, over: str = "all") -> None:
+        self.gamma, self.uncertainty, self.hard, self.epochs, self.over = gamma, uncertainty, hard, epochs, over
         self.past: dict[int, dict[int, list[float]]] = {}
 
     def __call__(self, given: Step) -> float:
@@ -174,16 +174,19 @@ class SlowEnsemble:
                 count += 1
         for b, row in enumerate(given.batch.rows.tolist()):
             self.past.setdefault(row, {})[given.epoch] = answers[b].tolist()
-        return total / max(count, 1)
+        return total / (len(answers) * CLASSES if self.over == "all" else max(count, 1))
 
 
 @pytest.mark.parametrize("uncertainty", [True, False])
 @pytest.mark.parametrize("hard", [True, False])
-def test_temporal_ensemble_is_the_bias_corrected_average_of_each_sample_s_epochs(uncertainty: bool, hard: bool) -> None:
+@pytest.mark.parametrize("over", ["all", "selected"])
+def test_temporal_ensemble_is_the_bias_corrected_average_of_each_sample_s_epochs(
+    uncertainty: bool, hard: bool, over: str
+) -> None:
     """Samples come a varying number of times an epoch, or not at all."""
     epochs = 6
-    slow = SlowEnsemble(0.9, uncertainty=uncertainty, hard=hard, epochs=epochs)
-    module = TemporalEnsemble(LOSS, facts(epochs), uncertainty=uncertainty, hard=hard)
+    slow = SlowEnsemble(0.9, uncertainty=uncertainty, hard=hard, epochs=epochs, over=over)
+    module = TemporalEnsemble(LOSS, facts(epochs), uncertainty=uncertainty, hard=hard, over=over)
     rng, values = np.random.default_rng(1), []
     for epoch in range(epochs):
         for batch in range(4):
@@ -196,6 +199,13 @@ def test_temporal_ensemble_is_the_bias_corrected_average_of_each_sample_s_epochs
             assert (given.output.logits.grad[given.batch.known] == 0).all()
     assert values[0] == 0  # no past yet
     assert max(values[8:]) > 0
+
+
+def test_the_ensemble_divides_by_all_entries_unless_told_otherwise() -> None:
+    one, other = TemporalEnsemble(LOSS, facts(6)), TemporalEnsemble(LOSS, facts(6), over="all")
+    for epoch in range(4):
+        given = step(epoch, epoch=epoch)
+        assert one(given).item() == other(given).item()
 
 
 def test_the_memory_of_the_ensemble_survives_saving(tmp_path: Path) -> None:
@@ -223,11 +233,11 @@ def test_adversaries_are_stepped_by_their_own_optimiser_and_the_model_by_their_n
     sources = torch.tensor([0, 0, 0, 1, 1, 1])
 
     slow = torch.optim.RMSprop(before.parameters(), lr=1e-2)
-    functional.cross_entropy(before[0](feature.detach()), sources).backward()
+    (2 * functional.cross_entropy(before[0](feature.detach()), sources)).backward()  # two sources, equally many rows
     slow.step()
     for ours, theirs in zip(after, before.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs.detach())
-    expected = -functional.cross_entropy(before[0](feature), sources)
+    expected = -2 * functional.cross_entropy(before[0](feature), sources)
     torch.testing.assert_close(value, expected)
 
     (theirs,) = torch.autograd.grad(expected, feature)
@@ -240,6 +250,34 @@ def test_adversaries_are_stepped_by_their_own_optimiser_and_the_model_by_their_n
         torch.testing.assert_close(parameter.detach(), kept)  # the model's step leaves them alone
     objective = Objective([Term(Supervised(LOSS, facts()), 1.0, 0), Term(term, 0.03, 0)])
     assert objective.shared_parameters() == []
+
+
+@pytest.mark.parametrize("sources", [[0, 0, 1, 1, 2, 2], [0, 1, 1, 1, 2, 2], [2, 2, 0, 2, 2, 2]])
+def test_the_adversaries_error_is_summed_over_common_classes_and_sources(sources: list[int]) -> None:
+    """Eq. 3 entry by entry: the expectation within each source, then plain sums; a source may be missing."""
+    torch.manual_seed(0)
+    told = facts()._replace(
+        common=torch.tensor([True, False, True, True]),
+        sources=("one", "two", "three"),
+        source_of_row=torch.tensor(sources + [0] * (ROWS - len(sources))),
+    )
+    term, given = Adversarial(LOSS, told, lr=1e-9), step()
+    value = term(given)
+    total = 0.0
+    for place, c in enumerate((0, 2, 3)):
+        answers = term.discriminators[place](given.output.features[:, c]).detach().double().softmax(dim=1)
+        for source in range(3):
+            rows = [row for row in range(6) if sources[row] == source]
+            total += sum(-math.log(answers[row, source].item()) / len(rows) for row in rows)
+    assert value.item() == pytest.approx(-total, rel=1e-5)
+    if sources == [0, 0, 1, 1, 2, 2]:
+        plain = torch.stack(
+            [
+                functional.cross_entropy(term.discriminators[place](given.output.features[:, c]), torch.tensor(sources))
+                for place, c in enumerate((0, 2, 3))
+            ]
+        ).mean()
+        assert value.item() == pytest.approx(-9 * plain.item(), rel=1e-5)  # 3 classes times 3 sources
 
 
 def _play(weight: float) -> tuple[float, float]:
@@ -277,7 +315,7 @@ def _play(weight: float) -> tuple[float, float]:
 
 def test_the_game_hides_the_source_and_keeps_the_task() -> None:
     plain, task = _play(0.0)
-    hidden, still = _play(1.0)
+    hidden, still = _play(0.5)  # one class and two sources: the sum is twice the mean
     assert plain > 0.95
     assert hidden < 0.75
     assert still > task - 0.05 > 0.85
