@@ -15,7 +15,7 @@ def test_every_folder_of_code_and_recipes_is_a_package_of_the_wheel() -> None:
     listed = set(PROJECT["tool"]["setuptools"]["packages"])
     names = {"ltml": "ltml", "cli": "ltml_cli", "recipes": "ltml_recipes"}
     folders = {
-        file.parent.relative_to(ROOT) for top in names for kind in ("*.py", "*.yaml") for file in (ROOT / top).rglob(kind)
+        file.parent.relative_to(ROOT) for top in names for end in ("*.py", "*.yaml") for file in (ROOT / top).rglob(end)
     }
     assert listed == {".".join((names[folder.parts[0]], *folder.parts[1:])) for folder in folders}
 
