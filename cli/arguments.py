@@ -14,6 +14,9 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help
 JsonFlag = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")]
 Resamples = Annotated[int | None, typer.Option("--resamples", min=100, help="how often patients are drawn anew (1000)")]
 ResampleSeed = Annotated[int | None, typer.Option("--seed", min=0, help="of the resamples (0)")]
+TrustPlugins = Annotated[
+    bool, typer.Option("--trust-plugins", help="import the plugins that the file names, which runs their code")
+]
 
 
 def resampling(resamples: int | None, seed: int | None) -> dict[str, int]:
@@ -22,11 +25,18 @@ def resampling(resamples: int | None, seed: int | None) -> dict[str, int]:
     return {key: value for key, value in given.items() if value is not None}
 
 
-def load(recipe: str, overrides: list[str] | None, seed: int | None = None, device: str | None = None) -> Recipe:
+def load(
+    recipe: str,
+    overrides: list[str] | None,
+    seed: int | None = None,
+    device: str | None = None,
+    *,
+    trust_plugins: bool = True,
+) -> Recipe:
     """The recipe with what the command line changes."""
     import ltml
 
     changes = list(overrides or [])
     changes += [] if seed is None else [f"seeds.train={seed}", f"seeds.sample={seed}"]
     changes += [] if device is None else [f"train.device={device}"]
-    return ltml.load_recipe(recipe, changes)
+    return ltml.load_recipe(recipe, changes, trust_plugins=trust_plugins)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .arguments import JsonFlag
+from .arguments import JsonFlag, TrustPlugins
 from .errors import guarded
 from .output import print_json
 
@@ -17,11 +17,14 @@ def calibrate(
     run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")],
     stage: Annotated[int | None, typer.Option("--stage", min=1, max=2, help="after which stage; the last")] = None,
     per_class: Annotated[bool, typer.Option("--per-class", help="a temperature for every class")] = False,
+    trust_plugins: TrustPlugins = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Fit temperature and thresholds per class on val, and score the test splits with them."""
     import ltml
+    from ltml.recipe.load import trusting_plugins
     from ltml.report.calibration_tables import calibration_table
 
-    found = ltml.calibrate(run_dir, stage, per_class=per_class)
+    with trusting_plugins(trust_plugins):
+        found = ltml.calibrate(run_dir, stage, per_class=per_class)
     print_json(found) if as_json else typer.echo(calibration_table(found))

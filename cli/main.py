@@ -9,7 +9,7 @@ import typer
 
 from ltml.errors import InputError
 
-from .arguments import JsonFlag, Overrides, RecipeName, Resamples, ResampleSeed, load, resampling
+from .arguments import JsonFlag, Overrides, RecipeName, Resamples, ResampleSeed, TrustPlugins, load, resampling
 from .calibrate import calibrate
 from .compare import compare
 from .data import data_app
@@ -123,10 +123,12 @@ def evaluate(
     ci: Intervals = False,
     resamples: Resamples = None,
     seed: ResampleSeed = None,
+    trust_plugins: TrustPlugins = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Score saved predictions: a run's, or anyone's."""
     import ltml
+    from ltml.recipe.load import trusting_plugins
 
     drawing = resampling(resamples, seed)
     if ci and novel is not None:
@@ -136,11 +138,14 @@ def evaluate(
     if novel is not None:
         from .output import print_novel
 
-        print_novel(ltml.evaluate_novel(target, novel), as_json=as_json)
+        with trusting_plugins(trust_plugins):
+            found = ltml.evaluate_novel(target, novel)
+        print_novel(found, as_json=as_json)
         return
     from .output import print_json, print_result, print_scores
 
-    result = ltml.evaluate(target, ci=ci, **drawing)
+    with trusting_plugins(trust_plugins):
+        result = ltml.evaluate(target, ci=ci, **drawing)
     if isinstance(result, dict):
         print_json(result) if as_json else print_scores(result)
     else:
@@ -150,14 +155,18 @@ def evaluate(
 @app.command()
 @guarded
 def gaussians(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")], as_json: JsonFlag = False
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")],
+    trust_plugins: TrustPlugins = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """The two Gaussians per class that stage 2 drew from, and how far apart they lie."""
     import ltml
+    from ltml.recipe.load import trusting_plugins
 
     from .output import print_gaussians, print_json
 
-    described = ltml.describe_gaussians(run_dir)
+    with trusting_plugins(trust_plugins):
+        described = ltml.describe_gaussians(run_dir)
     print_json(described) if as_json else print_gaussians(described)
 
 
@@ -198,13 +207,15 @@ def recipes_ls(as_json: JsonFlag = False) -> None:
 
 @recipes_app.command("show")
 @guarded
-def recipes_show(recipe: RecipeName, overrides: Overrides = None, as_json: JsonFlag = False) -> None:
+def recipes_show(
+    recipe: RecipeName, overrides: Overrides = None, trust_plugins: TrustPlugins = False, as_json: JsonFlag = False
+) -> None:
     """The resolved recipe, every field with its meaning."""
     from ltml.recipe.show import annotated_yaml
 
     from .output import print_json
 
-    resolved = load(recipe, overrides)
+    resolved = load(recipe, overrides, trust_plugins=trust_plugins)
     print_json(resolved.to_dict()) if as_json else typer.echo(annotated_yaml(resolved), nl=False)
 
 
@@ -226,13 +237,15 @@ def recipes_cp(
 
 @recipes_app.command("validate")
 @guarded
-def recipes_validate(recipe: RecipeName, overrides: Overrides = None, as_json: JsonFlag = False) -> None:
+def recipes_validate(
+    recipe: RecipeName, overrides: Overrides = None, trust_plugins: TrustPlugins = False, as_json: JsonFlag = False
+) -> None:
     """Check a recipe without running it."""
     from ltml.stages.checks import check_recipe
 
     from .output import print_json
 
-    resolved = load(recipe, overrides)
+    resolved = load(recipe, overrides, trust_plugins=trust_plugins)
     check_recipe(resolved)
     print_json({"recipe": resolved.name, "valid": True}) if as_json else typer.echo(f"{resolved.name}: valid")
 

@@ -9,7 +9,7 @@ import typer
 
 from ltml.errors import InputError
 
-from .arguments import JsonFlag
+from .arguments import JsonFlag, TrustPlugins
 from .errors import guarded
 from .output import print_json
 
@@ -23,17 +23,20 @@ def relations(
         Path | None,
         typer.Option("--gain", metavar="COMPARISON", help="whether alike classes help more: folder of a comparison"),
     ] = None,
+    trust_plugins: TrustPlugins = False,
     as_json: JsonFlag = False,
 ) -> None:
     """How alike the classes are: by their learned queries, and by their mean training features."""
     import ltml
+    from ltml.recipe.load import trusting_plugins
 
     if gain is not None:
         from ltml.report.relation_tables import gain_table
 
         if picture is not None or csv is not None:
             raise InputError("--gain prints a table of its own: leave --picture and --csv out")
-        related = ltml.relate_gain(run_dir, gain)
+        with trusting_plugins(trust_plugins):
+            related = ltml.relate_gain(run_dir, gain)
         print_json(related) if as_json else typer.echo(gain_table(related))
         return
     from ltml.report.pictures import check_picture, draw_relations
@@ -43,7 +46,8 @@ def relations(
         check_picture(picture)
     if csv is not None:
         check_csv(csv)
-    found = ltml.describe_relations(run_dir)
+    with trusting_plugins(trust_plugins):
+        found = ltml.describe_relations(run_dir)
     if picture is not None:
         draw_relations(found, picture)
     if csv is not None:

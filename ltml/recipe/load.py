@@ -8,50 +8,82 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
-from ltml.errors import InputError, LtmlError, first_line, suggest
+from ltml.errors import InputError, LtmlError, first_few, first_line, suggest
 from ltml.files import hash_json
 from ltml.recipe.catalog import find_method, find_recipe
-from ltml.recipe.schema import MACHINE_FIELDS, Component, DataSection, Recipe
+from ltml.recipe.schema import MACHINE_FIELDS, VARIANT_PATTERN, Component, DataSection, Recipe
 from ltml.registry import DATASETS, HEADS, LOSSES, OBJECTIVES, Registry
+
+log = logging.getLogger(__name__)
 
 RUN_FIELDS = ("variant", "stage1", "data_fingerprint")
 """What a run adds to its ``recipe.yaml``."""
 
+RESOLVER = re.compile(r"\$\{([^{}:]*):")
+"""What OmegaConf would hand to a function: ``${oc.env:HOME}``."""
 
-def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+Plugins = Literal["import", "refuse", "leave"]
+"""What happens to the plugins of a recipe: imported; or not, and their components are refused or left as written."""
+
+_trusts_plugins: ContextVar[bool] = ContextVar("_trusts_plugins", default=False)
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = (), *, trust_plugins: bool = True) -> Recipe:
     """Load, merge and validate a recipe.
 
     Args:
         name_or_path: a shipped recipe (``ltml recipes ls``), or the path of a YAML file, a run's ``recipe.yaml`` too.
         overrides: ``"train.epochs=3"`` and the like; values are YAML, and a mapping replaces what was there.
+        trust_plugins: import the modules that the file names as plugins, which runs their code. Those that the
+            overrides name are always imported.
 
     Raises:
         InputError: unknown recipe, method, key, component or value; the message names it and what is allowed.
     """
     raw = _parse(find_recipe(name_or_path), name_or_path)
     origin, *_ = [raw.pop(key, "") for key in RUN_FIELDS]
+    if origin and not re.fullmatch(VARIANT_PATTERN, str(origin)):
+        raise InputError(f"{name_or_path}: variant = {origin!r} is not allowed: a run writes eight hex digits there")
     changes = _parse_overrides(overrides)
-    recipe = _resolve(raw, changes, name_or_path)
-    variant = _variant(recipe, raw, changes, name_or_path)
+    plugins: Plugins = "import" if trust_plugins or "plugins" in changes else "refuse"
+    recipe = _resolve(raw, changes, name_or_path, plugins)
+    variant = _variant(recipe, raw, changes, name_or_path, plugins)
     if origin:  # a run's own recipe keeps its place, and a change to it gets one of its own
         variant = hash_json([origin, variant])[:8] if variant else str(origin)
     return recipe.model_copy(update={"variant": variant})
 
 
 def recipe_from_dict(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
-    """Validate plain values as a recipe, as when a run's ``recipe.yaml`` is read back."""
-    return _validate(dict(values), where)
+    """Validate plain values as a recipe, as when a run's ``recipe.yaml`` is read back.
+
+    The plugins that it names are not imported (see `trusting_plugins`), and components of theirs stay as written.
+    """
+    return _validate(dict(values), where, "import" if _trusts_plugins.get() else "leave")
+
+
+@contextmanager
+def trusting_plugins(trust: bool = True) -> Iterator[None]:
+    """Import, inside the block, the plugins of the runs that are read there, which runs their code."""
+    token = _trusts_plugins.set(trust)
+    try:
+        yield
+    finally:
+        _trusts_plugins.reset(token)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -72,7 +104,7 @@ def identity(recipe: Recipe) -> dict[str, Any]:
     return {key: value for key, value in flat.items() if not f"{key}.".startswith(tuple(f"{n}." for n in left_out))}
 
 
-def _variant(recipe: Recipe, raw: DictConfig, changes: Mapping[str, Any], where: str) -> str:
+def _variant(recipe: Recipe, raw: DictConfig, changes: Mapping[str, Any], where: str, plugins: Plugins) -> str:
     """Eight hex digits of what the overrides changed; empty if nothing that matters.
 
     The name, the method and the training seed have their own place in a run's path; the sampling seed counts
@@ -83,12 +115,12 @@ def _variant(recipe: Recipe, raw: DictConfig, changes: Mapping[str, Any], where:
         kept["seeds.sample"] = recipe.seeds.sample
     opened = set(OmegaConf.missing_keys(raw))  # what the recipe leaves open is no variant of it
     kept |= {key: value for key, value in changes.items() if key in opened}
-    ours, plain = identity(recipe), identity(_resolve(raw, kept, where))
+    ours, plain = identity(recipe), identity(_resolve(raw, kept, where, plugins))
     changed = {key: ours.get(key) for key in ours.keys() | plain.keys() if ours.get(key) != plain.get(key)}
     return hash_json(changed)[:8] if changed else ""
 
 
-def _resolve(raw: DictConfig, changes: Mapping[str, Any], where: str) -> Recipe:
+def _resolve(raw: DictConfig, changes: Mapping[str, Any], where: str, plugins: Plugins) -> Recipe:
     try:
         merged: Any = raw.copy()
         method = changes.get("method", raw.get("method"))
@@ -105,7 +137,7 @@ def _resolve(raw: DictConfig, changes: Mapping[str, Any], where: str) -> Recipe:
     except (OmegaConfBaseException, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: {first_line(error)}") from error
     assert isinstance(values, dict)
-    return _validate({str(key): value for key, value in values.items()}, where)
+    return _validate({str(key): value for key, value in values.items()}, where, plugins)
 
 
 def _parse(text: str, where: str) -> DictConfig:
@@ -115,7 +147,30 @@ def _parse(text: str, where: str) -> DictConfig:
         raise InputError(f"{where} is not a valid recipe file: {' '.join(str(error).split())}") from error
     if not isinstance(content, DictConfig):
         raise InputError(f"{where} is not a recipe: it must hold keys and values (see `ltml recipes show digits`)")
+    _refuse_resolvers(OmegaConf.to_container(content, resolve=False), where)
     return content
+
+
+def _refuse_resolvers(value: Any, where: str) -> None:
+    """Refuse ``${oc.env:NAME}`` and the like, which read the machine or run code; ``${other.key}`` may stand."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            _refuse_resolvers(item, where)
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_resolvers(item, where)
+    elif isinstance(value, str) and (found := RESOLVER.search(_without_references(value))):
+        raise InputError(
+            f"{where}: ${{{found[1].strip()}:…}} is not allowed: of what stands in ${{…}}, a recipe takes other keys "
+            "only, such as ${data.image_size}, and nothing of the environment. Write the value itself"
+        )
+
+
+def _without_references(text: str) -> str:
+    """The text with ``${other.key}`` replaced by its key, the innermost first."""
+    while (shorter := re.sub(r"\$\{([^{}:]*)\}", r"\1", text)) != text:
+        text = shorter
+    return text
 
 
 def _parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
@@ -126,41 +181,92 @@ def _parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
         if not equals or not re.fullmatch(r"[\w-]+(\[\d+\])*(\.[\w-]+(\[\d+\])*)*", key):
             raise InputError(f"cannot read the override '{override}': write KEY=VALUE, e.g. train.epochs=3")
         try:
-            changes[key] = OmegaConf.from_dotlist([f"value={text}"]).value
+            parsed = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)
         except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
             raise InputError(f"cannot read the override '{override}': {' '.join(str(error).split())}") from error
+        assert isinstance(parsed, dict)
+        changes[key] = parsed["value"]
+        _refuse_resolvers(changes[key], key)
     return changes
 
 
-def _validate(values: dict[str, Any], where: str) -> Recipe:
-    _import_plugins(values.get("plugins"))
+def _validate(values: dict[str, Any], where: str, plugins: Plugins) -> Recipe:
+    names = values.get("plugins")
+    named = [str(name) for name in names] if isinstance(names, list) else []
+    if plugins == "import":
+        _import_plugins(named, where)
+    try:
+        return _validated(values, where, keeps_unknown=plugins == "leave" and bool(named))
+    except InputError as error:
+        if plugins == "refuse" and named:
+            raise InputError(f"{error}. {_untrusted(named, where)}") from error
+        raise
+
+
+def _validated(values: dict[str, Any], where: str, *, keeps_unknown: bool) -> Recipe:
     recipe: Recipe = _check(Recipe, values, "", where)
+
+    def resolve(part: Component, registry: Registry[Any], path: str) -> Component:
+        if keeps_unknown and part.type not in registry.names():
+            return part
+        return _resolve_component(part, registry, path, where)
+
     m_step = recipe.stage2.m_step
-    refit_loss = _resolve_component(m_step.loss, LOSSES, "stage2.m_step.loss", where)
-    m_step = m_step.model_copy(update={"loss": refit_loss})
+    m_step = m_step.model_copy(update={"loss": resolve(m_step.loss, LOSSES, "stage2.m_step.loss")})
+    is_unknown_data = keeps_unknown and recipe.data.type not in DATASETS.names()
     return recipe.model_copy(
         update={
             "stage2": recipe.stage2.model_copy(update={"m_step": m_step}),
-            "data": _resolve_data(recipe.data, where),
-            "head": _resolve_component(recipe.head, HEADS, "head", where),
-            "loss": _resolve_component(recipe.loss, LOSSES, "loss", where),
+            "data": recipe.data if is_unknown_data else _resolve_data(recipe.data, where),
+            "head": resolve(recipe.head, HEADS, "head"),
+            "loss": resolve(recipe.loss, LOSSES, "loss"),
             "objectives": tuple(
-                _resolve_component(term, OBJECTIVES, f"objectives[{i}]", where)
-                for i, term in enumerate(recipe.objectives)
+                resolve(term, OBJECTIVES, f"objectives[{i}]") for i, term in enumerate(recipe.objectives)
             ),
         }
     )
 
 
-def _import_plugins(plugins: Any) -> None:
-    names = plugins if isinstance(plugins, list) else []
-    if names and (folder := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, folder)  # a plugin beside the user's data is the usual case
+def _import_plugins(names: Sequence[str], where: str) -> None:
+    if names:
+        _look_in(Path.cwd())  # a plugin beside the user's data is the usual case
     for name in names:
+        is_new = name not in sys.modules
         try:
-            importlib.import_module(str(name))
+            module = importlib.import_module(name)
         except (Exception, SystemExit) as error:  # whatever a user's module does at import
             raise InputError(f"plugins: cannot import '{name}': {type(error).__name__}: {error}") from error
+        file = Path(str(module.__file__))
+        beside = Path.cwd() / f"{name}.py"
+        if beside.is_file() and not (file.exists() and file.samefile(beside)):
+            raise InputError(
+                f"plugins: '{name}' is {file}, which comes before {beside}: give the file here another name"
+            )
+        if is_new:
+            log.info("%s names the plugin '%s': imported from %s", where, name, file)
+
+
+_own_folders: list[str] = []
+"""Folders that were added to where Python looks for modules, the latest first."""
+
+
+def _look_in(folder: Path) -> None:
+    """Let Python look for modules in a folder after all other places, so that nothing in it hides a package."""
+    ours = [str(folder), *(entry for entry in _own_folders if entry != str(folder))]
+    others = [entry for entry in sys.path if entry not in _own_folders]
+    if str(folder) not in others:
+        _own_folders[:] = ours
+        sys.path[:] = [*others, *ours]
+
+
+def _untrusted(names: Sequence[str], where: str) -> str:
+    """What is not imported, where it lies, and how to allow it."""
+    found = {name: PathFinder.find_spec(name, [*sys.path, str(Path.cwd())]) for name in names if "." not in name}
+    files = [f"'{name}' ({spec.origin})" if (spec := found.get(name)) else f"'{name}'" for name in names]
+    return (
+        f"{where} names the plugin {first_few(files, most=3)}, which is not imported, since that runs its code: if you "
+        "trust it, add --trust-plugins (in Python trust_plugins=True)"
+    )
 
 
 def _resolve_data(data: DataSection, where: str) -> DataSection:

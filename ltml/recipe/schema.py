@@ -25,6 +25,9 @@ SourceChoice = Literal["all", "first"] | Annotated[tuple[str, ...], Field(min_le
 MACHINE_FIELDS = ("data.root", "data.roots", "data.workers", "train.device")
 """Fields that say where and on what a run happens, not what comes out: left out of hashes and comparisons."""
 
+VARIANT_PATTERN = r"^([0-9a-f]{8})?$"
+"""What a variant looks like: it is part of a folder's name."""
+
 
 class Section(BaseModel):
     """A part of the recipe: frozen, unknown keys refused."""
@@ -344,7 +347,9 @@ class Recipe(Section):
     stage2: Stage2Section = Field(Stage2Section(), description="stage 2")
     metrics: MetricsSection = Field(MetricsSection(), description="scoring")
     seeds: SeedsSection = Field(SeedsSection(), description="one seed per source of chance")
-    variant: str = Field("", description="hash of what was overridden; set on loading")
+    variant: Annotated[str, Field(pattern=VARIANT_PATTERN)] = Field(
+        "", description="hash of what was overridden; set on loading"
+    )
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Recipe:

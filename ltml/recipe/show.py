@@ -22,16 +22,23 @@ def annotated_yaml(recipe: Recipe) -> str:
 def _lines(section: BaseModel, depth: int) -> Iterator[str]:
     for name, field in type(section).model_fields.items():
         yield from _field(name, getattr(section, name), field.description or "", depth)
-    if isinstance(section, DataSection):
-        yield from _options(DATASETS.options(section.type), section.options, depth)
-    elif isinstance(section, Component):
-        model = _REGISTRIES[type(section).__name__].options(section.type)
+    options = _known_options(section)
+    if isinstance(section, DataSection) and options:
+        yield from _options(options, section.options, depth)
+    elif isinstance(section, Component) and options:
         if section.options:
             yield f"{'  ' * depth}{section.type}:"
-            yield from _options(model, section.options, depth + 1)
+            yield from _options(options, section.options, depth + 1)
     else:
         for name, value in (section.model_extra or {}).items():
             yield from _field(name, value, "", depth)
+
+
+def _known_options(section: BaseModel) -> type[BaseModel] | None:
+    """Options of the component that a section describes; None of one from a plugin that was not imported."""
+    registry = DATASETS if isinstance(section, DataSection) else _REGISTRIES.get(type(section).__name__)
+    name = getattr(section, "type", None)
+    return registry.options(name) if registry and name in registry.names() else None
 
 
 def _options(model: type[BaseModel], values: dict[str, Any], depth: int) -> Iterator[str]:
