@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
 
 from ltml.errors import InputError, suggest
+
+if TYPE_CHECKING:  # slow to import, and a run that is refused or finished needs no views
+    from torchvision.transforms import v2
 
 View = Callable[[Tensor], Tensor]
 
 
 def _transforms() -> dict[str, Any]:
+    from torchvision.transforms import v2
+
     return {
         name: item
         for name, item in vars(v2).items()
@@ -35,8 +39,12 @@ def build_view(steps: Iterable[str | Mapping[str, Mapping[str, Any]]], where: st
     Raises:
         InputError: an unknown transform, or arguments it does not take.
     """
-    built = [_build_step(step, f"{where}[{i}]") for i, step in enumerate(steps)]
-    return v2.Compose(built) if built else None
+    if not (listed := list(steps)):
+        return None
+    from torchvision.transforms import v2
+
+    composed: View = v2.Compose([_build_step(step, f"{where}[{i}]") for i, step in enumerate(listed)])
+    return composed
 
 
 def _build_step(step: str | Mapping[str, Mapping[str, Any]], where: str) -> v2.Transform:
@@ -54,6 +62,8 @@ def _plain(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Recipe values as torchvision wants them: interpolation modes are written as their names."""
     if "interpolation" not in options:
         return dict(options)
+    from torchvision.transforms import InterpolationMode
+
     modes = {mode.name.lower(): mode for mode in InterpolationMode}
     given = str(options["interpolation"])
     if given not in modes:

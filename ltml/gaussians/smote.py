@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from ltml.gaussians.real import RealResampler
@@ -61,6 +60,8 @@ class SmoteResampler(RealResampler):
         count = min(neighbors, len(positives) - 1)
         if count < 1:
             return np.empty((len(positives), 0), dtype=np.int64)
+        from sklearn.neighbors import NearestNeighbors  # slow to import, and this method alone needs it
+
         points = np.asarray(self._column(c)[positives], dtype=np.float64)
         found: npt.NDArray[np.int64] = NearestNeighbors(n_neighbors=count).fit(points).kneighbors(return_distance=False)
         return found

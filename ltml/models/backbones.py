@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -99,12 +98,16 @@ class Backbone(nn.Module):
 
 def list_backbones(pattern: str = "*") -> list[str]:
     """Names of timm models that match a wildcard."""
+    import timm
+
     names: list[str] = timm.list_models(pattern)
     return names
 
 
 def normalization(name: str, channels: int) -> tuple[list[float], list[float]]:
     """Channel means and standard deviations in [0, 1] that the model's weights expect; their average for grey."""
+    import timm
+
     config = timm.get_pretrained_cfg(name)
     mean, std = (list(config.mean), list(config.std)) if config is not None else ([0.5], [0.5])
     return (mean, std) if channels == len(mean) else ([sum(mean) / len(mean)], [sum(std) / len(std)])
@@ -116,6 +119,8 @@ def check_backbone_name(name: str) -> None:
     Raises:
         InputError: names the nearest.
     """
+    import timm
+
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
         hint = suggest(name, timm.list_models())
@@ -126,6 +131,8 @@ def check_backbone_name(name: str) -> None:
 
 
 def _create(name: str, image_size: int, channels: int, options: dict[str, Any], *, pretrained: bool, ibn: bool) -> Any:
+    import timm
+
     check_backbone_name(name)
     config = timm.get_pretrained_cfg(name)
     if config is not None and config.fixed_input_size:
@@ -163,6 +170,8 @@ def load_weights(net: nn.Module, path: Path) -> None:
     Raises:
         InputError: the file cannot be read or belongs to another model.
     """
+    import timm
+
     if not path.is_file():
         raise InputError(f"backbone.weights {path} is not a file")
     try:
@@ -189,6 +198,8 @@ def load_weights(net: nn.Module, path: Path) -> None:
 
 def _with_channels(state: dict[str, Tensor], own: dict[str, Tensor], first: Any) -> dict[str, Tensor]:
     """The input layers' weights for the model's number of channels, summed or repeated as timm does."""
+    import timm
+
     layers = [f"{name}.weight" for name in ([first] if isinstance(first, str) else first or ())]
     adapted = {
         key: timm.models.adapt_input_conv(own[key].shape[1], state[key])

@@ -6,7 +6,6 @@ import logging
 from typing import Any
 
 import torch
-from timm.models import DenseNet, ResNet
 from torch import Tensor, nn
 
 from ltml.errors import InputError
@@ -52,6 +51,8 @@ def check_ibn(name: str, net: nn.Module) -> None:
     Raises:
         InputError: names what is allowed.
     """
+    from timm.models import DenseNet, ResNet
+
     known = name.startswith(FAMILIES) and isinstance(net, (DenseNet, ResNet))
     if not known or not all(isinstance(getattr(block, norm), nn.BatchNorm2d) for block, norm in _places(net)):
         raise InputError(
@@ -74,6 +75,8 @@ def mix_norms(name: str, net: nn.Module, *, loaded: bool) -> None:
         net: its weights stay, see `MixedNorm`.
         loaded: they come from a file, which the log then says.
     """
+    from timm.models import DenseNet
+
     places, before = _places(net), _count_parameters(net)
     for block, attribute in places:
         norm: nn.BatchNorm2d = getattr(block, attribute)
@@ -86,6 +89,8 @@ def mix_norms(name: str, net: nn.Module, *, loaded: bool) -> None:
 
 def _places(net: Any) -> list[tuple[nn.Module, str]]:
     """Blocks, and the name of their norm that is mixed."""
+    from timm.models import ResNet
+
     if isinstance(net, ResNet):
         return [(block, "bn1") for stage in (net.layer1, net.layer2, net.layer3) for block in stage]
     dense = [block for name, block in net.features.named_children() if name.startswith("denseblock")]

@@ -12,7 +12,6 @@ import numpy as np
 
 from ltml.errors import InputError
 from ltml.files import write_atomically, write_json
-from ltml.metrics.bootstrap import bootstrap_scores, describe_intervals
 from ltml.metrics.groups import make_groups
 from ltml.metrics.ranking import auroc
 from ltml.metrics.table import MetricTable, changes, score
@@ -126,6 +125,8 @@ def find_intervals(answers: Predictions, resamples: int, seed: int) -> dict[str,
     Raises:
         InputError: all rows belong to one group.
     """
+    from ltml.metrics.bootstrap import bootstrap_scores, describe_intervals  # slow to import: scipy.sparse
+
     resampled = bootstrap_scores(answers.probs, answers.targets, answers.groups, resamples=resamples, seed=seed)
     return {"seed": seed} | describe_intervals(resampled, answers.targets, answers.groups, answers.label_names)
 

@@ -11,8 +11,6 @@ from typing import get_args
 
 import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from ltml.errors import InputError, first_few
@@ -121,6 +119,9 @@ def fit_probe(features: FeatureSet, *, l2: float) -> PerClassLinear:
 
     A class with one known label gets no direction, and the log-odds of one half sample of the other label as bias.
     """
+    from sklearn.exceptions import ConvergenceWarning  # slow to import, and a run on images needs no probe
+    from sklearn.linear_model import LogisticRegression
+
     targets, width = features.masked_targets(), features.features.shape[-1]
     weight, bias, unfinished = torch.zeros(targets.shape[1], width), torch.zeros(targets.shape[1]), []
     for c, column in enumerate(targets.T):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor
-from torchvision.transforms.v2.functional import ten_crop
 
 from ltml.data.batches import BatchLoader
 from ltml.distributed import gather_rows
@@ -45,7 +46,7 @@ def predict(
     model.eval()
     answers: list[Tensor] = []
     for batch in track(loader.epoch(), len(loader), f"predict {split}"):
-        views = (batch.images,) if crop is None else ten_crop(batch.images, [crop])
+        views = (batch.images,) if crop is None else _ten_crops(batch.images, crop)
         with compute.autocast():
             logits = torch.stack([model(view).logits.double().cpu() for view in views])
         own = logits.sigmoid().mean(dim=0).where(logits.isfinite().all(dim=0), torch.nan)
@@ -57,6 +58,14 @@ def predict(
             "train.clip_norm, or use train.precision=float32; changed so, it is another run and starts anew."
         )
     return to_predictions(probs.numpy(), dataset, split)
+
+
+def _ten_crops(images: Tensor, side: int) -> Sequence[Tensor]:
+    """Return corners and centre of each image, and their mirror images: ten tensors ``(B, channels, side, side)``."""
+    from torchvision.transforms.v2.functional import ten_crop  # slow to import
+
+    crops: Sequence[Tensor] = ten_crop(images, [side])
+    return crops
 
 
 def to_predictions(probs: npt.NDArray[np.float64], dataset: Dataset, split: str) -> Predictions:

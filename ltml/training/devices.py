@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from timm.layers import convert_sync_batchnorm
 from torch import nn
 
 from ltml.errors import InputError
@@ -89,6 +88,8 @@ def synchronise_norms(model: M) -> M:
 
     By timm's function: torch's own drops the activations that timm's norms have inside.
     """
+    from timm.layers import convert_sync_batchnorm
+
     return convert_sync_batchnorm(model)  # type: ignore[no-any-return]
 
 

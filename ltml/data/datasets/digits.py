@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 from pydantic import Field
-from sklearn.datasets import load_digits
 
 from ltml.data.context import DataContext
 from ltml.data.pixels import resize
@@ -96,6 +95,8 @@ def load(
 
 def split_scans(seed: int) -> dict[str, tuple[UInt8Array, npt.NDArray[np.int64]]]:
     """Scans ``(n, 8, 8)`` uint8 and digits ``(n,)`` per split, each digit divided in the same shares."""
+    from sklearn.datasets import load_digits  # slow to import, and every dataset's module is looked at
+
     bunch = load_digits()
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)
     rng = np.random.default_rng([seed, 0])
