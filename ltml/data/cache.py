@@ -1,6 +1,7 @@
 """Decoded images on disk: uint8 at the size of training, grey ones as one channel, memory-mapped when read.
 
-A cache is a folder whose name is a hash of the size and of every source file's path, length and time of change.
+A cache is a folder whose name is a hash of the decoder's version, the size, and every source file's path, length and
+time of change.
 ``pixels.bin`` holds the images one after the other, ``index.npy`` where each begins, its channels and its checksum.
 Images are written in the order of their paths, and the index follows every few seconds, so that a killed process loses
 no more than that.
@@ -22,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
-from ltml.data.decode import decode
+from ltml.data.decode import DECODER, decode
 from ltml.data.images import FileImages
 from ltml.data.parallel import in_threads
 from ltml.data.pixels import with_channels
@@ -34,7 +35,7 @@ from ltml.types import ImageReader, IntArray, UInt8Array, UnreadableImageError
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-"""Raised whenever decoding or the layout changes."""
+"""Raised whenever the layout changes."""
 
 ENTRY = np.dtype([("start", "<i8"), ("channels", "u1"), ("crc", "<u4")])
 AGAIN = "Make it again with `ltml data cache RECIPE --fresh`, or remove that folder."
@@ -167,7 +168,7 @@ def locate_cache(files: FileImages) -> tuple[Path, IntArray, list[Path]]:
     """Folder of the cache, the place of each row in it, and the source file of each place."""
     names = [str(path) for path in files.paths]
     unique = sorted(set(names))
-    key = hash_json([FORMAT, files.size, [_stamp(name) for name in unique]])[:16]
+    key = hash_json([FORMAT, DECODER, files.size, [_stamp(name) for name in unique]])[:16]
     places = {name: place for place, name in enumerate(unique)}
     rows = np.array([places[name] for name in names])
     return cache_folder() / "images" / key, rows, [Path(name) for name in unique]

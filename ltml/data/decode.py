@@ -8,15 +8,17 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from ltml.data.dicom import read_dicom
-from ltml.data.pixels import MAX_PIXELS, check_pixel_count, resize, stretch, with_channels
+from ltml.data.image_files import is_dicom
+from ltml.data.pictures import read_picture
+from ltml.data.pixels import MAX_PIXELS, resize, with_channels
 from ltml.errors import InputError, first_line
 from ltml.types import UInt8Array, UnreadableImageError
 
-PALETTES = ("P", "PA")
+DECODER = 2
+"""Raised whenever the pixels of a file come out otherwise: what was decoded before is not used again."""
 
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # data.max_pixels is the limit here
 
@@ -50,10 +52,7 @@ def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     try:
         if is_dicom(path):
             return read_dicom(path, max_pixels)
-        with Image.open(path) as opened:
-            check_pixel_count(opened.width, opened.height, max_pixels)
-            opened.load()
-            return _to_8_bits(ImageOps.exif_transpose(opened))
+        return read_picture(path, max_pixels)
     except (InputError, MemoryError):
         raise
     except Exception as error:  # damaged files make Pillow raise whatever its parsers stumble over
@@ -61,23 +60,3 @@ def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
             f"cannot read the image {path}: {first_line(error)}. Replace the file, take its row out of the table, or "
             "set data.unreadable=skip; `ltml data check` lists all such files."
         ) from error
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM, by its name's ending or its preamble."""
-    if path.suffix.lower() in (".dcm", ".dicom"):
-        return True
-    if path.suffix:
-        return False
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
-
-
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(stretch(np.asarray(image)))
-    if image.mode in ("1", "L", "LA", "La"):
-        return image.convert("L")
-    if image.mode in PALETTES:
-        image = image.convert("RGBA")  # a transparent entry has no colour of its own otherwise
-    return image.convert("RGB")

@@ -18,7 +18,8 @@ from typing import IO, Any
 
 from PIL import Image
 
-from ltml.data.decode import is_dicom, open_picture
+from ltml.data.decode import DECODER, open_picture
+from ltml.data.image_files import is_dicom
 from ltml.data.parallel import in_threads
 from ltml.data.pixels import MAX_PIXELS
 from ltml.files import cache_folder, hash_json
@@ -27,8 +28,8 @@ from ltml.types import UnreadableImageError
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
-"""Raised whenever decoding or what is kept changes."""
+FORMAT = 2
+"""Raised whenever what is kept changes."""
 
 SECONDS = 0.5
 """Between two writings of what was seen."""
@@ -135,7 +136,7 @@ def _stamp(path: Path) -> list[int]:
 def _store(paths: Sequence[Path]) -> Path:
     """The file of what was seen in the folder that all paths share."""
     shared = os.path.commonpath(paths) if paths else ""
-    return cache_folder() / "inspections" / f"{hash_json([FORMAT, shared])[:16]}.jsonl"
+    return cache_folder() / "inspections" / f"{hash_json([FORMAT, DECODER, shared])[:16]}.jsonl"
 
 
 def _read(store: Path) -> dict[str, tuple[Any, Picture]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ltml.data.decode import is_dicom
+from ltml.data.image_files import is_dicom
 from ltml.data.parallel import in_threads
 from ltml.types import Dataset, IntArray
 

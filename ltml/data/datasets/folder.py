@@ -8,16 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from ltml.data.context import DataContext
+from ltml.data.image_files import is_image
 from ltml.data.labels import one_hot
 from ltml.data.splits import SPLITS
 from ltml.data.table import LabelTable
 from ltml.errors import InputError, first_few
 from ltml.registry import DATASETS
-
-DICOM = (".dcm", ".dicom")
 
 
 @DATASETS.register("folder")
@@ -60,24 +58,16 @@ def load(context: DataContext) -> LabelTable:
     )
 
 
-def image_endings() -> set[str]:
-    """Endings of the image files that can be read, lower case with the dot."""
-    endings = Image.registered_extensions()
-    return {ending for ending, kind in endings.items() if kind in Image.OPEN} | set(DICOM)
-
-
 def _folders(folder: Path) -> list[str]:
     with os.scandir(folder) as entries:
         return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _images_by_class(folder: Path) -> dict[str, list[str]]:
-    endings = image_endings()
     found = {}
     for name in _folders(folder):
-        files = sorted(os.listdir(folder / name))
-        images = [file for file in files if not file.startswith(".") and Path(file).suffix.lower() in endings]
-        found[name] = [file for file in images if (folder / name / file).is_file()]
+        files = [file for file in sorted(os.listdir(folder / name)) if not file.startswith(".")]
+        found[name] = [file for file in files if (folder / name / file).is_file() and is_image(folder / name / file)]
     return found
 
 
