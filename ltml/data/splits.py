@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pandas as pd
 from ltml.csv_table import read_csv_table
 from ltml.data.faults import Fault, Faults
 from ltml.errors import InputError, first_few
-from ltml.types import IntArray
+from ltml.types import BoolArray, IntArray
 
 SPLITS = ("train", "val", "test")
 
@@ -67,18 +68,20 @@ def take_validation(
 
 
 def divide(
-    groups: Sequence[str], shares: Sequence[float], seed: int, codes: Codes | None = None
+    groups: Sequence[str], shares: Sequence[int], seed: int, codes: Codes | None = None
 ) -> list[npt.NDArray[np.int64]]:
-    """Divide rows by whole groups so that each part comes as near to its share of rows as groups allow.
+    """Divide rows by whole groups so that each part comes near to its share of rows.
 
     Groups are taken in an order drawn from the seed; it does not depend on the order of the rows.
 
     Args:
         groups: group of each row, ``(N,)``; no fewer groups than parts.
-        shares: of the rows, one number per part, in any unit.
+        shares: of the rows, one whole number above 0 per part.
         seed: split seed.
         codes: ``(N, C)`` labels (1 is positive); if given, the positives of every label are spread as well, rare ones
-            first (Sechidis et al. 2011, iterative stratification, with a group in place of a sample).
+            first (Sechidis et al. 2011, iterative stratification, with a group in place of a sample). The first part
+            is train: of two parts that lack as much it is served first, a group with most positives of a label goes
+            there, and as long as groups allow no label is without a positive in it.
 
     Returns:
         Sorted row numbers of each part.
@@ -88,51 +91,123 @@ def divide(
     if codes is None:
         parts = _cut(np.bincount(numbers)[order], shares)
     else:
-        sizes = np.zeros((len(names), codes.shape[1] + 1))
-        np.add.at(sizes, numbers, np.column_stack([codes == 1, np.ones(len(codes))]))
+        sizes = np.zeros((len(names), codes.shape[1] + 1), dtype=np.int64)
+        np.add.at(sizes, numbers, np.column_stack([codes == 1, np.ones(len(codes), dtype=np.int64)]))
         parts = _stratify(sizes[order], shares)
     part_of = np.empty(len(names), dtype=np.int64)
     part_of[order] = parts
     return [np.flatnonzero(part_of[numbers] == part) for part in range(len(shares))]
 
 
-def _cut(sizes: IntArray, shares: Sequence[float]) -> IntArray:
-    """Part of each group when the ordered groups are cut where the shares of rows end, no part empty."""
-    before = np.cumsum(sizes)
-    targets = np.cumsum(shares)[:-1] / sum(shares) * before[-1]
-    ends, count = [0], len(sizes)
-    for number, target in enumerate(targets):
-        end = int(np.argmin(np.abs(before - target))) + 1
-        ends.append(min(max(end, ends[-1] + 1), count - (len(shares) - 1 - number)))
-    return np.repeat(np.arange(len(shares)), np.diff([*ends, count]))
+def _cut(sizes: IntArray, shares: Sequence[int]) -> IntArray:
+    """Return the part of each group when the ordered groups are cut where the shares of rows end, no part empty.
 
-
-def _stratify(sizes: npt.NDArray[np.float64], shares: Sequence[float]) -> IntArray:
-    """Part of each group, ``sizes (G, C + 1)`` its positives per label and, last, its rows.
-
-    The rarest label that is left goes first: each of its groups to the part that lacks most of that label, then most
-    rows; groups without positives fill up the rows. At last a part that got nothing takes a group from the fullest.
+    A group that is larger than every part after the first comes first, or one patient would be nearly all of a test.
     """
-    fractions = np.asarray(shares, dtype=np.float64) / sum(shares)
-    lacking = fractions[:, None] * sizes.sum(axis=0)
+    total, whole = int(sizes.sum()), sum(shares)
+    huge = sizes * whole > max(shares[1:]) * total
+    order = np.concatenate([np.flatnonzero(huge)[np.argsort(-sizes[huge], kind="stable")], np.flatnonzero(~huge)])
+    before = np.cumsum(sizes[order]) * whole
+    ends, count = [0], len(sizes)
+    for number, share in enumerate(np.cumsum(shares)[:-1]):
+        end = int(np.argmin(np.abs(before - share * total))) + 1
+        ends.append(min(max(end, ends[-1] + 1), count - (len(shares) - 1 - number)))
+    part_of = np.empty(count, dtype=np.int64)
+    part_of[order] = np.repeat(np.arange(len(shares)), np.diff([*ends, count]))
+    return part_of
+
+
+def _stratify(sizes: IntArray, shares: Sequence[int]) -> IntArray:
+    """Return the part of each group, ``sizes (G, C + 1)`` its positives per label and, last, its rows.
+
+    The rarest label that is left goes first, and of its groups the one that suits fewest parts, then the one with most
+    positives; groups without positives fill up the rows. At last a part that got nothing takes a small group from the
+    fullest.
+    """
+    sharing = _Sharing(sizes.sum(axis=0), shares)
+    choices = sharing.suited(sizes).sum(axis=1)
     part_of = np.full(len(sizes), -1)
     while (part_of < 0).any():
         left = np.flatnonzero(part_of < 0)
         remaining = sizes[left].sum(axis=0)[:-1]
         if remaining.any():
-            label = int(np.argmin(np.where(remaining > 0, remaining, np.inf)))
+            label = int(np.argmin(np.where(remaining > 0, remaining, np.iinfo(np.int64).max)))
             members = left[sizes[left, label] > 0]
         else:
             label, members = -1, left
-        for member in members[np.argsort(-sizes[members, label], kind="stable")]:
-            part = max(range(len(shares)), key=lambda p: (lacking[p, label] / fractions[p], lacking[p, -1]))
-            part_of[member] = part
-            lacking[part] -= sizes[member]
-    for part in range(len(shares)):
-        if not (part_of == part).any():
-            fullest = int(np.bincount(part_of).argmax())
-            part_of[np.flatnonzero(part_of == fullest)[-1]] = part
+        for member in members[np.lexsort((-sizes[members, label], choices[members]))]:
+            part_of[member] = sharing.place(sizes[member], label)
+    _fill_empty_parts(part_of, sizes, len(shares))
     return part_of
+
+
+class _Sharing:
+    """What each part has got of every label and of the rows, in whole numbers, so that equal lacks are equal.
+
+    Args:
+        totals: positives per label and, last, rows, ``(C + 1,)``.
+        shares: of the parts; the first is train.
+    """
+
+    def __init__(self, totals: IntArray, shares: Sequence[int]) -> None:
+        self._totals = totals
+        self._due = np.outer(shares, totals)
+        self._whole = sum(shares)
+        self._full = -(-self._due // self._whole)
+        self._most = np.maximum(self._full, 3 * self._due // (2 * self._whole))
+        self._scale = [math.lcm(*shares) // share for share in shares]
+        self._taken = np.zeros_like(self._due)
+        self._left = totals.copy()
+
+    def suited(self, sizes: IntArray) -> BoolArray:
+        """Return the parts that groups, ``sizes (G, C + 1)``, suit, ``(G, P)``.
+
+        A group suits a part if it alone has at most one and a half of the part's share of everything.
+        """
+        return np.stack([(sizes <= most).all(axis=1) for most in self._most], axis=1)
+
+    def place(self, size: IntArray, label: int) -> int:
+        """Return the part of a group, ``size (C + 1)``, that is placed for one of its labels (-1: for its rows)."""
+        part = 0 if self._is_needed_in_train(size) else self._choose(size, label)
+        self._taken[part] += size
+        self._left -= size
+        return part
+
+    def _is_needed_in_train(self, size: IntArray) -> bool:
+        """Return whether the group has most positives of a label, or the last that train can get."""
+        last = (size > 0) & (self._taken[0] == 0) & (self._left == size)
+        return bool((last | (2 * size > self._totals))[:-1].any())
+
+    def _choose(self, size: IntArray, label: int) -> int:
+        """Return the part that lacks most of its share of the label, a tie to train, among those that it does not fill.
+
+        A group fits a part that it suits if the part then has no more of the label than its share, rounded up. Where it
+        fits nowhere, it goes where most of the label is lacking in absolute numbers.
+        """
+        suited = self.suited(size[None])[0]
+        fits = suited & (self._taken[:, label] + size[label] <= self._full[:, label])
+        if fits.any():
+            return min(np.flatnonzero(fits).tolist(), key=lambda part: self._how_full(part, label))
+        suited[0] = True
+        lacking = self._due[:, label] - self._whole * self._taken[:, label]
+        return int(np.argmax(np.where(suited, lacking, np.iinfo(np.int64).min)))
+
+    def _how_full(self, part: int, label: int) -> tuple[int, bool, int]:
+        of_label, rows = (int(self._taken[part, column]) * self._scale[part] for column in (label, -1))
+        return of_label, part > 0, rows
+
+
+def _fill_empty_parts(part_of: IntArray, sizes: IntArray, parts: int) -> None:
+    """Give each part without a group the one of the fullest part that costs it fewest labels, then fewest rows."""
+    for part in range(parts):
+        if (part_of == part).any():
+            continue
+        members = np.flatnonzero(part_of == np.bincount(part_of).argmax())
+        held = sizes[members, :-1]
+        only_one = (held > 0) & (held == held.sum(axis=0))
+        elsewhere = held.sum(axis=0) < sizes[:, :-1].sum(axis=0)
+        costs = np.lexsort((sizes[members, -1], only_one.sum(axis=1), (only_one & elsewhere).sum(axis=1)))
+        part_of[members[costs[0]]] = part
 
 
 def split_by_column(column: pd.Series, where: str) -> dict[str, IntArray]:

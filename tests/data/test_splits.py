@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltml.data.context import DataContext
-from ltml.data.splits import split_by_file, split_by_group, take_validation
+from ltml.data.splits import _stratify, split_by_file, split_by_group, take_validation
 from ltml.data.table import load_dataset
 from ltml.errors import InputError
 
@@ -80,6 +80,97 @@ def test_plain_splits_lose_rare_labels_where_stratified_ones_do_not() -> None:
             splits = split_by_group(names, (7, 1, 2), seed, codes if stratify else None)
             lost[stratify] += sum((codes[rows, 4] == 1).sum() == 0 for rows in splits.values())
     assert lost[False] > 10 > lost[True]
+
+
+def _labelled(holders: Sequence[Sequence[int]], rows: Sequence[int]) -> tuple[list[str], np.ndarray]:
+    """Rows of patients with so many positives per label, as many rows more as that takes."""
+    names, codes = [], []
+    for number, (positives, extra) in enumerate(zip(holders, rows, strict=True)):
+        size = max([*positives, extra])
+        names += [f"p{number}"] * size
+        codes.append(np.arange(size)[:, None] < np.array(positives)[None, :])
+    return names, np.concatenate(codes).astype(np.int8)
+
+
+def _positives(splits: Mapping[str, np.ndarray], codes: np.ndarray) -> np.ndarray:
+    return np.array([(codes[rows] == 1).sum(axis=0) for rows in splits.values()])
+
+
+@pytest.mark.parametrize("ratio", [(7, 1, 2), (8, 1, 1), (6, 2, 2), (1, 1, 1), (70, 10, 20), (14, 3, 3)])
+def test_the_largest_patient_of_a_label_is_in_train_whatever_the_total(ratio: tuple[int, int, int]) -> None:
+    for total in [*range(13, 200), 227, *range(200, 2000, 61)]:
+        sizes = np.array([[8, 8], *[[1, 1]] * (total - 8)])
+        assert _stratify(sizes, ratio)[0] == 0
+
+
+def test_no_patient_overfills_a_part() -> None:
+    """52 positives of 7:1:2, 20 and 9 of them of two patients, and a third patient of 200 of 600 rows."""
+    names, codes = _labelled([[20], [9], *[[1]] * 23, [0], *[[0]] * 200], [20, 9, *[1] * 23, 200, *[1] * 200])
+    for seed in range(10):
+        splits = split_by_group(names, (7, 1, 2), seed, codes)
+        assert np.abs(_positives(splits, codes)[:, 0] - [36.4, 5.2, 10.4]).max() < 1
+        assert [len(rows) for rows in splits.values()] == pytest.approx(np.array([0.7, 0.1, 0.2]) * len(names), abs=2)
+
+
+def test_a_patient_with_many_of_another_label_stays_in_train() -> None:
+    """The rarest label would send it to val, where its other label would be four times val's share."""
+    names, codes = _labelled([[1, 1], [1, 20], [1, 1], *[[0, 1]] * 30, *[[0, 0]] * 200], [1] * 233)
+    for seed in range(10):
+        splits = split_by_group(names, (7, 1, 2), seed, codes)
+        counts = _positives(splits, codes)
+        assert "p1" in {names[row] for row in splits["train"]}
+        assert counts[:, 0].tolist() == [1, 1, 1]
+        assert counts[:, 1] == pytest.approx(np.array([0.7, 0.1, 0.2]) * 52, abs=1)
+
+
+@given(
+    st.integers(0, 2**16),
+    st.lists(st.integers(1, 30), min_size=2, max_size=40),
+    st.lists(st.integers(1, 5), min_size=3, max_size=30),
+    st.sampled_from([(7, 1, 2), (8, 1, 1), (6, 2, 2), (3, 1, 1)]),
+)
+def test_one_label_is_off_its_share_by_little_more_than_its_largest_patient(
+    seed: int, positives: list[int], others: list[int], ratio: tuple[int, int, int]
+) -> None:
+    names, codes = _labelled([[n] for n in positives] + [[0]] * len(others), [1] * len(positives) + others)
+    counts = _positives(split_by_group(names, ratio, seed, codes), codes)[:, 0]
+    share = np.array(ratio) / sum(ratio) * sum(positives)
+    assert np.abs(counts - share).max() < max(positives) + 1
+    assert counts[0] > 0
+    assert counts[0] >= min(share[0], max(positives)) - max(positives) / 2  # train is not what is emptied
+
+
+@given(st.integers(0, 2**16), st.integers(12, 60), st.integers(1, 6), st.integers(1, 12))
+def test_no_label_of_two_patients_or_more_lacks_training_positives(
+    seed: int, groups: int, labels: int, largest: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    holders = rng.integers(1, largest + 1, (groups, labels)) * (rng.random((groups, labels)) < rng.random(labels) / 4)
+    names, codes = _labelled(holders.tolist(), rng.integers(1, 6, groups).tolist())
+    splits = split_by_group(names, (7, 1, 2), seed, codes)
+    counts, patients = _positives(splits, codes), (holders > 0).sum(axis=0)
+    assert (counts[0] > 0).tolist() == (patients > 0).tolist()
+    most = np.where(patients > 0, holders.max(axis=0) / np.maximum(holders.sum(axis=0), 1), 0)
+    assert (counts[0] >= np.where(most > 0.5, holders.max(axis=0), 0)).all()
+    again = take_validation({"train": np.arange(len(names))}, names, (7, 1, 2), seed, codes)
+    assert (_positives(again, codes)[0] > 0).tolist() == (patients > 0).tolist()
+
+
+@pytest.mark.parametrize("rows", [[1, 1, 1], [5, 1, 1], [1, 1, 500], [200, 1, 300], [1, 2, 2, 900], [10] * 8])
+def test_few_patients_of_any_size_fill_every_part_and_the_largest_is_in_train(rows: list[int]) -> None:
+    for seed in range(10):
+        for stratify in (False, True):
+            names, codes = _labelled([[n] for n in rows], rows)
+            splits = split_by_group(names, (7, 1, 2), seed, codes if stratify else None)
+            assert all(len(part) for part in splits.values())
+            assert len(splits["train"]) >= max(rows)
+
+
+def test_one_huge_patient_does_not_become_the_test() -> None:
+    names = [f"p{i}" for i in range(100)] + ["huge"] * 500
+    for seed in range(20):
+        sizes = [len(rows) for rows in split_by_group(names, (7, 1, 2), seed).values()]
+        assert sizes == [500, 1, 99]  # cut at 420 and 480 of 600, the nearest ends of patients
 
 
 def test_validation_is_taken_out_of_train_alone() -> None:

@@ -164,7 +164,7 @@ def _cut_train(dataset: Dataset, source: UnionSource, seed: int) -> Dataset:
         groups = dataset.table["group"].iloc[train].tolist()
         if len(set(groups)) < count:
             raise InputError(f"source '{source.title}' has {len(set(groups))} training groups, too few for part")
-        chosen = train[divide(groups, [1.0] * count, derive_seed(seed, "part"))[number - 1]]
+        chosen = train[divide(groups, [1] * count, derive_seed(seed, "part"))[number - 1]]
         dataset = choose_splits(dataset, {**dataset.splits, "train": chosen}, f"not in part {number} of {count}")
     train = dataset.splits["train"]
     if source.images is not None and source.images < len(train):
