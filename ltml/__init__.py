@@ -105,7 +105,9 @@ def __getattr__(name: str) -> Any:
 
 
 def create_loss(name: str, **options: Any) -> Any:
-    """A loss by name, a module called as ``loss(logits, targets, known=None)``.
+    """Return a loss by name, a module called as ``loss(logits, targets, known=None)``.
+
+    It refuses targets outside [0, 1] where they are known, NaN, and shapes other than ``(B, C)`` by an `InputError`.
 
     Args:
         name: see `list_losses`.
@@ -115,9 +117,12 @@ def create_loss(name: str, **options: Any) -> Any:
     Raises:
         InputError: an unknown loss, option or value, or missing counts.
     """
+    from ltml.losses.masking import guard
     from ltml.registry import LOSSES, create
 
-    return create(LOSSES, name, options)
+    loss = create(LOSSES, name, options)
+    is_own = type(loss).__module__.startswith("ltml.losses.")  # these check in `prepare`
+    return loss if is_own else guard(loss)
 
 
 def list_losses(pattern: str = "*") -> list[str]:

@@ -49,7 +49,7 @@ def auc_margin_loss(
         A scalar, or ``(B, C)``; float32 at least.
 
     Raises:
-        InputError: shapes differ or targets hold NaN.
+        InputError: see `prepare`.
 
     Example:
         >>> import torch

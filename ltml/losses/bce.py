@@ -25,7 +25,7 @@ def bce_loss(logits: Tensor, targets: Tensor, known: Tensor | None = None, *, re
         A scalar, or ``(B, C)``; float32 at least.
 
     Raises:
-        InputError: shapes differ or targets hold NaN.
+        InputError: see `prepare`.
 
     Example:
         >>> import torch

@@ -55,7 +55,7 @@ def db_loss(
         A scalar, or ``(B, C)``; float32 at least.
 
     Raises:
-        InputError: shapes differ, targets hold NaN, or a known one is neither 0 nor 1.
+        InputError: see `prepare`; or a known target is neither 0 nor 1.
 
     Example:
         >>> import torch

@@ -38,7 +38,7 @@ def focal_loss(
         A scalar, or ``(B, C)``; float32 at least.
 
     Raises:
-        InputError: shapes differ or targets hold NaN.
+        InputError: see `prepare`.
 
     Example:
         >>> import torch

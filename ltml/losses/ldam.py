@@ -56,7 +56,7 @@ def ldam_loss(
         A scalar, or ``(B, C)``; float32 at least.
 
     Raises:
-        InputError: shapes differ or targets hold NaN.
+        InputError: see `prepare`.
 
     Example:
         >>> import torch

@@ -40,7 +40,7 @@ def logit_adjust_loss(
         A scalar, or ``(B, C)``; float32 at least.
 
     Raises:
-        InputError: shapes differ or targets hold NaN.
+        InputError: see `prepare`.
 
     Example:
         >>> import torch

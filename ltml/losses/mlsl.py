@@ -32,7 +32,7 @@ def mlsl_loss(logits: Tensor, targets: Tensor, known: Tensor | None = None, *, r
         A scalar; float32 at least.
 
     Raises:
-        InputError: shapes differ, targets hold NaN, or a known one is neither 0 nor 1.
+        InputError: see `prepare`; or a known target is neither 0 nor 1.
 
     Example:
         >>> import torch

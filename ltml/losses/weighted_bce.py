@@ -37,7 +37,7 @@ def weighted_bce_loss(
         A scalar, or ``(B, C)``; float32 at least.
 
     Raises:
-        InputError: shapes differ or targets hold NaN.
+        InputError: see `prepare`.
 
     Example:
         >>> import torch

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ltml.losses.counts import positive_weights
+from ltml.losses.masking import prepare
 from ltml.objectives.objective import Step, TrainingFacts
 from ltml.registry import OBJECTIVES
 
@@ -44,7 +45,7 @@ class WeightedPartial(nn.Module):
 
     def forward(self, step: Step) -> Tensor:
         """Scalar; 0 for a batch without known labels."""
-        logits, targets = step.output.logits.float(), step.batch.targets
+        logits, targets, known = prepare(step.output.logits, step.batch.targets, step.batch.known)
         present, absent = functional.logsigmoid(logits), functional.logsigmoid(-logits)
         entries = -self.alpha * (self.beta * targets * present + (1 - targets) * absent)
-        return torch.where(step.batch.known, entries, torch.zeros_like(entries)).sum() / entries.numel()
+        return torch.where(known, entries, torch.zeros_like(entries)).sum() / entries.numel()

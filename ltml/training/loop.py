@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from ltml.distributed import broadcast, sum_gradients
 from ltml.errors import LtmlError
+from ltml.losses.masking import targets_are_checked
 from ltml.seeds import derive_seed
 from ltml.world import ALONE, World
 
@@ -44,7 +45,7 @@ def train_epoch(
     """Step once per batch.
 
     Args:
-        batches: what an epoch goes through.
+        batches: what an epoch goes through; their targets are 0, 1 or unknown, as those of a dataset are.
         loss_of: scalar loss of a batch.
         optimizer: its parameters are the ones that move.
         model: what several processes train together: each sees its share of a batch, so gradients are summed over
@@ -63,7 +64,8 @@ def train_epoch(
     losses: list[float] = []
     for step, batch in enumerate(batches):
         optimizer.zero_grad(set_to_none=True)
-        loss = loss_of(batch)
+        with targets_are_checked():
+            loss = loss_of(batch)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise NonFiniteLossError(
