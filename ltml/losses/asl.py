@@ -32,7 +32,7 @@ def asl_loss(
     large ones keep their digits and gradient.
 
     Args:
-        logits: ``(B, C)``.
+        logits: ``(B, C)``; with reduction ``none`` any shape, that of targets and known.
         targets: ``(B, C)`` in [0, 1]; soft targets are allowed.
         known: boolean ``(B, C)``; None means all known.
         gamma_pos: exponent γ₊ of positives, ≥ 0.
@@ -52,7 +52,7 @@ def asl_loss(
         >>> round(asl_loss(torch.zeros(1, 1), torch.ones(1, 1)).item(), 4)
         0.3466
     """
-    logits, targets, mask = prepare(logits, targets, known)
+    logits, targets, mask = prepare(logits, targets, known, any_shape=reduction == "none")
     log_present, log_absent = functional.logsigmoid(logits), functional.logsigmoid(-logits)
     floor = logits.new_tensor(clip).log()
     log_shifted = torch.logaddexp(log_absent, floor).clamp(max=0)

@@ -16,7 +16,7 @@ def bce_loss(logits: Tensor, targets: Tensor, known: Tensor | None = None, *, re
     """Binary cross entropy with logits, averaged over known entries (LDRNet, MM 2024, eq. 7).
 
     Args:
-        logits: ``(B, C)``.
+        logits: ``(B, C)``; with reduction ``none`` any shape, that of targets and known.
         targets: ``(B, C)`` in [0, 1]; soft targets are allowed.
         known: boolean ``(B, C)``; None means all known.
         reduction: ``mean`` over known entries, ``sum``, or ``none`` for ``(B, C)`` with 0 where unknown.
@@ -32,7 +32,7 @@ def bce_loss(logits: Tensor, targets: Tensor, known: Tensor | None = None, *, re
         >>> round(bce_loss(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])).item(), 4)
         0.6931
     """
-    logits, targets, mask = prepare(logits, targets, known)
+    logits, targets, mask = prepare(logits, targets, known, any_shape=reduction == "none")
     return reduce(functional.binary_cross_entropy_with_logits(logits, targets, reduction="none"), mask, reduction)
 
 

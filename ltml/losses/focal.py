@@ -27,7 +27,7 @@ def focal_loss(
     both of its parts.
 
     Args:
-        logits: ``(B, C)``.
+        logits: ``(B, C)``; with reduction ``none`` any shape, that of targets and known.
         targets: ``(B, C)`` in [0, 1]; soft targets are allowed.
         known: boolean ``(B, C)``; None means all known.
         gamma: exponent γ, ≥ 0.
@@ -45,7 +45,7 @@ def focal_loss(
         >>> round(focal_loss(torch.zeros(1, 1), torch.ones(1, 1), alpha=None).item(), 4)
         0.1733
     """
-    logits, targets, mask = prepare(logits, targets, known)
+    logits, targets, mask = prepare(logits, targets, known, any_shape=reduction == "none")
     log_present, log_absent = functional.logsigmoid(logits), functional.logsigmoid(-logits)
     present = -(gamma * log_absent).exp() * log_present
     absent = -(gamma * log_present).exp() * log_absent

@@ -24,7 +24,7 @@ def gce_loss(
     ``exp(q · logsigmoid)``, and its difference from 1 by ``expm1``, so small ``q`` and large logits keep digits.
 
     Args:
-        logits: ``(B, C)``.
+        logits: ``(B, C)``; with reduction ``none`` any shape, that of targets and known.
         targets: ``(B, C)`` in [0, 1]; the formula is linear in them, so soft targets are allowed.
         known: boolean ``(B, C)``; None means all known.
         q: in (0, 1].
@@ -41,7 +41,7 @@ def gce_loss(
         >>> gce_loss(torch.zeros(1, 1), torch.ones(1, 1), q=1.0).item()
         0.5
     """
-    logits, targets, mask = prepare(logits, targets, known)
+    logits, targets, mask = prepare(logits, targets, known, any_shape=reduction == "none")
     present = -torch.expm1(q * functional.logsigmoid(logits)) / q
     absent = -torch.expm1(q * functional.logsigmoid(-logits)) / q
     return reduce(targets * present + (1 - targets) * absent, mask, reduction)

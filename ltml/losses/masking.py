@@ -34,13 +34,16 @@ def targets_are_checked() -> Iterator[None]:
         _ARE_CHECKED.reset(token)
 
 
-def prepare(logits: Tensor, targets: Tensor, known: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def prepare(
+    logits: Tensor, targets: Tensor, known: Tensor | None, *, any_shape: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
     """Check what a loss is given; return logits and targets in float32 at least, and a boolean mask.
 
     Args:
         logits: floating ``(B, C)``.
         targets: ``(B, C)``, real, boolean or whole numbers, in [0, 1] where known, no NaN.
         known: boolean ``(B, C)``; None means all known.
+        any_shape: the three may have another shape than ``(B, C)``, since every entry is on its own.
 
     Returns:
         The three, ``(B, C)`` each; targets of unknown entries are finite.
@@ -49,7 +52,7 @@ def prepare(logits: Tensor, targets: Tensor, known: Tensor | None) -> tuple[Tens
         InputError: an argument is no tensor, shapes or devices differ, logits are not floating, the mask is not
             boolean, or targets hold NaN or, where known, a number outside [0, 1].
     """
-    _check_form(logits, targets, known)
+    _check_form(logits, targets, known, any_shape=any_shape)
     mask = torch.ones_like(targets, dtype=torch.bool) if known is None else known
     if targets.device.type == "cpu" or not _ARE_CHECKED.get():
         targets = _check_values(targets, mask)
@@ -69,12 +72,12 @@ def _check_arguments(_loss: nn.Module, positional: tuple[Any, ...], named: dict[
         prepare(given["logits"], given["targets"], given.get("known"))
 
 
-def _check_form(logits: Tensor, targets: Tensor, known: Tensor | None) -> None:
+def _check_form(logits: Tensor, targets: Tensor, known: Tensor | None, *, any_shape: bool) -> None:
     """Raise InputError for what can be seen without looking at values."""
     for name, value in (("logits", logits), ("targets", targets), ("known", known)):
         if not isinstance(value, Tensor) and not (name == "known" and value is None):
             raise InputError(f"Expected {name} as a torch tensor (B, C) but got {type(value).__name__}.")
-    if logits.ndim != 2:
+    if logits.ndim != 2 and not any_shape:
         raise InputError(f"Expected logits of shape (B, C), samples × classes, but got {tuple(logits.shape)}.")
     if targets.shape != logits.shape:
         raise InputError(f"Expected targets of shape {tuple(logits.shape)} but got {tuple(targets.shape)}.")

@@ -34,7 +34,7 @@ def ral_loss(
     authors' code has it. As in `asl_loss`, soft targets weigh both parts, and logarithms are taken of the logits.
 
     Args:
-        logits: ``(B, C)``.
+        logits: ``(B, C)``; with reduction ``none`` any shape, that of targets and known.
         targets: ``(B, C)`` in [0, 1]; soft targets are allowed.
         known: boolean ``(B, C)``; None means all known.
         gamma_pos: exponent γ₊ of positives, ≥ 0.
@@ -54,7 +54,7 @@ def ral_loss(
         >>> round(ral_loss(torch.zeros(1, 1), torch.ones(1, 1)).item(), 4)
         0.5056
     """
-    logits, targets, mask = prepare(logits, targets, known)
+    logits, targets, mask = prepare(logits, targets, known, any_shape=reduction == "none")
     log_present, log_absent = functional.logsigmoid(logits), functional.logsigmoid(-logits)
     p, miss = logits.sigmoid(), (-logits).sigmoid()
     positive = (gamma_pos * log_absent).exp() * (log_present + LINEAR * miss + SQUARE * miss**2)

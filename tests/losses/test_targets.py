@@ -103,6 +103,14 @@ def test_other_shapes_kinds_and_devices_are_refused(
         _loss(name)(*change(LOGITS, TARGETS, KNOWN))
 
 
+@pytest.mark.parametrize("name", ["bce", "gce", "asl", "ral", "focal"])
+def test_a_loss_of_single_entries_takes_them_in_any_shape(name: str) -> None:
+    loss = ltml.create_loss(name, reduction="none")
+    assert torch.equal(loss(LOGITS[:, 0], TARGETS[:, 0], KNOWN[:, 0]), loss(LOGITS, TARGETS, KNOWN)[:, 0])
+    with pytest.raises(InputError, match="but got -1"):
+        loss(LOGITS[:, 0], TARGETS[:, 0] - 1)
+
+
 class _Careless(nn.Module):
     """A loss of a plugin that checks nothing."""
 
