@@ -181,10 +181,12 @@ class _Sharing:
     def _choose(self, size: IntArray, label: int) -> int:
         """Return the part that lacks most of its share of the label, a tie to train, among those that it does not fill.
 
-        A group fits a part that it suits if the part then has no more of the label than its share, rounded up. Where it
-        fits nowhere, it goes where most of the label is lacking in absolute numbers.
+        A group fits a part that it suits for all but the label if the part then has no more of the label than its
+        share, rounded up. Where it fits nowhere, it goes where most of the label is lacking in absolute numbers.
         """
-        suited = self.suited(size[None])[0]
+        others = size.copy()
+        others[label] = 0
+        suited = self.suited(others[None])[0]
         fits = suited & (self._taken[:, label] + size[label] <= self._full[:, label])
         if fits.any():
             return min(np.flatnonzero(fits).tolist(), key=lambda part: self._how_full(part, label))
