@@ -9,7 +9,7 @@ import typer
 
 from .arguments import JsonFlag, TrustPlugins
 from .errors import guarded
-from .output import print_json
+from .output import print_json, say
 
 
 @guarded
@@ -27,4 +27,4 @@ def calibrate(
 
     with trusting_plugins(trust_plugins):
         found = ltml.calibrate(run_dir, stage, per_class=per_class)
-    print_json(found) if as_json else typer.echo(calibration_table(found))
+    print_json(found) if as_json else say(calibration_table(found))

@@ -11,7 +11,7 @@ from ltml.errors import InputError
 
 from .arguments import JsonFlag, Resamples, ResampleSeed, resampling
 from .errors import guarded
-from .output import print_json
+from .output import print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,15 +139,15 @@ def _refuse(options: Mapping[str, Any], why: str) -> None:
 def _print_predictions(result: Mapping[str, Any], *, as_json: bool) -> None:
     from ltml.report.prediction_tables import predictions_table
 
-    print_json(result) if as_json else typer.echo(predictions_table(result))
+    print_json(result) if as_json else say(predictions_table(result))
     for warning in [] if as_json else result["warnings"]:
-        typer.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
 
 
 def _print_grid(cells: list[dict[str, Any]], *, as_json: bool) -> None:
     from ltml.report.comparison_tables import grid_table
 
-    print_json(cells) if as_json else typer.echo(grid_table(cells))
+    print_json(cells) if as_json else say(grid_table(cells))
 
 
 def _print(result: Mapping[str, Any], *, per_class: bool, as_json: bool) -> None:
@@ -164,19 +164,19 @@ def _print(result: Mapping[str, Any], *, per_class: bool, as_json: bool) -> None
     if as_json:
         print_json(result)
         return
-    typer.echo(rows_table(result))
+    say(rows_table(result))
     for data in result["patients"]:
-        typer.echo(patients_table(result, data))
+        say(patients_table(result, data))
     if result["ranks"]:
-        typer.echo(ranks_table(result["ranks"]))
+        say(ranks_table(result["ranks"]))
     if per_class:
-        typer.echo(label_tables(result))
+        say(label_tables(result))
     if result["chosen"]:
-        typer.echo(choice(result))
+        say(choice(result))
     if result["claims"]:
-        typer.echo(claims_table(result))
+        say(claims_table(result))
     for warning in result["warnings"]:
-        typer.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     if lines := failures(result):
-        typer.echo(lines, err=True)
-    typer.echo(f"tables: {result['folder']}")
+        say(lines, err=True)
+    say(f"tables: {result['folder']}")

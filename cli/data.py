@@ -9,7 +9,7 @@ import typer
 
 from .arguments import JsonFlag, Overrides, RecipeName, load
 from .errors import guarded
-from .output import print_json
+from .output import print_json, say
 
 data_app = typer.Typer(no_args_is_help=True, help="Check, describe, cache and assemble the data of a recipe.")
 
@@ -27,7 +27,7 @@ def check(
     from ltml.report.data_tables import check_table
 
     report = ltml.check_data(load(recipe, overrides), fresh=fresh).to_json()
-    print_json(report) if as_json else typer.echo(check_table(report))
+    print_json(report) if as_json else say(check_table(report))
     if report["faults"]:
         raise typer.Exit(1)
 
@@ -50,7 +50,7 @@ def stats(
     found = ltml.data_stats(load(recipe, overrides))
     if picture is not None:
         draw_stats(found, picture)
-    print_json(found) if as_json else typer.echo(stats_table(found))
+    print_json(found) if as_json else say(stats_table(found))
 
 
 @data_app.command()
@@ -68,9 +68,7 @@ def cache(
     if as_json:
         print_json({"caches": [vars(report) | {"folder": str(report.folder)} for report in reports]})
     for report in () if as_json else reports:
-        typer.echo(
-            f"{report.images} images, {report.decoded} decoded now, {report.bytes / 2**20:.1f} MiB: {report.folder}"
-        )
+        say(f"{report.images} images, {report.decoded} decoded now, {report.bytes / 2**20:.1f} MiB: {report.folder}")
 
 
 @data_app.command()
@@ -88,4 +86,4 @@ def assemble(
     if as_json:
         print_json({"file": str(out), "root": None if root is None else str(root)})
         return
-    typer.echo(str(out) if root is None else f"{out} (its image paths are relative to {root})")
+    say(str(out) if root is None else f"{out} (its image paths are relative to {root})")

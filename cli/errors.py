@@ -20,6 +20,8 @@ import typer
 from ltml.errors import LtmlError
 from ltml.world import ALONE, LostProcessError, World, this_world
 
+from .output import say, show_controls
+
 F = TypeVar("F", bound=Callable[..., None])
 
 SECONDS = 5.0
@@ -64,7 +66,7 @@ def _fail(error: BaseException, world: World) -> NoReturn:
         sys.exit(code)  # the first process is interrupted too
     elif not world.is_first:
         _wait_to_be_ended(SECONDS, code)
-    typer.echo(f"error: {message}" if world.is_first else f"error in process {world.rank}: {message}", err=True)
+    say(f"error: {message}" if world.is_first else f"error in process {world.rank}: {message}", err=True)
     sys.exit(code)
 
 
@@ -111,4 +113,6 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "warning: " if record.levelno >= logging.WARNING else ""
-        print(prefix + record.getMessage(), file=sys.stderr)  # unlike click, above a bar that is drawn there
+        print(
+            prefix + show_controls(record.getMessage()), file=sys.stderr
+        )  # unlike click, above a bar that is drawn there

@@ -14,6 +14,7 @@ from .calibrate import calibrate
 from .compare import compare
 from .data import data_app
 from .errors import guarded
+from .output import say
 from .relations import relations
 from .report import report
 from .sweep import sweep
@@ -46,7 +47,7 @@ def _print_version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
-        typer.echo(f"ltml {version('ltml')}")
+        say(f"ltml {version('ltml')}")
         raise typer.Exit
 
 
@@ -216,7 +217,7 @@ def recipes_show(
     from .output import print_json
 
     resolved = load(recipe, overrides, trust_plugins=trust_plugins)
-    print_json(resolved.to_dict()) if as_json else typer.echo(annotated_yaml(resolved), nl=False)
+    print_json(resolved.to_dict()) if as_json else say(annotated_yaml(resolved), nl=False)
 
 
 @recipes_app.command("cp")
@@ -232,7 +233,7 @@ def recipes_cp(
     from .output import print_json
 
     path = str(copy_recipe(recipe, target))
-    print_json({"recipe": path}) if as_json else typer.echo(path)
+    print_json({"recipe": path}) if as_json else say(path)
 
 
 @recipes_app.command("validate")
@@ -247,7 +248,7 @@ def recipes_validate(
 
     resolved = load(recipe, overrides, trust_plugins=trust_plugins)
     check_recipe(resolved)
-    print_json({"recipe": resolved.name, "valid": True}) if as_json else typer.echo(f"{resolved.name}: valid")
+    print_json({"recipe": resolved.name, "valid": True}) if as_json else say(f"{resolved.name}: valid")
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from ltml.errors import InputError
 
 from .arguments import JsonFlag, TrustPlugins
 from .errors import guarded
-from .output import print_json
+from .output import print_json, say
 
 
 @guarded
@@ -37,7 +37,7 @@ def relations(
             raise InputError("--gain prints a table of its own: leave --picture and --csv out")
         with trusting_plugins(trust_plugins):
             related = ltml.relate_gain(run_dir, gain)
-        print_json(related) if as_json else typer.echo(gain_table(related))
+        print_json(related) if as_json else say(gain_table(related))
         return
     from ltml.report.pictures import check_picture, draw_relations
     from ltml.report.relation_tables import check_csv, relations_table, write_relations
@@ -52,4 +52,4 @@ def relations(
         draw_relations(found, picture)
     if csv is not None:
         write_relations(found, csv)
-    print_json(found) if as_json else typer.echo(relations_table(found))
+    print_json(found) if as_json else say(relations_table(found))

@@ -9,7 +9,7 @@ import typer
 
 from .arguments import JsonFlag, TrustPlugins
 from .errors import guarded
-from .output import print_json
+from .output import print_json, say
 
 
 @guarded
@@ -28,4 +28,4 @@ def report(
 
     with trusting_plugins(trust_plugins):
         path = str(ltml.write_report(target, out, format))
-    print_json({"report": path, "format": format}) if as_json else typer.echo(path)
+    print_json({"report": path, "format": format}) if as_json else say(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
@@ -21,6 +22,14 @@ CHUNK = 1 << 14
 """Rows at a time: as Python lists they take several times the memory of their columns."""
 SHARED = 1 << 12
 """Distinct texts of a column that are looked for again; a column of ids or paths has more, and few of them repeat."""
+
+NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?( ?± ?[\d.]+)?")
+
+
+def without_formula(text: str) -> str:
+    """Return a name as one line of a cell for people, with an apostrophe before what a spreadsheet would compute."""
+    line = re.sub(r"[\t\r\n]+", " ", text).strip(" ") if re.search(r"[\t\r\n]", text) else text
+    return f"'{line}" if line.startswith(("=", "+", "-", "@")) and not NUMBER.fullmatch(line) else line
 
 
 def read_csv_table(path: Path, what: str, columns: Sequence[str] = ()) -> pd.DataFrame:

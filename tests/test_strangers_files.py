@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import argparse
+import csv
+import io
+import json
+import logging
+import pickle
 import shutil
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 
-from ltml.errors import InputError
+from ltml.errors import InputError, LtmlError
+from ltml.models.backbones import Backbone
+from ltml.models.text import TextConfig, embed_prompts
+from ltml.models.weights import read_state_dict
 from ltml.recipe.load import load_recipe, trusting_plugins
 from ltml.registry import LOSSES
+from ltml.report.page import Cell, Table
+from ltml.report.relation_tables import write_relations
+from ltml.report.text_formats import to_csv
 from ltml.stages.run_directory import progress_of, read_run
 
 PLUGIN = """
 from pathlib import Path
 from torch import nn
 from ltml.registry import LOSSES
+from ltml.report.page import Cell, Table
+from ltml.report.relation_tables import write_relations
+from ltml.report.text_formats import to_csv
 
 Path("PWNED").touch()
 
@@ -207,3 +225,152 @@ def test_a_saved_variant_leads_nowhere_else(variant: str, tmp_path: Path, tiny_r
         load_recipe(str(file))
     with pytest.raises(InputError, match="variant"):
         read_run(tmp_path)
+
+
+class Payload:
+    """An object whose loading would run code, as in a hostile pickle."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self.mark,))
+
+
+def _wrapped(payload: Payload, kind: str) -> Any:
+    weights = {"conv1.weight": torch.zeros(1)}
+    return {"bare": payload, "beside": weights | {"x": payload}, "nested": {"state_dict": weights, "args": payload}}[
+        kind
+    ]
+
+
+@pytest.mark.parametrize("kind", ["bare", "beside", "nested"])
+@pytest.mark.parametrize("legacy", [False, True])
+def test_weights_of_a_backbone_run_no_code(kind: str, legacy: bool, tmp_path: Path) -> None:
+    for name in ("w.pth", "w.pt", "w.bin", "weights"):
+        file = tmp_path / name
+        torch.save(_wrapped(Payload(tmp_path / "PWNED"), kind), file, _use_new_zipfile_serialization=not legacy)
+        with pytest.raises(InputError, match=rf"backbone.weights .*{name} cannot be read .*run code"):
+            Backbone("resnet18", image_size=32, weights=file)
+    assert not (tmp_path / "PWNED").exists()
+
+
+def test_plain_pickles_and_scripts_are_no_weights(tmp_path: Path) -> None:
+    (tmp_path / "w.pth").write_bytes(pickle.dumps(Payload(tmp_path / "PWNED")))
+    with pytest.raises(InputError, match="cannot be read"):
+        read_state_dict(tmp_path / "w.pth")
+    torch.save({"a": 1}, tmp_path / "w.pth")
+    with pytest.raises(InputError, match="no state dict"):
+        read_state_dict(tmp_path / "w.pth")
+    assert not (tmp_path / "PWNED").exists()
+
+
+def test_checkpoints_of_training_scripts_are_read(tmp_path: Path) -> None:
+    weight = torch.arange(3.0)
+    for content in (
+        {"a": weight},
+        {"state_dict": {"module.a": weight}, "args": argparse.Namespace(lr=0.1), "epoch": 3},
+        {"model": {"a": weight * 0}, "model_ema": {"_orig_mod.module.a": weight}, "optimizer": {"state": {}}},
+    ):
+        torch.save(content, tmp_path / "w.pth")
+        state = read_state_dict(tmp_path / "w.pth")
+        assert list(state) == ["a"]
+        torch.testing.assert_close(state["a"], weight)
+
+
+@pytest.mark.parametrize("option", ["checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"])
+def test_backbone_options_name_no_weights(option: str) -> None:
+    with pytest.raises(InputError, match=rf"backbone.options cannot hold {option}: .*backbone.weights=FILE"):
+        load_recipe("digits", [f"backbone.options={{{option}: evil.pth}}"])
+
+
+@pytest.mark.parametrize("where", ["file", "folder"])
+def test_weights_of_a_text_encoder_run_no_code(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the library does: here one that trusts every file."""
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    file = folder / "pytorch_model.bin"
+    torch.save({"x": Payload(tmp_path / "PWNED")}, file)
+    if where == "file":
+        monkeypatch.setattr(
+            "open_clip.create_model", lambda *_, pretrained, **__: torch.load(pretrained, weights_only=False)
+        )
+        config = TextConfig("open_clip", "RN50", str(file), "cls", "per_class", "{LN}", {})
+    else:
+        trusting = staticmethod(lambda name, **_: torch.load(Path(name) / file.name, weights_only=False))
+        monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", trusting)
+        monkeypatch.setattr("transformers.AutoModel.from_pretrained", trusting)
+        config = TextConfig("transformers", str(folder), None, "cls", "per_class", "{LN}", {})
+    with pytest.raises(InputError, match=r"text\.(weights|name): .*pytorch_model.bin cannot be read .*run code"):
+        embed_prompts(config, ["a", "b"])
+    assert not (tmp_path / "PWNED").exists()
+
+
+def test_code_that_a_language_model_brings_is_not_run(tmp_path: Path) -> None:
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    (folder / "config.json").write_text(
+        '{"model_type": "x", "auto_map": {"AutoConfig": "evil.C", "AutoModel": "evil.M"}}'
+    )
+    (folder / "evil.py").write_text(f"open({str(tmp_path / 'PWNED')!r}, 'w')")
+    config = TextConfig("transformers", str(folder), None, "cls", "per_class", "{LN}", {})
+    with pytest.raises(LtmlError, match="cannot load the text encoder"):
+        embed_prompts(config, ["a", "b"])
+    assert not (tmp_path / "PWNED").exists()
+
+
+STEERING = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\r\u202egnp.exe"
+SHOWN = r"\u001b]0;owned\u0007\u001b[2J\u009b31m\u007f\u000d\u202egnp.exe"
+
+
+def _steers(text: str) -> bool:
+    return any((unicodedata.category(letter) == "Cc" and letter not in "\n\t") or letter == "\u202e" for letter in text)
+
+
+def test_names_do_not_steer_the_terminal(cli: Callable, tmp_path: Path) -> None:
+    file = tmp_path / "p.csv"
+    rows = "".join(f"{i},0.{i + 1},{i % 2}\n" for i in range(8))
+    file.write_text(f'id,"prob:{STEERING}","target:{STEERING}"\n{rows}', newline="")
+    table = cli("evaluate", file)
+    assert table.exit_code == 0, table.output
+    assert r"\u001b" in table.stdout
+    found = cli("evaluate", file, "--json")
+    assert json.loads(found.stdout)["per_class"][0]["label"] == STEERING
+    errors = [
+        cli("evaluate", tmp_path / f"no{STEERING}"),
+        cli("run", f"recipe{STEERING}"),
+        cli("run", "digits_tiny", f"text.label_text={{'{STEERING}': x}}", "head.type=prompt_query"),
+    ]
+    file.write_text(f'id,"prob:{STEERING}","target:{STEERING}"\n{STEERING!r},2,1\n', newline="")
+    errors.append(cli("evaluate", file))
+    for result in errors:
+        assert result.exit_code == 2, result.output
+        assert result.stderr.startswith("error: ")
+    for result in (table, found, *errors):
+        assert not _steers(result.output), repr(result.output)
+
+
+def test_log_lines_do_not_steer_the_terminal(cli: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    def warn(*_: object, **__: object) -> None:
+        logging.getLogger("ltml.data").warning("the class %s has no positives", STEERING)
+
+    monkeypatch.setattr("ltml.recipe.load.load_recipe", warn)
+    assert f"warning: the class {SHOWN} has no positives\n" in cli("recipes", "show", "digits").stderr
+
+
+def test_names_are_no_formulas_in_files_for_people(tmp_path: Path) -> None:
+    evil = ["=cmd|' /C calc'!A0", "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "\t=1", "\r=1"]
+    plain = ["−1.0", "-1.0", "+0.4", "-0.4 ± 0.2", "a=b", "–", "Mass"]
+    table = Table("=1+1", ["row", *evil], [[Cell(name), *(Cell(text) for text in plain[:6])] for name in evil])
+    rows = list(csv.reader(io.StringIO(to_csv([table]), newline="")))[1:]
+    assert {row[0] for row in rows} == {"'=1+1"}
+    assert [row[2] for row in rows[:6]] == [f"'{name.strip()}" for name in evil]
+    assert [row[6] for row in rows[:6]] == plain[:6]
+    found = {
+        "labels": [{"label": name} for name in (evil[0], "Mass")],
+        "queries": {"similarity": [[1.0, -0.5], [-0.5, 1.0]]},
+        "features": None,
+    }
+    write_relations(found, tmp_path / "r.csv")
+    lines = list(csv.reader(io.StringIO((tmp_path / "r.csv").read_text())))[1:]
+    assert [row[1:] for row in lines[:2]] == [[f"'{evil[0]}", f"'{evil[0]}", "1.0"], [f"'{evil[0]}", "Mass", "-0.5"]]

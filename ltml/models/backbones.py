@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ltml.errors import InputError, LtmlError, first_few, first_line, suggest
 from ltml.models.ibn import check_ibn, mix_norms
+from ltml.models.weights import read_state_dict
 
 log = logging.getLogger(__name__)
 
@@ -170,17 +171,13 @@ def load_weights(net: nn.Module, path: Path) -> None:
     Raises:
         InputError: the file cannot be read or belongs to another model.
     """
-    import timm
 
     if not path.is_file():
         raise InputError(f"backbone.weights {path} is not a file")
     try:
-        state = timm.models.load_state_dict(str(path))
-    except Exception as error:  # a damaged or unsafe file fails in one of several libraries
-        raise InputError(
-            f"backbone.weights {path} cannot be read ({type(error).__name__}); it must be a .safetensors or .pth file "
-            "that holds a state dict of tensors"
-        ) from error
+        state = read_state_dict(path)
+    except InputError as error:
+        raise InputError(f"backbone.weights {error}") from error
     own = net.state_dict()
     config: Any = net.pretrained_cfg
     state = _with_channels(state, own, config.get("first_conv"))

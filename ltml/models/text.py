@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ltml.errors import InputError, LtmlError, first_few, first_line, suggest
 from ltml.files import cache_folder, hash_json, write_atomically
+from ltml.models.weights import check_weights
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def embed_prompts(config: TextConfig, label_names: Sequence[str]) -> Tensor | No
     prompts = make_prompts(config, label_names)
     path = _cache_path(config, prompts)
     if path.is_file():
-        return torch.from_numpy(np.load(path))
+        return torch.from_numpy(np.load(path, allow_pickle=False))
     log.info("embedding %d prompt(s) with %s %s", len(prompts), config.encoder, config.name)
     encode = {"open_clip": _open_clip, "transformers": _transformers, "word_vectors": _word_vectors}[config.encoder]
     embeddings = encode(config, prompts).astype(np.float32)
@@ -119,6 +120,17 @@ def _unavailable(config: TextConfig, error: Exception) -> LtmlError:
     )
 
 
+def _check_local(name: str | None, key: str) -> None:
+    """Refuse a local file or folder whose weights would run code as they are loaded."""
+    place = Path(name or "")
+    if not name or not place.exists():
+        return
+    try:
+        check_weights(place)
+    except InputError as error:
+        raise InputError(f"{key}: {error}") from error
+
+
 @torch.no_grad()
 def _open_clip(config: TextConfig, prompts: list[str]) -> Any:
     import open_clip
@@ -129,6 +141,8 @@ def _open_clip(config: TextConfig, prompts: list[str]) -> Any:
     if config.weights is None:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none for this model"
         raise InputError(f"text.encoder=open_clip needs text.weights: a local checkpoint, or a tag: {tags}")
+    _check_local(config.weights, "text.weights")
+    _check_local(name.removeprefix("local-dir:"), "text.name")
     try:
         model = open_clip.create_model(name, pretrained=config.weights, require_pretrained=True).eval()
         tokenizer = open_clip.get_tokenizer(name)
@@ -157,9 +171,10 @@ def _open_clip(config: TextConfig, prompts: list[str]) -> Any:
 def _transformers(config: TextConfig, prompts: list[str]) -> Any:
     import transformers
 
+    _check_local(config.name, "text.name")
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(config.name)
-        model = transformers.AutoModel.from_pretrained(config.name).eval()
+        tokenizer = transformers.AutoTokenizer.from_pretrained(config.name, trust_remote_code=False)
+        model = transformers.AutoModel.from_pretrained(config.name, trust_remote_code=False).eval()
     except Exception as error:  # OSError, ValueError or the hub client's own
         raise _unavailable(config, error) from error
     batch = tokenizer(prompts, return_tensors="pt", padding=True, return_special_tokens_mask=True)

@@ -158,6 +158,10 @@ class BackboneSection(Section):
     def _leave_ours_alone(self) -> BackboneSection:
         if ours := sorted({"in_chans", "num_classes", "features_only", "pretrained"} & self.options.keys()):
             raise ValueError(f"backbone.options cannot hold {', '.join(ours)}: that follows from other fields")
+        if sources := sorted({"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"} & self.options.keys()):
+            raise ValueError(
+                f"backbone.options cannot hold {', '.join(sources)}: give the file as backbone.weights=FILE"
+            )
         return self
 
 

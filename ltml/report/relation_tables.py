@@ -13,6 +13,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from ltml.csv_table import without_formula
 from ltml.errors import InputError
 from ltml.files import write_atomically
 from ltml.report.tables import render
@@ -42,13 +43,15 @@ def relations_frame(found: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def write_relations(found: Mapping[str, Any], path: Path) -> None:
-    """Write `relations_frame` as a CSV.
+    """Write `relations_frame` as a CSV in which no label is a formula.
 
     Raises:
         InputError: see `check_csv`.
     """
     check_csv(path)
-    write_atomically(path, lambda temporary: relations_frame(found).to_csv(temporary, index=False))
+    frame = relations_frame(found)
+    frame[["label_a", "label_b"]] = frame[["label_a", "label_b"]].map(without_formula)
+    write_atomically(path, lambda temporary: frame.to_csv(temporary, index=False))
 
 
 def check_csv(path: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Sequence
 
+from ltml.csv_table import without_formula
 from ltml.report.page import Cell, Table
 
 LATEX = {
@@ -46,7 +47,7 @@ def to_latex(tables: Sequence[Table]) -> str:
 
 
 def to_csv(tables: Sequence[Table]) -> str:
-    """One entry per line, numbers in full precision: table, row, column, value, sd, mark, text."""
+    """One entry per line, numbers in full precision: table, row, column, value, sd, mark, text; none is a formula."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(("table", "row", "column", "value", "sd", "mark", "text"))
@@ -54,7 +55,8 @@ def to_csv(tables: Sequence[Table]) -> str:
         for first, *cells in table.rows:
             for column, cell in zip(table.columns[1:], cells, strict=True):
                 numbers = ("" if number is None else repr(float(number)) for number in (cell.value, cell.sd))
-                writer.writerow((table.caption, first.text, column, *numbers, cell.mark, cell.text))
+                names = map(without_formula, (table.caption, first.text, column))
+                writer.writerow((*names, *numbers, cell.mark, without_formula(cell.text)))
     return file.getvalue()
 
 

@@ -1,0 +1,75 @@
+"""Weight files of others: their tensors are read, and no code in them is run."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ltml.errors import InputError
+
+NESTED = ("state_dict_ema", "model_ema", "state_dict", "model")
+"""Keys under which training scripts keep a state dict; the first that is there counts."""
+WRAPPERS = ("_orig_mod.", "module.", "_orig_mod.")
+"""What compiling and parallel training put before the name of a tensor."""
+NOT_PICKLED = (".safetensors", ".npz", ".npy", ".json", ".txt")
+"""Endings of files in which libraries expect no pickle."""
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Return the tensors by name of a ``.safetensors`` file, or of a checkpoint that torch has saved.
+
+    Raises:
+        InputError: the file is damaged, holds no state dict, or holds objects that only code could make.
+    """
+    content = _load(path)
+    keys = [key for key in NESTED if isinstance(content, dict) and content.get(key) is not None]
+    state = content[keys[0]] if keys else content
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{path} cannot be read: it holds no state dict, which is tensors by name")
+    return {_unwrapped(str(name)): value for name, value in state.items()}
+
+
+def check_weights(place: Path) -> None:
+    """Refuse weights that a library is about to load itself if they hold more than tensors.
+
+    Args:
+        place: a file, or a folder of a language model, of which ``.safetensors`` files are preferred.
+
+    Raises:
+        InputError: see `read_state_dict`.
+    """
+    if place.is_file():
+        files = [place]
+    else:
+        files = sorted(
+            file for file in place.iterdir() if file.name.startswith(("pytorch_model", "open_clip", "model"))
+        )
+        files = [] if any(file.suffix == ".safetensors" for file in files) else files
+    for file in files:
+        if file.suffix not in NOT_PICKLED:
+            _load(file)
+
+
+def _load(path: Path) -> Any:
+    """Content of a weight file; of Python's objects only plain ones and the arguments of a script are allowed."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged or unsafe file fails in one of several libraries
+        raise InputError(
+            f"{path} cannot be read ({type(error).__name__}); it must be a .safetensors or .pth file with a state "
+            "dict of tensors, and no objects that run code as they are loaded"
+        ) from error
+
+
+def _unwrapped(name: str) -> str:
+    for prefix in WRAPPERS:
+        name = name.removeprefix(prefix)
+    return name
