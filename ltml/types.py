@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -83,15 +83,22 @@ class Units:
         ids: text ``(U,)``, unique.
         codes: int8 ``(U, C)``, labels of the unit: 1, 0, or -1 where unknown.
         of_row: the unit of each row, ``(N,)``; all rows of a unit belong to one group.
+        choice: int8 ``(U, C)``, what a unit's probability is of those of its rows: 1 the highest, -1 the lowest, 0 the
+            mean; None for the mean everywhere.
     """
 
     ids: npt.NDArray[np.object_]
     codes: npt.NDArray[np.int8]
     of_row: IntArray
+    choice: npt.NDArray[np.int8] | None = None
 
     def choose(self, rows: IntArray) -> Units:
         """The same units, for some rows only."""
-        return Units(self.ids, self.codes, self.of_row[rows])
+        return replace(self, of_row=self.of_row[rows])
+
+    def keep_labels(self, kept: Any) -> Units:
+        """The same units, for some labels only."""
+        return replace(self, codes=self.codes[:, kept], choice=None if self.choice is None else self.choice[:, kept])
 
 
 @dataclass(frozen=True)
@@ -164,6 +171,7 @@ class Dataset:
         if self.units is not None:
             digest.update("\x00".join(self.units.ids).encode() + self.units.codes.tobytes())
             digest.update(np.ascontiguousarray(self.units.of_row, dtype=np.int64).tobytes())
+            digest.update(b"" if self.units.choice is None else self.units.choice.tobytes())
         digest.update(self.images.digest().encode())
         for name, codes in self.novel.items():
             digest.update(name.encode() + codes.tobytes())

@@ -113,7 +113,7 @@ def _chosen_sources(choice: SourceChoice, names: Sequence[str], key: str) -> Seq
 
 def _choose_classes(dataset: Dataset, kept: Sequence[int]) -> Dataset:
     """The dataset with some of its classes, by number."""
-    units = None if dataset.units is None else replace(dataset.units, codes=dataset.units.codes[:, kept])
+    units = None if dataset.units is None else dataset.units.keep_labels(kept)
     return replace(
         dataset,
         label_names=tuple(dataset.label_names[c] for c in kept),

@@ -71,7 +71,8 @@ def _ten_crops(images: Tensor, side: int) -> Sequence[Tensor]:
 def to_predictions(probs: npt.NDArray[np.float64], dataset: Dataset, split: str) -> Predictions:
     """Probabilities ``(n, C)`` of the rows of a split beside their labels.
 
-    Where the dataset has units (patients with an image of each eye), a unit's probability is the mean over its rows.
+    Where the dataset has units (patients with an image of each eye), a unit's probability is the mean over its rows,
+    or what its ``choice`` says: the highest or the lowest of them.
     """
     rows, units = dataset.splits[split], dataset.units
     groups = dataset.table["group"].iloc[rows].astype(str)
@@ -84,10 +85,21 @@ def to_predictions(probs: npt.NDArray[np.float64], dataset: Dataset, split: str)
         label_names=dataset.label_names,
         ids=units.ids[chosen].tolist(),
         groups=groups[~pd.Series(place, index=groups.index).duplicated()].tolist(),
-        probs=pd.DataFrame(probs).groupby(place).mean().to_numpy(),
+        probs=_join_rows(probs, place, None if units.choice is None else units.choice[chosen]),
         targets=np.where(codes >= 0, codes, np.nan),
         novel=_novel(dataset, chosen),
     )
+
+
+def _join_rows(
+    probs: npt.NDArray[np.float64], place: IntArray, choice: npt.NDArray[np.int8] | None
+) -> npt.NDArray[np.float64]:
+    """Probabilities ``(U, C)`` of units from those of rows ``(n, C)``; ``place`` is the unit of each row."""
+    rows = pd.DataFrame(probs).groupby(place)
+    mean: npt.NDArray[np.float64] = rows.mean().to_numpy()
+    if choice is None:
+        return mean
+    return np.select([choice > 0, choice < 0], [rows.max().to_numpy(), rows.min().to_numpy()], mean)
 
 
 def _novel(dataset: Dataset, places: IntArray) -> dict[str, npt.NDArray[np.float64]]:

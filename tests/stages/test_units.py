@@ -11,6 +11,8 @@ import pytest
 import torch
 from trees import odir5k
 
+from ltml.data.datasets.odir5k import join_eyes
+from ltml.data.subset import hold_out
 from ltml.metrics.odir import odir_score
 from ltml.models.model import Stage1Model
 from ltml.recipe.load import load_recipe
@@ -50,7 +52,52 @@ def test_a_patient_s_probability_is_the_mean_over_the_eyes(tree: Path) -> None:
         np.testing.assert_array_equal(answers.targets[number], dataset.units.codes[unit])
 
 
-@pytest.mark.parametrize("eyes", ["mean", "concat"])
+def test_max_joins_the_eyes_as_their_labels_are_joined(tree: Path) -> None:
+    """Of eyes that are sure, the patient's answer is the label that `join_eyes` gives; of others the surest eye's."""
+    dataset = build_dataset(load_recipe("odir5k", [f"data.root={tree}", "data.eyes=max", *SMALL]))
+    rows = dataset.splits["test"]
+    rng = np.random.default_rng(0)
+    probs, sure = rng.random((len(rows), 8)), rng.integers(0, 2, (len(rows), 8))
+    answers, certain = to_predictions(probs, dataset, "test"), to_predictions(sure.astype(float), dataset, "test")
+    eyes = dataset.table.iloc[rows].reset_index(drop=True)
+    pairs = 0
+    for number, patient in enumerate(answers.ids):
+        own = np.flatnonzero(eyes["group"] == patient)
+        expected = [probs[own, 0].min(), *probs[own, 1:].max(axis=0)]
+        assert answers.probs[number].tolist() == expected
+        if len(own) == 2:
+            pairs += 1
+            left, right = (sure[[row]].astype(np.int8) for row in own)
+            assert certain.probs[number].tolist() == join_eyes(left, right)[0].tolist()
+    assert pairs > 2
+
+
+def test_max_and_mean_train_on_the_same_eyes_and_are_different_data(tree: Path) -> None:
+    mean, most = (
+        build_dataset(load_recipe("odir5k", [f"data.root={tree}", f"data.eyes={eyes}", *SMALL]))
+        for eyes in ("mean", "max")
+    )
+    assert np.array_equal(mean.targets, most.targets)
+    assert mean.ids("train").tolist() == most.ids("train").tolist()
+    assert mean.fingerprint() != most.fingerprint()
+    few = hold_out(most, ["C"])
+    assert few.units is not None
+    assert few.units.choice[0].tolist() == [-1, 1, 1, 1, 1, 1, 1]
+
+
+def test_a_union_keeps_how_each_source_joins_its_eyes(tree: Path) -> None:
+    sources = "data.sources=[{type: odir5k, name: a, eyes: max}, {type: odir5k, name: b, eyes: mean}]"
+    roots = f"data.roots={{a: {tree}, b: {tree}}}"
+    small = [option for option in SMALL if not option.startswith("metrics")]
+    dataset = build_dataset(load_recipe("cxr_union", [sources, roots, "data.labels=[D, N]", *small]))
+    assert dataset.units is not None
+    of_a = np.array([name.startswith("a:") for name in dataset.units.ids])
+    assert 0 < of_a.sum() < len(of_a)
+    assert (dataset.units.choice[of_a] == [1, -1]).all()
+    assert (dataset.units.choice[~of_a] == 0).all()
+
+
+@pytest.mark.parametrize("eyes", ["mean", "max", "concat"])
 def test_both_stages_score_patients_officially(cli, tree: Path, tmp_path: Path, eyes: str) -> None:
     options = (f"data.root={tree}", f"data.eyes={eyes}", *SMALL)
     result = cli("run", "odir5k", *options, "--out", tmp_path)
@@ -84,9 +131,10 @@ def test_concatenated_features_are_those_of_each_eye_side_by_side(tree: Path) ->
     assert output.logits.shape == (len(batch.images), 8)
 
 
+@pytest.mark.parametrize("eyes", ["max", "concat"])
 @pytest.mark.parametrize("method", ["bce", "label_adapter"])
-def test_every_head_takes_both_eyes(cli, tree: Path, tmp_path: Path, method: str) -> None:
-    options = (f"data.root={tree}", "data.eyes=concat", f"method={method}", *SMALL)
+def test_every_head_takes_both_eyes(cli, tree: Path, tmp_path: Path, method: str, eyes: str) -> None:
+    options = (f"data.root={tree}", f"data.eyes={eyes}", f"method={method}", *SMALL)
     result = cli("stage1", "odir5k", *options, "--out", tmp_path)
     assert result.exit_code == 0, result.output
 

@@ -43,6 +43,8 @@ FOLDERS = (
 )
 """Where the images are: official, as the archive unpacks, in a common copy, or beside the annotations."""
 
+ANY_EYE = [-1 if label == "N" else 1 for label in LABELS]
+"""How `join_eyes` joins each label, as `Units.choice`: N needs both eyes, any other label one."""
 EYES = ("left", "right")
 IMAGES = ("Left-Fundus", "Right-Fundus")
 KEYWORDS = ("Left-Diagnostic Keywords", "Right-Diagnostic Keywords")
@@ -109,8 +111,11 @@ def load(
         Literal["image", "patient"], Field(description="what one prediction is for: an eye, or both together")
     ] = "patient",
     eyes: Annotated[
-        Literal["mean", "concat"],
-        Field(description="unit=patient: mean of both eyes' probabilities, or both eyes as one input"),
+        Literal["mean", "max", "concat"],
+        Field(
+            description="unit=patient: mean of both eyes' probabilities; max, the label's own rule: a finding of "
+            "either eye, N of both; or concat, both eyes as one input"
+        ),
     ] = "mean",
     quality: Annotated[
         Literal["keep", "drop"],
@@ -120,8 +125,11 @@ def load(
     """ODIR-5K: 7,000 fundus photographs of 3,500 patients, 8 labels.
 
     There is no public official split; rows are split by patient. Rows are eyes with the labels of their own keywords;
-    with `unit` patient and `eyes` mean their predictions are averaged and scored against the patient's official
-    labels. With `eyes` concat rows are patients with the official labels, and both photographs make one input.
+    with `unit` patient their predictions are joined and scored against the patient's official labels: with `eyes` mean
+    by the mean of both, with `eyes` max as the labels themselves are joined, a finding by the higher probability of
+    the two eyes and N, which only two normal eyes have, by the lower one. Both stages train on single eyes with the
+    labels of their own, so stage 2's features and Gaussians are the same for mean and max. With `eyes` concat rows are
+    patients with the official labels, and both photographs make one input.
 
     A quality note beside a finding, or beside ``normal fundus``, is passed over. An eye with nothing but notes has no
     known label: `quality` says whether it is left out, and with it, if `eyes` is concat, its patient.
@@ -142,7 +150,8 @@ def load(
     files = Files(root, file, _find_images(root))
     if unit == "patient" and eyes == "concat":
         return _both_eyes(table, official, used, files)
-    return _single_eyes(table, per_eye, used, files, units=official if unit == "patient" else None)
+    patients = official if unit == "patient" else None
+    return _single_eyes(table, per_eye, used, files, units=patients, by_label_rule=eyes == "max")
 
 
 def split_keywords(text: str) -> list[str]:
@@ -198,6 +207,8 @@ def _single_eyes(
     used: npt.NDArray[np.bool_],
     files: Files,
     units: Codes | None,
+    *,
+    by_label_rule: bool,
 ) -> LabelTable:
     patients, sides = np.nonzero(used)
     ids = table["ID"].to_numpy(dtype=object)
@@ -207,6 +218,7 @@ def _single_eyes(
     )
     lost = used.size - len(rows)
     seen, of_row = np.unique(patients, return_inverse=True)
+    choice = np.tile(np.int8(ANY_EYE), (len(seen), 1)) if by_label_rule else None
     return LabelTable(
         name="odir5k",
         label_names=LABELS,
@@ -215,7 +227,7 @@ def _single_eyes(
         where=str(files.labels),
         paths=files.paths(images),
         root=files.root,
-        units=None if units is None else Units(ids[seen], units[seen], of_row),
+        units=None if units is None else Units(ids[seen], units[seen], of_row, choice),
         left_out={"eye whose keywords are quality notes alone (quality=drop)": lost} if lost else {},
         versions=(replace(VERSION, patients=None) if lost else VERSION,),
         image_modes=("RGB",),

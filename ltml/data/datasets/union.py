@@ -273,7 +273,8 @@ def _translate(
     if units is not None:
         of_unit = _in_vocabulary(units.codes, names, chosen)
         of_unit[np.ix_(np.unique(units.of_row[budgeted]), dropped)] = UNKNOWN
-        units = Units(_prefixed(source.title, units.ids), of_unit, units.of_row)
+        ids = _prefixed(source.title, units.ids)
+        units = replace(units, ids=ids, codes=of_unit, choice=_translate_choice(units, names, chosen))
     ids = _prefixed(source.title, dataset.table["id"])
     groups = _prefixed(source.patients or owner.patients or owner.title, dataset.table["group"])
     return replace(
@@ -285,6 +286,17 @@ def _translate(
         known=codes != UNKNOWN,
         units=units,
     )
+
+
+def _translate_choice(units: Units, names: Sequence[str], chosen: tuple[str, ...]) -> npt.NDArray[np.int8] | None:
+    """What units choose of their rows, in the labels of the union; the mean where they have no such label."""
+    if units.choice is None:
+        return None
+    translated = np.zeros((len(units.ids), len(chosen)), dtype=np.int8)
+    for column, name in enumerate(names):
+        if name in chosen:
+            translated[:, chosen.index(name)] = units.choice[:, column]
+    return translated
 
 
 def _prefixed(title: str, names: Iterable[object]) -> npt.NDArray[np.object_]:
@@ -372,7 +384,12 @@ def _join_units(parts: Sequence[Dataset]) -> Units | None:
         ids=np.concatenate([part.ids for part in units]),
         codes=np.concatenate([part.codes for part in units]),
         of_row=np.concatenate([start + part.of_row for start, part in zip(starts, units, strict=True)]),
+        choice=None if all(part.choice is None for part in units) else np.concatenate([_choice_of(p) for p in units]),
     )
+
+
+def _choice_of(units: Units) -> npt.NDArray[np.int8]:
+    return np.zeros(units.codes.shape, dtype=np.int8) if units.choice is None else units.choice
 
 
 def _rows_as_units(part: Dataset) -> Units:
