@@ -75,7 +75,10 @@ def _is_whole(row: Row | None, seeds: Sequence[int]) -> bool:
 
 
 def _shared_labels(rows: Sequence[Row]) -> list[str]:
-    labels = [{name for name, entry in row["per_label"].items() if entry["mean"] is not None} for row in rows]
+    labels = [
+        {name for name, entry in row["per_label"].items() if entry["mean"] is not None and entry["learned"]}
+        for row in rows
+    ]
     return sorted(set.intersection(*labels))
 
 

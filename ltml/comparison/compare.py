@@ -16,7 +16,16 @@ from ltml.comparison.launch import Launch
 from ltml.comparison.patients import add_patients
 from ltml.comparison.plan import Plan
 from ltml.comparison.statistics import LEVEL
-from ltml.comparison.summary import check_claims, choose, read_groups, read_scores, summarise
+from ltml.comparison.summary import (
+    add_rounds,
+    check_claims,
+    choose,
+    describe_groups,
+    read_groups,
+    read_not_learned,
+    read_scores,
+    summarise,
+)
 from ltml.errors import InputError, LtmlError, first_few, suggest
 from ltml.files import hash_json, held, write_atomically, write_json
 from ltml.recipe.load import identity
@@ -66,9 +75,10 @@ def compare(
 
     Returns:
         ``name``, ``paper``, ``measure``, ``split``, ``seeds``, ``folder``, ``interest``; ``cells`` as from `dry_run`
-        with ``error``; ``rows`` from `summarise` and `add_patients`; ``groups`` from `read_groups`; ``patients``: what
-        was resampled; ``ranks`` from `rank_over_data`; ``claims`` from `check_claims`; ``chosen`` from `choose`, of a
-        sweep; ``trials`` of a search; ``warnings`` for a reader of the tests. Undefined is None.
+        with ``error``; ``rows`` from `summarise`, `add_rounds` and `add_patients`; ``groups`` from `read_groups`;
+        ``groups_by`` from `describe_groups`; ``not_learned``, labels by data; ``patients``: what was resampled;
+        ``ranks`` from `rank_over_data`; ``claims`` from `check_claims`; ``chosen`` from `choose`, of a sweep;
+        ``trials`` of a search; ``warnings`` for a reader of the tests. Undefined is None.
 
     Raises:
         InputError: a row's recipe is wrong, the split or the label asked for is in no run, another comparison lies in
@@ -102,7 +112,8 @@ def tabulate(
     _refuse_changed_data(cells)
     scores = read_scores(plan, cells)
     groups = read_groups(plan, cells)
-    rows = summarise(plan, scores, groups)
+    rows, apart = summarise(plan, scores, groups), read_not_learned(cells)
+    add_rounds(rows, cells)
     patients, warnings = add_patients(plan, cells, rows, resamples=resamples, seed=seed)
     ranks, of_ranks = rank_over_data(rows, plan.seeds)
     result = {
@@ -118,12 +129,20 @@ def tabulate(
         "cells": [_about(cell) | {"error": cell.error} for cell in cells],
         "rows": rows,
         "groups": groups,
+        "groups_by": describe_groups(plan, cells),
+        "not_learned": {data: list(labels) for data, labels in apart.items()},
         "patients": patients,
         "ranks": ranks,
         "claims": check_claims(plan, scores),
         "chosen": choose(plan, scores, rows) if plan.chooses else None,
         "trials": trials,
-        "warnings": [*_warn_of_seeds(plan), *_warn_of_missing_seeds(plan, rows), *warnings, *of_ranks],
+        "warnings": [
+            *_warn_of_seeds(plan),
+            *_warn_of_missing_seeds(plan, rows),
+            *_warn_of_not_learned(apart),
+            *warnings,
+            *of_ranks,
+        ],
     }
     with held(folder):
         write_atomically(folder / "scores.csv", lambda path: scores.to_csv(path, index=False))
@@ -222,6 +241,15 @@ def _warn_of_missing_seeds(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> lis
         f"{row['data']}: {row['row']}: its mean is over {len(row['seeds'])} of {len(plan.seeds)} seeds"
         for row in rows
         if 0 < len(row["seeds"]) < len(plan.seeds)
+    ]
+
+
+def _warn_of_not_learned(apart: Mapping[str, Mapping[str, Sequence[str]]]) -> list[str]:
+    return [
+        f"{data}: {label} has no positive or no negative in train of {first_few(rows)}: not learned, it stands outside "
+        "the means of all rows"
+        for data, labels in apart.items()
+        for label, rows in labels.items()
     ]
 
 

@@ -10,19 +10,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ltml.class_counts import not_learned
 from ltml.comparison.grid import Cell
 from ltml.comparison.plan import ClaimSection, Plan
 from ltml.comparison.statistics import LEVEL, Difference, add_holm, difference, equivalence, holm, mean_sd, wilcoxon
 from ltml.errors import InputError
 from ltml.files import read_json
+from ltml.metrics.groups import describe_rule
 from ltml.stages.evaluate import evaluate_novel
-from ltml.stages.run_directory import last_stage, read_run
+from ltml.stages.inspect import chosen_round
+from ltml.stages.run_directory import last_stage, read_run, read_train_counts
 
 
 def read_scores(plan: Plan, cells: Sequence[Cell]) -> pd.DataFrame:
     """Every score of the last stage of every finished run: ``data, row, seed, split, label, measure, value, n_pos``.
 
-    Undefined values are NaN. The AUC of held-out labels has the measure ``novel``.
+    Undefined values are NaN. The AUC of held-out labels has the measure ``novel``. ``learned`` is False for a label
+    that a row of the same data did not learn (`read_not_learned`): it stands outside the means of all of them.
 
     Raises:
         InputError: no run has scores of the plan's measure.
@@ -30,6 +34,9 @@ def read_scores(plan: Plan, cells: Sequence[Cell]) -> pd.DataFrame:
     records = [record for cell in cells if cell.state == "done" for record in _scores_of(cell)]
     columns = ["data", "row", "seed", "split", "label", "measure", "value", "n_pos"]
     scores = pd.DataFrame.from_records(records, columns=columns)
+    apart = {(data, label) for data, labels in read_not_learned(cells).items() for label in labels}
+    places = zip(scores["data"], scores["label"], scores["measure"], strict=True)
+    scores["learned"] = [measure == "novel" or (data, label) not in apart for data, label, measure in places]
     there = set(scores.loc[scores["split"] == plan.split, "measure"])
     if records and plan.measure not in there:
         raise InputError(
@@ -39,23 +46,58 @@ def read_scores(plan: Plan, cells: Sequence[Cell]) -> pd.DataFrame:
     return scores
 
 
+def read_not_learned(cells: Sequence[Cell]) -> dict[str, dict[str, list[str]]]:
+    """Return by data the labels that a row has not learned, and which rows: ``{data: {label: [row, …]}}``."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for cell in (cell for cell in cells if cell.state == "done"):
+        counts = read_train_counts(read_run(cell.run)[0])
+        for label in not_learned(list(counts.positives), counts):
+            rows = found.setdefault(cell.row.data, {}).setdefault(label, [])
+            rows += [] if cell.row.name in rows else [cell.row.name]
+    return found
+
+
+def add_rounds(rows: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> None:
+    """Give every row its ``rounds``: which round of stage 2 was chosen, per finished seed; None without a stage 2."""
+    runs = {(cell.row.data, cell.row.name, cell.seed): cell for cell in cells if cell.state == "done"}
+    for row in rows:
+        own = [runs[row["data"], row["row"], seed] for seed in row["seeds"]]
+        two = [last_stage(cell.recipe) == 2 for cell in own]
+        row["rounds"] = [chosen_round(read_run(cell.run)[0]) for cell in own] if own and all(two) else None
+
+
 def read_groups(plan: Plan, cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
     """Head, medium and tail of every data: ``{data: {group: {"labels", "train_pos"}}}``.
 
-    Rows are compared on the groups of the reference, or of the first row with a finished run if it has none.
+    Rows are compared on the groups of the reference, or of the first row with a finished run if it has none, as far as
+    all rows have learned the labels.
     """
-    groups = {}
-    for data in dict.fromkeys(row.data for row in plan.rows):
-        done = [cell for cell in cells if cell.row.data == data and cell.state == "done"]
-        for cell in sorted(done, key=lambda cell: cell.row.name != plan.reference):
-            path = read_run(cell.run)[0].metrics(last_stage(cell.recipe), plan.split)
-            if path.is_file():
-                found = read_json(path)["groups"]
-                groups[data] = {
-                    name: {key: group[key] for key in ("labels", "train_pos")} for name, group in found.items()
-                }
-                break
+    apart, groups = read_not_learned(cells), {}
+    for data, cell in _cells_with_groups(plan, cells).items():
+        found = read_json(read_run(cell.run)[0].metrics(last_stage(cell.recipe), plan.split))["groups"]
+        groups[data] = {
+            name: {
+                "labels": [label for label in group["labels"] if label not in apart.get(data, {})],
+                "train_pos": group["train_pos"],
+            }
+            for name, group in found.items()
+        }
     return groups
+
+
+def describe_groups(plan: Plan, cells: Sequence[Cell]) -> dict[str, str]:
+    """Return by data how the labels of `read_groups` were cut, in words."""
+    chosen = _cells_with_groups(plan, cells)
+    return {data: describe_rule(cell.recipe.metrics.groups.model_dump()) for data, cell in chosen.items()}
+
+
+def _cells_with_groups(plan: Plan, cells: Sequence[Cell]) -> dict[str, Cell]:
+    """The run whose groups count, by data."""
+    chosen: dict[str, Cell] = {}
+    for cell in sorted(cells, key=lambda cell: cell.row.name != plan.reference):
+        if cell.state == "done" and read_run(cell.run)[0].metrics(last_stage(cell.recipe), plan.split).is_file():
+            chosen.setdefault(cell.row.data, cell)
+    return {data: chosen[data] for data in dict.fromkeys(row.data for row in plan.rows) if data in chosen}
 
 
 def summarise(plan: Plan, scores: pd.DataFrame, groups: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -67,22 +109,23 @@ def summarise(plan: Plan, scores: pd.DataFrame, groups: Mapping[str, Mapping[str
         groups: from `read_groups`.
 
     Returns:
-        Per row ``data``, ``row``, ``adds``, ``seeds`` (that are finished), ``labels`` (how many are defined in all of
-        them), ``values`` (macro mean over those, per seed), ``mean``, ``sd``, and ``versus``: what `difference` says
-        against the reference over the labels that both have, with ``labels`` (how many), ``p_wilcoxon``, and ``p_holm``
-        over all rows of the same data; None for the reference itself. The same per label (``per_label``), per further
-        column (``means``) and per group (``groups``), with ``p_holm`` over all rows and labels (columns, groups).
+        Per row ``data``, ``row``, ``adds``, ``seeds`` (that are finished), ``labels`` (how many are learned by all rows
+        and defined in all seeds), ``values`` (macro mean over those, per seed), ``mean``, ``sd``, and ``versus``: what
+        `difference` says against the reference over the labels that both have, with ``labels`` (how many),
+        ``p_wilcoxon``, and ``p_holm`` over all rows of the same data; None for the reference itself. The same per label
+        (``per_label``, with ``learned``; a label that is not has no ``versus``), per further column (``means``) and per
+        group (``groups``), with ``p_holm`` over all rows and labels (columns, groups).
     """
     rows = []
     for data in dict.fromkeys(row.data for row in plan.rows):
         tables = {row.name: _table(plan, scores, data, row.name) for row in plan.rows if row.data == data}
-        reference = tables[plan.reference]
+        reference, apart = tables[plan.reference], not_learned_of(scores, data)
         parts = {
             "means": plan.means or {},
             "groups": {name: group["labels"] for name, group in groups.get(data, {}).items()},
         }
         entries = [
-            _summary(table, reference if name != plan.reference else None, parts) | {"data": data, "row": name}
+            _summary(table, reference if name != plan.reference else None, parts, apart) | {"data": data, "row": name}
             for name, table in tables.items()
         ]
         add_holm([entry["versus"] for entry in entries])
@@ -104,7 +147,7 @@ def check_claims(plan: Plan, scores: pd.DataFrame) -> list[dict[str, Any]]:
     found = []
     for data in dict.fromkeys(row.data for row in plan.rows):
         for claim in plan.claims:
-            better, than = (_table(plan, scores, data, name) for name in (claim.better, claim.than))
+            better, than = (_learned_table(plan, scores, data, name) for name in (claim.better, claim.than))
             labels = None if claim.mean is None else (plan.means or {})[claim.mean]
             found.append(_check_claim(claim, *_paired(better, than, labels)))
     for entry, p in zip(found, holm([entry["p"] for entry in found]), strict=True):
@@ -140,7 +183,7 @@ def choose(plan: Plan, scores: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) 
     if not there:
         return {"row": None, **about, "test": None}
     best = max(there, key=lambda row: row["mean"])
-    on_test = _table(replace(plan, split="test"), scores, best["data"], best["row"])
+    on_test = _learned_table(replace(plan, split="test"), scores, best["data"], best["row"])
     test = _part(on_test, None, list(on_test.columns))
     return {"row": best["row"], **about, "test": {key: test[key] for key in ("mean", "sd", "values", "labels")}}
 
@@ -165,6 +208,11 @@ def _scores_of(cell: Cell) -> list[tuple[Any, ...]]:
     return records
 
 
+def not_learned_of(scores: pd.DataFrame, data: str) -> list[str]:
+    """Return the labels of some data that a row has not learned, from `read_scores`."""
+    return list(dict.fromkeys(scores.loc[(scores["data"] == data) & ~scores["learned"].astype(bool), "label"]))
+
+
 def _nan(value: float | None) -> float:
     return math.nan if value is None else value
 
@@ -181,6 +229,15 @@ def _table(plan: Plan, scores: pd.DataFrame, data: str, row: str) -> pd.DataFram
     return chosen.pivot(index="seed", columns="label", values="value")[labels]
 
 
+def _learned_table(plan: Plan, scores: pd.DataFrame, data: str, row: str) -> pd.DataFrame:
+    """What `_table` gives, of the labels that all rows have learned."""
+    return _without(_table(plan, scores, data, row), not_learned_of(scores, data))
+
+
+def _without(table: pd.DataFrame, apart: Sequence[str]) -> pd.DataFrame:
+    return table[[label for label in table.columns if label not in apart]]
+
+
 def _paired(
     a: pd.DataFrame, b: pd.DataFrame, labels: Sequence[str] | None = None
 ) -> tuple[list[float], list[float], int]:
@@ -195,18 +252,23 @@ def _paired(
 
 
 def _summary(
-    table: pd.DataFrame, reference: pd.DataFrame | None, parts: Mapping[str, Mapping[str, Sequence[str]]]
+    table: pd.DataFrame,
+    reference: pd.DataFrame | None,
+    parts: Mapping[str, Mapping[str, Sequence[str]]],
+    apart: Sequence[str],
 ) -> dict[str, Any]:
-    """Of all labels, of every label, and of named sets of labels by kind."""
+    """Of all learned labels, of every label, and of named sets of learned labels by kind; `apart` are not learned."""
     per_label = {
-        label: _spread(table[label].to_numpy()) | {"versus": _versus(table[[label]], reference)}
+        label: _spread(table[label].to_numpy())
+        | {"learned": label not in apart, "versus": _versus(table[[label]], None if label in apart else reference)}
         for label in table.columns
     }
+    learned = _without(table, apart)
     sets = {
-        kind: {name: part for name, labels in named.items() if (part := _part(table, reference, labels))["labels"]}
+        kind: {name: part for name, labels in named.items() if (part := _part(learned, reference, labels))["labels"]}
         for kind, named in parts.items()
     }
-    return {"seeds": table.index.tolist(), **_part(table, reference, list(table.columns)), **sets} | {
+    return {"seeds": table.index.tolist(), **_part(learned, reference, list(learned.columns)), **sets} | {
         "per_label": per_label
     }
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ltml.class_counts import imbalance_ratio
 from ltml.data.image_files import is_dicom
 from ltml.data.parallel import in_threads
 from ltml.types import Dataset, IntArray
@@ -21,7 +22,8 @@ def describe_labels(dataset: Dataset) -> dict[str, Any]:
     Returns:
         ``rows`` and ``patients`` by split; ``sources``: per source its rows and, per label, ``known``, ``positive`` and
         ``unknown``, in all splits (``labels``) and in ``train``; ``splits``: the same counts per split and label;
-        ``imbalance_ratio`` of the training positives, most over fewest, None if a class has none; ``labels_per_row``:
+        ``imbalance_ratio`` of the training positives, most over fewest among the classes that have any, None if none
+        has; ``labels_per_row``:
         rows of train by number of positives; ``cooccurrence`` ``(C, C)``: training rows positive for both, the label's
         own positives on the diagonal.
     """
@@ -36,7 +38,7 @@ def describe_labels(dataset: Dataset) -> dict[str, Any]:
         "patients": {split: dataset.table["group"].iloc[rows].nunique() for split, rows in dataset.splits.items()},
         "sources": _by_source(dataset),
         "splits": {split: _counts(dataset, rows) for split, rows in dataset.splits.items()},
-        "imbalance_ratio": float(counts.max() / counts.min()) if counts.min() > 0 else None,
+        "imbalance_ratio": imbalance_ratio(counts.tolist()),
         "labels_per_row": {str(n): c for n, c in sorted(Counter(positive.sum(axis=1).tolist()).items())},
         "cooccurrence": together.tolist(),
     }

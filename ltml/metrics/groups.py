@@ -50,6 +50,17 @@ def by_name(label_names: Sequence[str], head: Sequence[str], medium: Sequence[st
     return {"head": list(head), "medium": list(medium), "tail": tail}
 
 
+def describe_rule(rule: Mapping[str, Any]) -> str:
+    """Return in words how the fields of ``metrics.groups`` cut the labels."""
+    low, high = rule["quantiles"]
+    return {
+        "thirds": "thirds of the labels by training positives",
+        "counts": f"training positives, head above {rule['head_above']}, tail below {rule['tail_below']}",
+        "quantiles": f"quantiles of the training positives, tail up to {low:.3g}, head from {high:.3g}",
+        "named": f"named by {rule['named_by']}, not cut by training positives",
+    }[rule["rule"]]
+
+
 def make_groups(label_names: Sequence[str], positives: Sequence[int], rule: Mapping[str, Any]) -> Groups:
     """Groups by the rule of a recipe's ``metrics.groups``.
 

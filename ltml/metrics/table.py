@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ltml.class_counts import TrainCounts, not_learned
 from ltml.errors import InputError
 from ltml.metrics.groups import Groups
 from ltml.metrics.odir import odir_score
@@ -27,10 +28,13 @@ class MetricTable:
     Attributes:
         per_class: one mapping per class: ``label``, ``n_pos``, ``n_known``, ``train_pos`` and the measures
             (NaN where undefined).
-        macro: mean of each measure over the classes where it is defined; NaN where it is for none.
+        macro: mean of each measure over the learned classes where it is defined; NaN where it is for none.
         n_classes: over how many classes each macro mean goes.
-        groups: ``labels``, ``train_pos`` (lowest and highest) and the measures for head, medium and tail; empty
-            without groups.
+        not_learned: classes without training positives or without training negatives, as far as counts were given;
+            they have their line in `per_class` and stand outside all means.
+        groups: ``labels`` (the learned ones), ``train_pos`` (lowest and highest) and the measures for head, medium and
+            tail; empty without groups.
+        groups_by: how labels were cut into groups, in words; empty where that was not said.
         odir: the official ODIR-5K score.
         threshold: of the measures that need one; a number, or one per class.
     """
@@ -41,6 +45,8 @@ class MetricTable:
     groups: Mapping[str, Mapping[str, Any]]
     odir: Mapping[str, float]
     threshold: float | tuple[float, ...]
+    not_learned: tuple[str, ...] = ()
+    groups_by: str = ""
 
     def to_json(self, split: str) -> dict[str, Any]:
         """The content of ``metrics.json``: undefined figures are None."""
@@ -49,7 +55,9 @@ class MetricTable:
             "threshold": self.threshold,
             "macro": self.macro,
             "n_classes": self.n_classes,
+            "not_learned": self.not_learned,
             "groups": self.groups,
+            "groups_by": self.groups_by,
             "per_class": self.per_class,
             "odir": self.odir,
         }
@@ -65,8 +73,10 @@ def score(
     threshold: float | Sequence[float] = 0.5,
     groups: Groups | None = None,
     train_positives: Mapping[str, int] | None = None,
+    train_known: Mapping[str, int] | None = None,
+    groups_by: str = "",
 ) -> MetricTable:
-    """Score predictions per class, over all classes and over groups.
+    """Score predictions per class, over all learned classes and over groups.
 
     Args:
         probs: ``(N, C)`` in [0, 1].
@@ -74,11 +84,14 @@ def score(
         label_names: names of the ``C`` classes; ``"0"``, ``"1"``, … by default.
         threshold: probability from which the answer is "present", for all classes or one per class.
         groups: labels by group name, e.g. from `ltml.metrics.groups`.
-        train_positives: known training positives by label, shown beside each class.
+        train_positives: known training positives by label, shown beside each class. A class with 0 was not learned and
+            stands outside the means. Without counts nothing is known of that, and all classes are in.
+        train_known: known training labels by label; with it a class without training negatives is not learned either.
+        groups_by: how the groups were cut, in words.
 
     Returns:
         A table in which a class without known positives or without known negatives is undefined (NaN) and left
-        out of the means, never counted as 0.
+        out of the means, never counted as 0. The official ODIR score alone is over all classes, as it is defined.
 
     Raises:
         InputError: shapes do not fit, or targets hold another value.
@@ -106,13 +119,17 @@ def score(
         | _score_class(scores[:, c], labels[:, c], limits[c])
         for c, name in enumerate(names)
     )
+    apart = not_learned(names, TrainCounts(train_positives or {}, train_known or {}))
+    learned = [row for row in rows if row["label"] not in apart]
     return MetricTable(
         per_class=rows,
-        macro={measure: _mean(rows, measure) for measure in MEASURES},
-        n_classes={measure: sum(not math.isnan(row[measure]) for row in rows) for measure in MEASURES},
-        groups={name: _score_group(rows, members) for name, members in (groups or {}).items()},
+        macro={measure: _mean(learned, measure) for measure in MEASURES},
+        n_classes={measure: sum(not math.isnan(row[measure]) for row in learned) for measure in MEASURES},
+        groups={name: _score_group(learned, members) for name, members in (groups or {}).items()},
         odir=odir_score(scores, labels, threshold),
         threshold=threshold if isinstance(threshold, int | float) else tuple(limits),
+        not_learned=tuple(apart),
+        groups_by=groups_by,
     )
 
 
@@ -160,7 +177,7 @@ def _score_group(rows: Sequence[Mapping[str, Any]], members: Sequence[str]) -> d
     inside = [row for row in rows if row["label"] in members]
     positives = [row["train_pos"] for row in inside if row["train_pos"] is not None]
     cut = [min(positives), max(positives)] if positives else None
-    return {"labels": list(members), "train_pos": cut} | {m: _mean(inside, m) for m in MEASURES}
+    return {"labels": [row["label"] for row in inside], "train_pos": cut} | {m: _mean(inside, m) for m in MEASURES}
 
 
 def _mean(rows: Sequence[Mapping[str, Any]], measure: str) -> float:

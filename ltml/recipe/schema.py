@@ -295,7 +295,7 @@ class Stage2Section(Section):
 
 
 class GroupsSection(Section):
-    """Head, medium and tail labels, by positives in train."""
+    """Head, medium and tail labels, by positives in train or by name."""
 
     rule: Literal["thirds", "counts", "quantiles", "named"] = Field("thirds", description="how labels are cut")
     head_above: Positive = Field(100, description="counts: more positives than this are head")
@@ -303,6 +303,7 @@ class GroupsSection(Section):
     quantiles: tuple[Fraction, Fraction] = Field((1 / 3, 2 / 3), description="quantiles: tail ends, head begins")
     head: tuple[str, ...] = Field((), description="named: head labels")
     medium: tuple[str, ...] = Field((), description="named: medium labels; every other label is tail")
+    named_by: str = Field("the recipe", description="named: who names them, for reports")
 
     @model_validator(mode="after")
     def _ordered(self) -> GroupsSection:

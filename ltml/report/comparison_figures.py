@@ -81,7 +81,9 @@ def gain_figure(comparison: Comparison, data: str) -> list[Block]:
 def _gains(row: Row, labels: Sequence[str]) -> tuple[list[str], Points]:
     """The classes of a row that can be compared with the reference, and by how much each is better."""
     versus_of = {label: row["per_label"][label]["versus"] for label in labels if label in row["per_label"]}
-    pairs = [(label, versus) for label, versus in versus_of.items() if versus["mean"] is not None]
+    pairs = [
+        (label, versus) for label, versus in versus_of.items() if versus is not None and versus["mean"] is not None
+    ]
     points = Points(
         row["row"],
         [100 * versus["mean"] for _, versus in pairs],

@@ -26,6 +26,7 @@ def stats_table(found: Mapping[str, Any]) -> str:
     """Labels, most frequent first, with their counts per split and source; then the rest in lines."""
     order = sorted(found["labels"], key=lambda name: -found["splits"]["train"][name]["positive"])
     group_of = {name: group for group, members in found["groups"].items() for name in members}
+    group_of |= dict.fromkeys(found["not_learned"], "not learned")
     splits = Table(title="known positives / known labels per split", title_justify="left", box=box.SIMPLE_HEAD)
     splits.add_column("label", min_width=10)
     splits.add_column("group")
@@ -87,7 +88,14 @@ def _summary(found: Mapping[str, Any], order: Sequence[str]) -> Iterator[str]:
     yield "rows: " + _pairs(found["rows"])
     grouped = found["patients"] != found["rows"]
     yield "patients: " + (_pairs(found["patients"]) if grouped else "no groups given, every row stands alone")
-    yield "imbalance ratio of train: " + ("undefined, a class has no positives" if ratio is None else f"{ratio:.1f}")
+    yield f"groups: {found['groups_by']}"
+    if found["not_learned"]:
+        yield "not learned, for want of positives or negatives in train: " + ", ".join(found["not_learned"])
+    yield "imbalance ratio of train: " + (
+        "undefined, no class has positives"
+        if ratio is None
+        else f"{ratio:.1f} (most over fewest positives, of classes that have any)"
+    )
     yield "positives per row of train: " + _pairs(found["labels_per_row"])
     places = {name: c for c, name in enumerate(found["labels"])}
     pairs = [(found["cooccurrence"][places[a]][places[b]], a, b) for i, a in enumerate(order) for b in order[i + 1 :]]

@@ -14,7 +14,7 @@ from ltml.recipe.schema import Recipe
 from ltml.report.run_figures import STAGE_NAMES
 from ltml.stages.calibrate import read_calibration
 from ltml.stages.evaluate import collect, find_intervals
-from ltml.stages.run_directory import RunDirectory, read_run, read_train_positives
+from ltml.stages.run_directory import RunDirectory, read_run, read_train_counts
 from ltml.types import Predictions
 
 Metrics = Mapping[str, Any]
@@ -103,4 +103,4 @@ def read_run_results(folder: Path) -> Run:
     splits = collect(directory).splits
     if not splits:
         raise InputError(f"the run {folder} has no scores yet; finish it with `ltml run`")
-    return Run(directory, recipe, splits, read_train_positives(directory))
+    return Run(directory, recipe, splits, read_train_counts(directory).positives)

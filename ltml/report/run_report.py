@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from ltml.class_counts import imbalance_ratio
 from ltml.errors import InputError
 from ltml.files import read_json
 from ltml.recipe.show import annotated_yaml
@@ -94,11 +95,11 @@ def _summary(run: Run) -> Iterator[Block]:
     yield Prose(summary_in_words(run.split, run.stages), "lead")
     if len(run.stages) == 1:
         yield Prose(f"Scores are those of stage 1: {run.no_stage2}.")
-    counts = [count for count in run.positives.values() if count]
+    ratio = imbalance_ratio(run.positives.values())
     rows = pd.read_csv(run.directory.path / "split.csv", dtype=str)["split"].value_counts()
     facts = [("classes", str(len(run.labels))), *((f"rows of {split}", f"{n}") for split, n in rows.items())]
-    if counts:
-        facts.append(("imbalance ratio", f"{max(counts) / min(counts):.1f}"))
+    if ratio is not None:
+        facts.append(("imbalance ratio", f"{ratio:.1f}"))
     yield Facts([*facts, ("loss", run.recipe.loss.type), ("head", run.recipe.head.type)])
     for split in run.tests:
         yield measures_table(split, run.splits[split])

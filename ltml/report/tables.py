@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from rich import box
@@ -72,17 +73,28 @@ def _shape(group: Mapping[str, Any] | None) -> list[str]:
 
 
 def _tables(title: str, stages: list[Mapping[str, Any]]) -> str:
+    apart = stages[0].get("not_learned", [])
     detail = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
     detail.add_column("class", min_width=10)
     for name in ("train+", "here+", *PER_CLASS.values()):
         detail.add_column(name, justify="right", no_wrap=True)
-    for kind in (_class_rows, _group_rows):
+    for kind in (_learned_rows, _group_rows, _other_rows):
         for rows in zip(*(kind(metrics) for metrics in stages), strict=True):
             name, positives, _ = rows[0]
             cells = (" → ".join(number(scores[measure]) for *_, scores in rows) for measure in PER_CLASS)
             detail.add_row(Text(name), *positives.split("|"), *cells)
         detail.add_section()
-    return render(detail) + "\n" + render(_macro_table(stages))
+    notes = [fill(note, 80) for note in (_about_groups(stages[0]), _about_learned(apart)) if note]
+    return "\n".join([render(detail), *notes, render(_macro_table(stages))])
+
+
+def _about_groups(metrics: Mapping[str, Any]) -> str:
+    by = metrics.get("groups_by")
+    return f"{', '.join(metrics['groups'])}: {by}." if by and metrics["groups"] else ""
+
+
+def _about_learned(apart: Sequence[str]) -> str:
+    return f"Not learned (no positive or no negative in train), outside all means: {', '.join(apart)}." if apart else ""
 
 
 def _macro_table(stages: list[Mapping[str, Any]]) -> Table:
@@ -100,8 +112,17 @@ def _macro_table(stages: list[Mapping[str, Any]]) -> Table:
     return table
 
 
-def _class_rows(metrics: Mapping[str, Any]) -> Iterator[Row]:
-    for row in metrics["per_class"]:
+def _learned_rows(metrics: Mapping[str, Any]) -> Iterator[Row]:
+    return _class_rows(metrics, learned=True)
+
+
+def _other_rows(metrics: Mapping[str, Any]) -> Iterator[Row]:
+    return _class_rows(metrics, learned=False)
+
+
+def _class_rows(metrics: Mapping[str, Any], *, learned: bool) -> Iterator[Row]:
+    apart = metrics.get("not_learned", [])
+    for row in (row for row in metrics["per_class"] if (row["label"] not in apart) == learned):
         train = "?" if row["train_pos"] is None else str(row["train_pos"])
         yield row["label"], f"{train}|{row['n_pos']}", row
 

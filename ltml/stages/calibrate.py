@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ltml.class_counts import TrainCounts
 from ltml.errors import InputError, first_few, first_line
 from ltml.files import write_json
 from ltml.metrics.calibration import (
@@ -25,7 +26,7 @@ from ltml.metrics.calibration import (
 )
 from ltml.recipe.schema import Recipe
 from ltml.stages.evaluate import saved_predictions, score_predictions
-from ltml.stages.run_directory import RunDirectory, read_run, read_train_positives
+from ltml.stages.run_directory import RunDirectory, read_run, read_train_counts
 from ltml.types import Predictions
 
 log = logging.getLogger(__name__)
@@ -147,7 +148,7 @@ def _before_and_after(
 ) -> dict[str, dict[str, Any]]:
     """Scores of every split but val, before and after."""
     thresholds = [entry["threshold"] for entry in labels]
-    score = partial(_scores, recipe=recipe, positives=read_train_positives(run))
+    score = partial(_scores, recipe=recipe, counts=read_train_counts(run))
     return {
         split: {
             "before": score(split, answers),
@@ -169,13 +170,14 @@ def _scores(
     thresholds: Sequence[float] | None = None,
     *,
     recipe: Recipe,
-    positives: Mapping[str, int],
+    counts: TrainCounts,
 ) -> dict[str, Any]:
     """The content of a ``metrics.json`` with the measures of calibration."""
-    content = score_predictions(answers, recipe.metrics, positives, thresholds).to_json(split)
+    content = score_predictions(answers, recipe.metrics, counts, thresholds).to_json(split)
     for name, measure in CALIBRATION.items():
         values = np.array([measure(p, y) for p, y in zip(answers.probs.T, answers.targets.T, strict=True)])
-        defined = values[~np.isnan(values)]
+        learned = np.array([label not in content["not_learned"] for label in answers.label_names])
+        defined = values[learned & ~np.isnan(values)]
         content["macro"][name] = float(defined.mean()) if len(defined) else None
         content["n_classes"][name] = len(defined)
         content["per_class"] = [

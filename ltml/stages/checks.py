@@ -14,7 +14,7 @@ from ltml.recipe.schema import Recipe
 from ltml.registry import HEADS, OBJECTIVES
 from ltml.stages.build import build_loss, text_modes
 from ltml.stages.refit import check_classifier, elementwise
-from ltml.types import Dataset
+from ltml.types import BoolArray, Dataset
 
 log = logging.getLogger(__name__)
 
@@ -90,11 +90,11 @@ def check_labels(recipe: Recipe, dataset: Dataset) -> None:
         raise InputError(f"stage2.prior has {len(prior)} numbers; the data have {classes} classes, one number for each")
     _check_two_sided(recipe, dataset)
     for split in dataset.splits:
-        positives = dataset.class_counts(split)
-        without = [name for name, count in zip(dataset.label_names, positives, strict=True) if count == 0]
-        effect = "cannot be learned" if split == "train" else "is undefined there"
-        if without:
-            log.warning("no known positive in %s, so the class %s: %s", split, effect, first_few(without))
+        positives, known = dataset.class_counts(split), dataset.known_counts(split)
+        effect = "cannot be learned and stands outside all means" if split == "train" else "is undefined there"
+        for what, counts in (("positive", positives), ("negative", known - positives)):
+            if without := [name for name, count in zip(dataset.label_names, counts, strict=True) if count == 0]:
+                log.warning("no known %s in %s, so the class %s: %s", what, split, effect, first_few(without))
 
 
 def _check_losses(recipe: Recipe, dataset: Dataset) -> None:
@@ -110,13 +110,15 @@ def _check_losses(recipe: Recipe, dataset: Dataset) -> None:
 
 def _check_two_sided(recipe: Recipe, dataset: Dataset) -> None:
     """What training, the choice of a checkpoint and eq. 12 need of classes with both labels known."""
-    train, val = _two_sided(dataset, "train"), _two_sided(dataset, "val")
+    learned, defined = _two_sided(dataset, "train"), _two_sided(dataset, "val")
+    train = int(learned.sum())
     if train == 0:
         raise InputError("nothing can be learned: no class has both a known positive and a known negative in train")
-    if val == 0:
+    if not (learned & defined).any():
         raise InputError(
-            f"macro {recipe.train.select} on val is undefined, so no checkpoint can be chosen: no class has both a "
-            "known positive and a known negative there. Use more images, or another split (seeds.split)."
+            f"macro {recipe.train.select} on val is undefined, so no checkpoint can be chosen: no class that "
+            "train has both labels of has both a known positive and a known negative there. Use more images, or "
+            "another split (seeds.split)."
         )
     if train == 1 and recipe.stage2.method != "none" and recipe.stage2.prior == "eq12":
         raise InputError(
@@ -125,8 +127,9 @@ def _check_two_sided(recipe: Recipe, dataset: Dataset) -> None:
         )
 
 
-def _two_sided(dataset: Dataset, split: str) -> int:
-    """Number of classes with a known positive and a known negative in a split."""
+def _two_sided(dataset: Dataset, split: str) -> BoolArray:
+    """Tell which classes have a known positive and a known negative in a split, bool ``(C,)``."""
     rows = dataset.splits[split]
     known, present = dataset.known[rows], dataset.targets[rows] == 1
-    return int(((known & present).any(axis=0) & (known & ~present).any(axis=0)).sum())
+    both: BoolArray = (known & present).any(axis=0) & (known & ~present).any(axis=0)
+    return both

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ltml.class_counts import not_learned
 from ltml.data.assemble import assemble_table
 from ltml.data.cache import CacheReport, fill_cache, source_files
 from ltml.data.check import CheckReport, check_dataset
@@ -15,9 +16,10 @@ from ltml.data.stats import describe_labels, describe_sizes
 from ltml.data.table import load_dataset
 from ltml.errors import InputError
 from ltml.files import write_atomically
-from ltml.metrics.groups import make_groups
+from ltml.metrics.groups import describe_rule, make_groups
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_context, build_dataset
+from ltml.stages.evaluate import train_counts
 from ltml.world import this_world
 
 
@@ -42,12 +44,19 @@ def data_stats(recipe: Recipe) -> dict[str, Any]:
     """Label counts, imbalance, co-occurrence, head/medium/tail and image sizes of a recipe's data.
 
     Returns:
-        What `ltml.data.stats.describe_labels` returns, with ``groups`` (labels by group) and ``sizes``.
+        What `ltml.data.stats.describe_labels` returns, with ``groups`` (labels by group, those that can be learned),
+        ``groups_by`` (how they were cut), ``not_learned`` (labels without a positive or a negative in train) and
+        ``sizes``.
     """
-    dataset = build_dataset(recipe)
-    groups = make_groups(dataset.label_names, dataset.class_counts().tolist(), recipe.metrics.groups.model_dump())
-    named = {name: list(members) for name, members in groups.items()}
-    return describe_labels(dataset) | {"groups": named, "sizes": describe_sizes(dataset)}
+    dataset, rule = build_dataset(recipe), recipe.metrics.groups.model_dump()
+    groups = make_groups(dataset.label_names, dataset.class_counts().tolist(), rule)
+    apart = not_learned(dataset.label_names, train_counts(dataset))
+    about = {
+        "groups": {group: [name for name in members if name not in apart] for group, members in groups.items()},
+        "groups_by": describe_rule(rule),
+        "not_learned": apart,
+    }
+    return describe_labels(dataset) | about | {"sizes": describe_sizes(dataset)}
 
 
 def cache_images(recipe: Recipe, *, fresh: bool = False) -> Sequence[CacheReport]:

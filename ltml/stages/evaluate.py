@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from ltml.class_counts import TrainCounts
 from ltml.errors import InputError
 from ltml.files import write_atomically, write_json
-from ltml.metrics.groups import make_groups
+from ltml.metrics.groups import describe_rule, make_groups
 from ltml.metrics.ranking import auroc
 from ltml.metrics.table import MetricTable, changes, score
 from ltml.recipe.schema import MetricsSection, Recipe
-from ltml.stages.run_directory import RunDirectory, read_run, read_train_positives
+from ltml.stages.run_directory import RunDirectory, read_run, read_train_counts
 from ltml.types import Dataset, Predictions, RunResult
 
 
@@ -34,33 +36,48 @@ def write_predictions(path: Path, answers: Predictions) -> None:
 def score_predictions(
     answers: Predictions,
     settings: MetricsSection,
-    train_positives: Mapping[str, int] | None,
+    counts: TrainCounts | None,
     thresholds: Sequence[float] | None = None,
 ) -> MetricTable:
-    """Score predictions by a recipe's ``metrics``; groups need the training positives of every label.
+    """Score predictions by a recipe's ``metrics``.
 
-    The recipe's threshold gives way to `thresholds`, one per class.
+    Groups, and which classes were not learned, need the training counts of every label. The recipe's threshold gives
+    way to `thresholds`, one per class.
     """
     names = answers.label_names
-    groups = None
-    if train_positives is not None:
-        counts = [train_positives[name] for name in names]
-        groups = make_groups(names, counts, settings.groups.model_dump())
+    groups, rule = None, settings.groups.model_dump()
+    if counts is not None:
+        groups = make_groups(names, [counts.positives[name] for name in names], rule)
     return score(
         answers.probs,
         answers.targets,
         label_names=names,
         threshold=settings.threshold if thresholds is None else thresholds,
         groups=groups,
-        train_positives=train_positives,
+        train_positives=None if counts is None else counts.positives,
+        train_known=None if counts is None else counts.known,
+        groups_by="" if counts is None else describe_rule(rule),
     )
+
+
+def train_counts(dataset: Dataset) -> TrainCounts:
+    """Return the known training labels of every class of a dataset."""
+    numbers = (dataset.class_counts().tolist(), dataset.known_counts().tolist())
+    return TrainCounts(*(dict(zip(dataset.label_names, column, strict=True)) for column in numbers))
+
+
+def score_learned(answers: Predictions, counts: TrainCounts, measure: str) -> float:
+    """Return the macro mean over the learned classes, by which epochs and rounds are chosen on val."""
+    names, (positives, known) = answers.label_names, counts
+    table = score(answers.probs, answers.targets, label_names=names, train_positives=positives, train_known=known)
+    return table.macro[measure]
 
 
 def score_run(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, stage: int) -> None:
     """Write the metrics of every scored split after a stage, from its saved predictions."""
-    positives = dict(zip(dataset.label_names, dataset.class_counts().tolist(), strict=True))
+    counts = train_counts(dataset)
     for split in scored_splits(dataset):
-        table = score_predictions(Predictions.read(run.predictions(stage, split)), recipe.metrics, positives)
+        table = score_predictions(Predictions.read(run.predictions(stage, split)), recipe.metrics, counts)
         write_json(run.metrics(stage, split), table.to_json(split))
 
 
@@ -101,7 +118,8 @@ def evaluate(
     """
 
     def content(answers: Predictions, table: MetricTable, split: str) -> dict[str, Any]:
-        return table.to_json(split) | ({"ci": find_intervals(answers, resamples, seed)} if ci else {})
+        found = {"ci": find_intervals(answers, resamples, seed, apart=table.not_learned)} if ci else {}
+        return table.to_json(split) | found
 
     path = Path(target)
     if path.is_file():
@@ -110,25 +128,41 @@ def evaluate(
     if not path.is_dir():
         raise InputError(f"{path} is neither a run's folder nor a predictions CSV")
     run, recipe = read_run(path)
-    positives = read_train_positives(run)
+    counts = read_train_counts(run)
     splits: dict[str, dict[str, Any]] = {}
     for stage, split, answers in saved_predictions(run):
-        table = score_predictions(answers, recipe.metrics, positives)
+        table = score_predictions(answers, recipe.metrics, counts)
         splits.setdefault(split, {})[f"stage{stage}"] = content(answers, table, split)
     test = splits.get("test", {})
     return RunResult(run.path, test.get("stage1"), test.get("stage2"), splits)
 
 
-def find_intervals(answers: Predictions, resamples: int, seed: int) -> dict[str, Any]:
+def find_intervals(answers: Predictions, resamples: int, seed: int, *, apart: Sequence[str] = ()) -> dict[str, Any]:
     """Intervals of AUROC and AP by resampling groups: ``seed``, and what `describe_intervals` gives.
+
+    Classes `apart`, which were not learned, have intervals of their own and are outside those of the macro means.
 
     Raises:
         InputError: all rows belong to one group.
     """
-    from ltml.metrics.bootstrap import bootstrap_scores, describe_intervals  # slow to import: scipy.sparse
+    from ltml.metrics.bootstrap import bootstrap_scores  # slow to import: scipy.sparse
 
     resampled = bootstrap_scores(answers.probs, answers.targets, answers.groups, resamples=resamples, seed=seed)
-    return {"seed": seed} | describe_intervals(resampled, answers.targets, answers.groups, answers.label_names)
+    return {"seed": seed} | describe_resampled(resampled, answers, apart)
+
+
+def describe_resampled(
+    resampled: Mapping[str, npt.NDArray[np.float64]], answers: Predictions, apart: Sequence[str]
+) -> dict[str, Any]:
+    """Return what `describe_intervals` gives; classes `apart` are outside the intervals of the macro means."""
+    from ltml.metrics.bootstrap import describe_intervals
+
+    found = describe_intervals(resampled, answers.targets, answers.groups, answers.label_names)
+    if kept := [c for c, name in enumerate(answers.label_names) if name not in apart]:
+        learned = {measure: values[:, kept] for measure, values in resampled.items()}
+        names = [answers.label_names[c] for c in kept]
+        found["macro"] = describe_intervals(learned, answers.targets[:, kept], answers.groups, names)["macro"]
+    return found
 
 
 def evaluate_novel(run_dir: str | Path, label: str) -> dict[str, Any]:

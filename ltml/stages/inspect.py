@@ -11,11 +11,19 @@ import torch
 from ltml.errors import InputError
 from ltml.gaussians.describe import describe
 from ltml.gaussians.resampler import GaussianResampler
-from ltml.stages.run_directory import read_run
+from ltml.stages.run_directory import RunDirectory, read_run
 from ltml.training.checkpoint import load_weights
 
 WEIGHT, BIAS = "head.classifier.weight", "head.classifier.bias"
 """Where a checkpoint keeps the refitted classifier."""
+
+
+def chosen_round(run: RunDirectory) -> int | None:
+    """Return the round of stage 2 that was best on val, 0 for the M step alone; None where no checkpoint says it."""
+    if not run.checkpoint2.is_file():
+        return None
+    _, about = load_weights(run.checkpoint2, BIAS)
+    return int(about.get("round", 0))
 
 
 def describe_gaussians(run_dir: str | Path) -> dict[str, Any]:

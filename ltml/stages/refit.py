@@ -20,7 +20,6 @@ from ltml.gaussians.probabilities import label_probabilities, prior_shift
 from ltml.gaussians.real import RealResampler
 from ltml.gaussians.resampler import GaussianResampler
 from ltml.gaussians.smote import SmoteResampler
-from ltml.metrics.table import score
 from ltml.models.classifier import PerClassLinear
 from ltml.objectives.objective import tell_epoch
 from ltml.progress import track
@@ -28,6 +27,7 @@ from ltml.recipe.schema import LossSection, Recipe, Stage2Section
 from ltml.registry import LOSSES, create
 from ltml.seeds import derive_seed
 from ltml.stages.build import build_loss
+from ltml.stages.evaluate import score_learned, train_counts
 from ltml.stages.predict import to_predictions
 from ltml.training.loop import seed_epoch, train_epoch
 from ltml.training.optim import make_optimizer
@@ -316,6 +316,6 @@ def classify(classifier: nn.Module, features: FeatureSet) -> npt.NDArray[np.floa
 
 
 def validate(classifier: nn.Module, features: FeatureSet, dataset: Dataset, select: str) -> float:
-    """The macro measure that picks a checkpoint, on stored features of val."""
+    """The macro measure of the learned classes that picks a checkpoint, on stored features of val."""
     answers = to_predictions(classify(classifier, features), dataset, "val")
-    return score(answers.probs, answers.targets).macro[select]
+    return score_learned(answers, train_counts(dataset), select)

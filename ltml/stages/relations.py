@@ -16,7 +16,7 @@ from torch import Tensor
 from ltml.errors import InputError
 from ltml.recipe.schema import Recipe
 from ltml.stages.features import has_features, load_features
-from ltml.stages.run_directory import RunDirectory, read_run, read_train_positives
+from ltml.stages.run_directory import RunDirectory, read_run, read_train_counts
 from ltml.training.checkpoint import load_weights
 from ltml.types import FloatArray
 
@@ -51,7 +51,7 @@ def describe_relations(run_dir: str | Path, stage: int = 1) -> dict[str, Any]:
     """
     run, recipe = read_run(Path(run_dir))
     weights, names = _load_checkpoint(run, stage)
-    positives = read_train_positives(run)
+    positives = read_train_counts(run).positives
     queries, features, absent = _queries_of(weights), None, {}
     if queries is None:
         absent["queries"] = f"stage {stage} of a run with head.type={recipe.head.type} keeps no class queries"

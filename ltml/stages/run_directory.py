@@ -19,6 +19,7 @@ from typing import Any, Literal
 import torch
 import yaml
 
+from ltml.class_counts import TrainCounts
 from ltml.errors import InputError, first_few, first_line
 from ltml.files import hash_file, hash_json, write_atomically, write_json, write_text
 from ltml.recipe.load import identity, recipe_from_dict
@@ -141,15 +142,17 @@ def locate_run(recipe: Recipe, dataset: Dataset, out: Path, *, on_features: bool
     return run
 
 
-def read_train_positives(run: RunDirectory) -> dict[str, int]:
-    """Known training positives by label, as `begin_run` saved them.
+def read_train_counts(run: RunDirectory) -> TrainCounts:
+    """Known training labels of every class, as `begin_run` saved them.
 
     Raises:
         InputError: the file is missing or damaged.
     """
     path = run.path / "labels.json"
     try:
-        return {name: int(entry["train_pos"]) for name, entry in json.loads(path.read_text(encoding="utf-8")).items()}
+        entries = json.loads(path.read_text(encoding="utf-8")).items()
+        keys = ("train_pos", "train_known")
+        return TrainCounts(*({name: int(entry[key]) for name, entry in entries} for key in keys))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"cannot read {path}: {first_line(error)}; run the recipe again to write it") from error
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ltml.data.batches import BatchLoader
 from ltml.distributed import broadcast, first_alone
-from ltml.metrics.table import score
 from ltml.objectives.objective import Step
 from ltml.progress import track
 from ltml.recipe.schema import Recipe
@@ -26,7 +25,7 @@ from ltml.stages.build import (
     embed_labels,
     rebuild_model,
 )
-from ltml.stages.evaluate import score_run, scored_splits, write_predictions
+from ltml.stages.evaluate import score_learned, score_run, scored_splits, train_counts, write_predictions
 from ltml.stages.features import SPLITS, extract_features, has_features
 from ltml.stages.grow import start_from
 from ltml.stages.predict import describe_batch, predict
@@ -145,6 +144,7 @@ class Training:
         }
         batches = load("train", training=True, strong=self.objective.needs_strong())
         validation = load("val")
+        counts = train_counts(self.dataset)
         progress = Progress.load(self.run.shared, parts)
         if progress.done:
             log.info("stage 1: resuming after epoch %d", progress.done)
@@ -152,7 +152,7 @@ class Training:
             started, epoch = time.monotonic(), progress.done
             loss = self.train_epoch(batches, epoch)
             answers = predict(self.model, validation, self.dataset, "val", self.compute)
-            value = score(answers.probs, answers.targets).macro[select]
+            value = score_learned(answers, counts, select)
             step_schedule(self.schedule, value)
             progress.offer(value, epoch, self.model)
             record = {"epoch": epoch, "loss": loss, f"val_{select}": value, **self.objective.report()}

@@ -9,8 +9,10 @@ import torch
 from torchmetrics.functional.classification import multilabel_auroc, multilabel_average_precision
 
 from ltml.errors import InputError
-from ltml.metrics.groups import by_counts, by_name, by_quantiles, by_thirds
+from ltml.metrics.groups import by_counts, by_name, by_quantiles, by_thirds, describe_rule
 from ltml.metrics.table import MEASURES, changes, score
+from ltml.recipe.load import load_recipe
+from ltml.recipe.schema import GroupsSection
 
 
 def test_macro_equals_torchmetrics_without_unknowns() -> None:
@@ -61,6 +63,48 @@ def test_groups_average_their_own_classes() -> None:
         head = [row[measure] for row in table.per_class[:2]]
         assert table.groups["head"][measure] == pytest.approx(np.mean(head))
     assert table.groups["head"]["train_pos"] == [50, 100]
+
+
+def test_classes_that_were_not_learned_stand_outside_all_means() -> None:
+    """The learned classes alone give every mean; the others keep their line."""
+    rng = np.random.default_rng(3)
+    probs, targets = rng.random((80, 5)), rng.integers(0, 2, (80, 5))
+    names, kept = ["a", "b", "c", "d", "e"], [0, 1, 3]
+    counts = {"a": 40, "b": 20, "c": 0, "d": 9, "e": 70}
+    known = {"a": 70, "b": 70, "c": 70, "d": 70, "e": 70}  # c has no positive, e no negative
+    groups = {"head": ["a", "e"], "medium": ["b"], "tail": ["c", "d"]}
+    table = score(
+        probs, targets, label_names=names, groups=groups, train_positives=counts, train_known=known, groups_by="hand"
+    )
+    learned = score(probs[:, kept], targets[:, kept], label_names=["a", "b", "d"])
+    everything = score(probs, targets, label_names=names)
+    assert table.not_learned == ("c", "e")
+    assert table.macro == learned.macro != everything.macro
+    assert table.n_classes == learned.n_classes == dict.fromkeys(MEASURES, 3)
+    assert [row["auroc"] for row in table.per_class] == [row["auroc"] for row in everything.per_class]
+    assert table.groups["head"]["labels"] == ["a"]
+    assert table.groups["tail"] == table.groups["tail"] | {"labels": ["d"], "train_pos": [9, 9]}
+    assert table.groups["tail"]["auroc"] == table.per_class[3]["auroc"]
+    assert table.odir == everything.odir  # as it is defined
+    content = table.to_json("test")
+    assert content["not_learned"] == ["c", "e"]
+    assert content["groups_by"] == "hand"
+    assert [row["label"] for row in content["per_class"]] == names
+    assert score(probs, targets, label_names=names, train_positives=counts).not_learned == ("c",)
+
+
+def test_how_groups_were_cut_is_said() -> None:
+    rule = GroupsSection().model_dump()
+    assert describe_rule(rule) == "thirds of the labels by training positives"
+    assert describe_rule(rule | {"rule": "counts"}) == "training positives, head above 100, tail below 20"
+    assert "tail up to 0.333, head from 0.667" in describe_rule(rule | {"rule": "quantiles"})
+    assert describe_rule(rule | {"rule": "named"}) == "named by the recipe, not cut by training positives"
+
+
+@pytest.mark.parametrize("name", ["nih", "odir5k"])
+def test_the_head_classes_of_ldrnet_are_named_by_the_paper(name: str) -> None:
+    rule = describe_rule(load_recipe(name).metrics.groups.model_dump())
+    assert rule == "named by the paper (LDRNet, section 4.1), not cut by training positives"
 
 
 def test_group_rules() -> None:

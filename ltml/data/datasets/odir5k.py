@@ -43,7 +43,7 @@ FOLDERS = (
 )
 """Where the images are: official, as the archive unpacks, in a common copy, or beside the annotations."""
 
-ANY_EYE = [-1 if label == "N" else 1 for label in LABELS]
+ANY_EYE = np.array([-1 if label == "N" else 1 for label in LABELS], dtype=np.int8)
 """How `join_eyes` joins each label, as `Units.choice`: N needs both eyes, any other label one."""
 EYES = ("left", "right")
 IMAGES = ("Left-Fundus", "Right-Fundus")
@@ -218,7 +218,7 @@ def _single_eyes(
     )
     lost = used.size - len(rows)
     seen, of_row = np.unique(patients, return_inverse=True)
-    choice = np.tile(np.int8(ANY_EYE), (len(seen), 1)) if by_label_rule else None
+    choice = np.tile(ANY_EYE, (len(seen), 1)) if by_label_rule else None
     return LabelTable(
         name="odir5k",
         label_names=LABELS,
