@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,11 +18,15 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from ltml.errors import InputError, first_line
+from ltml.helpers import refuse_second_start
 
 log = logging.getLogger(__name__)
 
 PARTIAL = ".partial"
 """Mark of a file that is being written, after the number of the process that writes it."""
+
+QUERY_LIMITED_INFORMATION, ACCESS_DENIED, STILL_ACTIVE = 0x1000, 5, 259
+"""Of Windows: the right to ask whether a process runs, the error of having none, and the answer that it does."""
 
 
 def cache_folder() -> Path:
@@ -87,13 +93,27 @@ def remove_partial_files(folder: Path) -> None:
 
 
 def _is_alive(process: int) -> bool:
+    if sys.platform == "win32":
+        return _is_alive_on_windows(process)
     try:
-        os.kill(process, 0)
+        os.kill(process, 0)  # there it would end the process
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
     return True
+
+
+def _is_alive_on_windows(process: int) -> bool:
+    windows: Any = ctypes  # whose Windows half is not known to type checkers elsewhere
+    kernel = windows.WinDLL("kernel32", use_last_error=True)
+    handle = kernel.OpenProcess(QUERY_LIMITED_INFORMATION, False, process)
+    if not handle:
+        return bool(windows.get_last_error() == ACCESS_DENIED)
+    code = ctypes.c_ulong()
+    kernel.GetExitCodeProcess(handle, ctypes.byref(code))
+    kernel.CloseHandle(handle)
+    return code.value == STILL_ACTIVE
 
 
 def hash_file(path: Path) -> str:
@@ -113,7 +133,11 @@ def held(folder: Path) -> Iterator[None]:
 
     The lock is a file beside the folder, ``.NAME.lock``, which the operating system frees when its process ends. Where
     the block makes no folder, it goes again with the parents that were made for it.
+
+    Raises:
+        InputError: a helper process would wait for the process that started it; see `ltml.helpers`.
     """
+    refuse_second_start()
     made = [parent for parent in folder.parents if not parent.exists()]
     path = folder.parent / f".{folder.name}.lock"
     lock = FileLock(path)

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,6 +35,34 @@ def test_only_files_of_dead_processes_are_removed(tmp_path: Path) -> None:
     assert ours.exists()
     assert not dead.exists()
     assert (tmp_path / ".hidden").exists()
+
+
+@pytest.mark.parametrize(
+    ("handle", "error", "code", "is_alive"), [(7, 0, 259, True), (7, 0, 1, False), (0, 5, 0, True), (0, 87, 0, False)]
+)
+def test_on_windows_a_process_is_asked_after_and_not_ended(
+    handle: int, error: int, code: int, is_alive: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Kernel:
+        def OpenProcess(self, rights: int, inherit: bool, process: int) -> int:  # noqa: N802
+            assert (rights, process) == (0x1000, 4321)
+            return handle
+
+        def GetExitCodeProcess(self, _: int, target: Any) -> None:  # noqa: N802
+            target._obj.value = code
+
+        def CloseHandle(self, given: int) -> None:  # noqa: N802
+            assert given == handle
+
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr("ctypes.WinDLL", lambda *_, **__: Kernel(), raising=False)
+    monkeypatch.setattr("ctypes.get_last_error", lambda: error, raising=False)
+    monkeypatch.setattr("os.kill", lambda *_: pytest.fail("this ends a process on Windows"))
+    path = tmp_path / ".a.csv.x1.4321.partial.csv"
+    path.write_text("x")
+    remove_partial_files(tmp_path)
+    monkeypatch.undo()
+    assert path.exists() == is_alive
 
 
 def test_written_files_have_ordinary_permissions(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def test_every_block_runs_as_written_in_one_empty_folder(cli, tmp_path: Path, mo
             (tmp_path / f"{name}.yaml").write_text(text)
         elif language == "python":
             programs.append(text)
-            exec(compile(text, "README.md", "exec"), {})
+            exec(compile(text, "README.md", "exec"), {"__name__": "__main__"})
         elif language == "sh":
             commands += [part for line in text.splitlines() for part in line.split(" && ") if part.startswith("ltml ")]
             for command in [part for part in text.splitlines() if part.startswith("ltml ")]:

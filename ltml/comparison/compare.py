@@ -28,6 +28,7 @@ from ltml.comparison.summary import (
 )
 from ltml.errors import InputError, LtmlError, first_few, suggest
 from ltml.files import hash_json, held, write_atomically, write_json
+from ltml.helpers import refuse_second_start
 from ltml.recipe.load import identity
 from ltml.stages.build import build_dataset
 from ltml.stages.checks import check_out
@@ -85,6 +86,7 @@ def compare(
             the folder, or runs that are done are of data that have changed since.
         LtmlError: no run could be finished.
     """
+    refuse_second_start()
     root = Path(out)
     check_out(root)
     folder = root / FOLDER / plan.name

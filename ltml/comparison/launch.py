@@ -21,6 +21,7 @@ import yaml
 
 from ltml.comparison.plan import Row, recipe_of
 from ltml.errors import InputError, LtmlError, suggest
+from ltml.helpers import check_main_guard
 from ltml.progress import draw_nothing
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ def launched(tasks: Sequence[Task], launch: Launch, folder: Path) -> Iterator[tu
     if launch.launcher != "local":
         yield from _submitted(tasks, launch, folder)
     elif launch.jobs > 1:
+        check_main_guard("spawn")
         yield from _side_by_side(tasks, launch.jobs)
     else:
         for number, task in enumerate(tasks):

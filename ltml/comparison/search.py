@@ -20,6 +20,7 @@ from ltml.comparison.plan import Plan, Row
 from ltml.comparison.summary import read_scores, summarise
 from ltml.comparison.sweep import Range, Space, Sweep, read_sweep
 from ltml.errors import InputError
+from ltml.helpers import refuse_second_start
 from ltml.progress import track
 from ltml.stages.checks import check_out
 
@@ -83,6 +84,7 @@ def search(
             folder.
         LtmlError: no run could be finished.
     """
+    refuse_second_start()
     where, root = launch or Launch(), Path(out)
     sweep = _read(recipe, settings, seeds, name, measure, oracle)
 

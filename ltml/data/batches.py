@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing import get_start_method
 
 import numpy as np
 import torch
@@ -19,7 +20,8 @@ from torch.utils.data import Dataset as TorchDataset
 from ltml.data.orders import Draw, Order, choose_order
 from ltml.data.parallel import available_cores
 from ltml.data.views import View
-from ltml.errors import InputError, first_line
+from ltml.errors import InputError, LtmlError, first_line
+from ltml.helpers import check_main_guard
 from ltml.seeds import derive_seed
 from ltml.types import Batch, Dataset, IntArray
 from ltml.world import ALONE, World
@@ -167,6 +169,8 @@ class BatchLoader:
         order = choose_order(dataset, split, draw, repeat_threshold)
         self._sampler = EpochSampler(order, batch_size, seed, world=world)
         count = _workers(dataset, world) if workers is None else workers
+        if count > 0:
+            check_main_guard(get_start_method())
         self._loader = DataLoader(
             _Views(dataset, self._views, size, seed),
             batch_sampler=self._sampler,
@@ -185,10 +189,19 @@ class BatchLoader:
 
         Raises:
             InputError: an image cannot be read, or a view does not give the input size.
+            LtmlError: a loader process was ended.
         """
         self._sampler.epoch = epoch
-        for items in self._loader:
-            yield self._collate(items)
+        try:
+            for items in self._loader:
+                yield self._collate(items)
+        except RuntimeError as error:
+            if "exited unexpectedly" not in str(error):
+                raise
+            raise LtmlError(
+                "a loader process was ended, perhaps for want of memory: the same command goes on from the last epoch; "
+                "give it data.workers=0 or fewer of them"
+            ) from error
 
     def _collate(self, items: list[Item]) -> Batch:
         failure = next((views for _, views in items if isinstance(views, str)), None)

@@ -11,6 +11,7 @@ from pathlib import Path
 from ltml.distributed import barrier, first_alone, in_turn, joined
 from ltml.errors import InputError
 from ltml.files import held, remove_partial_files
+from ltml.helpers import refuse_second_start
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_dataset
 from ltml.stages.checks import check_labels, check_out, check_recipe
@@ -63,6 +64,7 @@ def stage2(
     """
     if features is None:
         return _work(recipe, Path(out), stages=(2,), fresh=fresh)
+    refuse_second_start()
     check_out(Path(out))
     if this_world().size > 1:
         raise InputError("stage 2 on stored features trains no images and needs one process; start it without torchrun")
@@ -76,6 +78,7 @@ def run(recipe: Recipe, out: str | os.PathLike[str] = OUT, *, fresh: bool = Fals
 
 
 def _work(recipe: Recipe, out: Path, *, stages: tuple[int, ...], fresh: bool) -> RunResult:
+    refuse_second_start()
     check_recipe(recipe)
     check_out(out)
     world = this_world()
