@@ -76,7 +76,7 @@ def _is_whole(row: Row | None, seeds: Sequence[int]) -> bool:
 
 def _shared_labels(rows: Sequence[Row]) -> list[str]:
     labels = [
-        {name for name, entry in row["per_label"].items() if entry["mean"] is not None and entry["learned"]}
+        {name for name, entry in row["per_label"].items() if entry["mean"] is not None and entry.get("learned", True)}
         for row in rows
     ]
     return sorted(set.intersection(*labels))

@@ -21,6 +21,7 @@ from ltml.comparison.summary import (
     check_claims,
     choose,
     describe_groups,
+    find_rare,
     read_groups,
     read_not_learned,
     read_scores,
@@ -77,9 +78,9 @@ def compare(
     Returns:
         ``name``, ``paper``, ``measure``, ``split``, ``seeds``, ``folder``, ``interest``; ``cells`` as from `dry_run`
         with ``error``; ``rows`` from `summarise`, `add_rounds` and `add_patients`; ``groups`` from `read_groups`;
-        ``groups_by`` from `describe_groups`; ``not_learned``, labels by data; ``patients``: what was resampled;
-        ``ranks`` from `rank_over_data`; ``claims`` from `check_claims`; ``chosen`` from `choose`, of a sweep;
-        ``trials`` of a search; ``warnings`` for a reader of the tests. Undefined is None.
+        ``groups_by`` from `describe_groups`; ``not_learned``, labels by data; ``rare`` from `find_rare`; ``patients``:
+        what was resampled; ``ranks`` from `rank_over_data`; ``claims`` from `check_claims`; ``chosen`` from `choose`,
+        of a sweep; ``trials`` of a search; ``warnings`` for a reader of the tests. Undefined is None.
 
     Raises:
         InputError: a row's recipe is wrong, the split or the label asked for is in no run, another comparison lies in
@@ -133,6 +134,7 @@ def tabulate(
         "groups": groups,
         "groups_by": describe_groups(plan, cells),
         "not_learned": {data: list(labels) for data, labels in apart.items()},
+        "rare": find_rare(plan, scores),
         "patients": patients,
         "ranks": ranks,
         "claims": check_claims(plan, scores),

@@ -6,8 +6,8 @@ spread over seeds (`ltml.comparison.summary`) and that over patients are two que
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,8 @@ def add_patients(
             _add_nothing(row)
         if plan.measure not in MEASURES:
             continue
-        answers, why_not = _read_all(plan, cells, data, resamples, seed)
+        apart = {label for row in own for label, part in row["per_label"].items() if not part["learned"]}
+        answers, why_not = _read_all(plan, cells, data, resamples, seed, apart)
         warnings += why_not
         for row in own:
             if row["row"] in answers:
@@ -127,13 +128,13 @@ def _add_nothing(row: dict[str, Any]) -> None:
 
 
 def _read_all(
-    plan: Plan, cells: Sequence[Cell], data: str, resamples: int, seed: int
+    plan: Plan, cells: Sequence[Cell], data: str, resamples: int, seed: int, apart: Collection[str]
 ) -> tuple[dict[str, _Answers], list[str]]:
     """What the rows of some data answered; and why others cannot be resampled, which is no reason to lose the rest."""
     answers, why_not = {}, []
     for name in (row.name for row in plan.rows if row.data == data):
         try:
-            found = _read(plan, cells, data, name, resamples, seed)
+            found = _read(plan, cells, data, name, resamples, seed, apart)
         except InputError as error:
             why_not.append(f"{data}: {name}: nothing over patients, for {error}")
             continue
@@ -142,14 +143,20 @@ def _read_all(
     return answers, why_not
 
 
-def _read(plan: Plan, cells: Sequence[Cell], data: str, row: str, resamples: int, seed: int) -> _Answers | None:
+def _read(
+    plan: Plan, cells: Sequence[Cell], data: str, row: str, resamples: int, seed: int, apart: Collection[str]
+) -> _Answers | None:
     """The predictions of a row's finished runs and their resamples; None where there are none.
+
+    Labels `apart`, which a row has not learned, are left out.
 
     Raises:
         InputError: they cannot be read or resampled, or are of different samples.
     """
     files = {
-        cell.seed: Predictions.read(read_run(cell.run)[0].predictions(last_stage(cell.recipe), plan.split))
+        cell.seed: _without(
+            Predictions.read(read_run(cell.run)[0].predictions(last_stage(cell.recipe), plan.split)), apart
+        )
         for cell in cells
         if (cell.row.data, cell.row.name, cell.state) == (data, row, "done")
     }
@@ -168,6 +175,14 @@ def _read(plan: Plan, cells: Sequence[Cell], data: str, row: str, resamples: int
         for number, file in files.items()
     }
     return _Answers(first, {number: file.probs for number, file in files.items()}, resampled)
+
+
+def _without(file: Predictions, apart: Collection[str]) -> Predictions:
+    kept = [c for c, name in enumerate(file.label_names) if name not in apart]
+    if not kept:
+        raise InputError("there is no class that all rows have learned")
+    names = tuple(file.label_names[c] for c in kept)
+    return replace(file, label_names=names, probs=file.probs[:, kept], targets=file.targets[:, kept])
 
 
 def _are_same_samples(one: Predictions, other: Predictions) -> bool:

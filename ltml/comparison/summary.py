@@ -16,6 +16,7 @@ from ltml.comparison.plan import ClaimSection, Plan
 from ltml.comparison.statistics import LEVEL, Difference, add_holm, difference, equivalence, holm, mean_sd, wilcoxon
 from ltml.errors import InputError
 from ltml.files import read_json
+from ltml.metrics.bootstrap import LEAST
 from ltml.metrics.groups import describe_rule
 from ltml.stages.evaluate import evaluate_novel
 from ltml.stages.inspect import chosen_round
@@ -23,7 +24,8 @@ from ltml.stages.run_directory import last_stage, read_run, read_train_counts
 
 
 def read_scores(plan: Plan, cells: Sequence[Cell]) -> pd.DataFrame:
-    """Every score of the last stage of every finished run: ``data, row, seed, split, label, measure, value, n_pos``.
+    """Every score of the last stage of every finished run: ``data, row, seed, split, label, measure, value, n_pos,
+    n_neg, learned``.
 
     Undefined values are NaN. The AUC of held-out labels has the measure ``novel``. ``learned`` is False for a label
     that a row of the same data did not learn (`read_not_learned`): it stands outside the means of all of them.
@@ -32,7 +34,7 @@ def read_scores(plan: Plan, cells: Sequence[Cell]) -> pd.DataFrame:
         InputError: no run has scores of the plan's measure.
     """
     records = [record for cell in cells if cell.state == "done" for record in _scores_of(cell)]
-    columns = ["data", "row", "seed", "split", "label", "measure", "value", "n_pos"]
+    columns = ["data", "row", "seed", "split", "label", "measure", "value", "n_pos", "n_neg"]
     scores = pd.DataFrame.from_records(records, columns=columns)
     apart = {(data, label) for data, labels in read_not_learned(cells).items() for label in labels}
     places = zip(scores["data"], scores["label"], scores["measure"], strict=True)
@@ -198,19 +200,40 @@ def _scores_of(cell: Cell) -> list[tuple[Any, ...]]:
         for entry in content["per_class"]:
             values = {key: value for key, value in entry.items() if key in content["macro"]}
             records += [
-                (*place, content["split"], entry["label"], measure, _nan(value), entry["n_pos"])
+                (
+                    *place,
+                    content["split"],
+                    entry["label"],
+                    measure,
+                    _nan(value),
+                    entry["n_pos"],
+                    entry["n_known"] - entry["n_pos"],
+                )
                 for measure, value in values.items()
             ]
     for label in cell.recipe.data.novel:
         for split, stages in evaluate_novel(run.path, label)["splits"].items():
             entry = stages[f"stage{stage}"]
-            records.append((*place, split, label, "novel", _nan(entry["auroc"]), entry["n_novel"]))
+            records.append((*place, split, label, "novel", _nan(entry["auroc"]), entry["n_novel"], entry["n_seen"]))
     return records
 
 
 def not_learned_of(scores: pd.DataFrame, data: str) -> list[str]:
     """Return the labels of some data that a row has not learned, from `read_scores`."""
     return list(dict.fromkeys(scores.loc[(scores["data"] == data) & ~scores["learned"].astype(bool), "label"]))
+
+
+def find_rare(plan: Plan, scores: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Return by data the labels with fewer than 10 known positives or negatives in the split, and how many there are.
+
+    A score of so few is no ground for a headline. Rows with splits of their own count as the one with fewest.
+    """
+    compared = scores[(scores["split"] == plan.split) & (scores["measure"] == plan.measure)]
+    found: dict[str, dict[str, int]] = {}
+    for (data, label), part in compared.groupby(["data", "label"], sort=False):
+        if (count := int(part[["n_pos", "n_neg"]].min().min())) < LEAST:
+            found.setdefault(str(data), {})[str(label)] = count
+    return found
 
 
 def _nan(value: float | None) -> float:

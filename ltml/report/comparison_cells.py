@@ -11,6 +11,7 @@ import yaml
 
 from ltml.errors import first_few
 from ltml.files import read_json
+from ltml.metrics.bootstrap import LEAST
 from ltml.recipe.catalog import recipe_names
 from ltml.recipe.load import identity, load_recipe
 from ltml.report.comparison_data import (
@@ -21,18 +22,23 @@ from ltml.report.comparison_data import (
     is_uneven,
     judge,
     labels_of,
+    leads,
     over_seeds,
     place_of,
     positives_of,
     ranked,
 )
-from ltml.report.comparison_tables import change, p_value, spread
+from ltml.report.comparison_tables import change, p_value, rounds_in_words, spread
 from ltml.report.page import Block, Cell, Listing, Prose, Table, typeset
 from ltml.report.saved import describe_environment
 from ltml.report.tables import MEASURES
 from ltml.stages.run_directory import read_run
 
 BETTER, WORSE = "†", "‡"
+BOLD = (
+    f"Bold: highest, where it is significantly better than the reference (or, for the reference, the next one worse) "
+    f"and no class has fewer than {LEAST} known positives or negatives."
+)
 FAILURE = ("data", "row", "seed", "error")
 
 
@@ -48,22 +54,25 @@ def ranking_table(comparison: Comparison, data: str) -> Table:
         comparison.measure,
         *(["classes", "seeds"] if uneven else []),
     ]
+    rounds = any(row.get("rounds") for row in rows)
     lines: list[list[Cell]] = []
     for rank, row in enumerate(ranked(rows), start=1):
         versus, verdict = row["versus"], judge(row["versus"])
         cells = [Cell(row["row"]), Cell("reference" if versus is None else verdict)]
-        cells += [Cell("–") if row["mean"] is None else Cell(str(rank), rank), _score(row, rows, verdict)]
+        cells += [Cell("–") if row["mean"] is None else Cell(str(rank), rank), _score(comparison, row, rows)]
         counts = (row["labels"], len(row["seeds"]))
         cells += [Cell(str(count), count) for count in counts] if uneven else []
         cells += [_spread_cell(row["means"].get(name)) for name in means]
-        lines.append([*cells, *_difference_cells(versus)])
+        chosen = [Cell(rounds_in_words(row))] if rounds else []
+        lines.append([*cells, *_difference_cells(versus), *chosen])
     note = (
         f"Mean ± standard deviation over seeds, in points. Δ: paired difference from {result['reference']}, over the "
         "classes that both have. p: paired t-test; Holm: adjusted over the rows; indep.: two-sample t-test; Wilcoxon: "
-        f"signed ranks{_powerless(rows)}. Bold: highest. {_legend_of_marks()}"
+        f"signed ranks{_powerless(rows)}. {BOLD} {_legend_of_marks()}{_about_classes(comparison, data)}"
     )
+    note += " Round of stage 2: the one that val chose, for every seed; 0 is the M step alone." if rounds else ""
     caption = f"{comparison.measure} on {result['split']}, highest first"
-    names = [*columns, *means, "Δ", "p", "p Holm", "p indep.", "p Wilcoxon"]
+    names = [*columns, *means, "Δ", "p", "p Holm", "p indep.", "p Wilcoxon", *(["round of stage 2"] if rounds else [])]
     return Table(caption, names, lines, texts=2, note=note, sortable=True)
 
 
@@ -105,11 +114,12 @@ def measures_table(comparison: Comparison, data: str) -> Table:
         cells = [Cell(row["row"])]
         for name in names:
             entry = values[row["row"], name]
-            best = not is_uneven(rows) and _is_best(entry, [values[other["row"], name] for other in rows])
-            mark = _mark(judge(row["versus"])) if name == result["measure"] else ""
-            cells.append(_spread_cell(entry, best=best, mark=mark))
+            tested = name == result["measure"]
+            best = tested and _is_best_row(comparison, row, rows)
+            cells.append(_spread_cell(entry, best=best, mark=_mark(judge(row["versus"])) if tested else ""))
         lines.append(cells)
-    note = f"Mean ± standard deviation over seeds, in points. Bold: highest. {_legend_of_marks()}"
+    note = f"Mean ± standard deviation over seeds, in points. {BOLD} {_legend_of_marks()}"
+    note += _about_classes(comparison, data)
     if result["measure"] in names:
         note += f" Tested for {comparison.measure} alone."
     columns = ["row", *(MEASURES[name] for name in names)]
@@ -121,30 +131,46 @@ def groups_table(comparison: Comparison, data: str) -> Table | None:
     rows, groups = comparison.rows(data), comparison.result["groups"].get(data)
     if not groups or not any(row["groups"] for row in rows):
         return None
-    lines = []
+    lines, by = [], comparison.result.get("groups_by", {}).get(data, "")
     for row in rows:
         cells = [Cell(row["row"])]
         for name in groups:
             entry = row["groups"].get(name)
-            best = not is_uneven(rows) and _is_best(entry, [other["groups"].get(name) for other in rows])
+            supported = not set(groups[name]["labels"]) & set(comparison.rare(data))
+            best = supported and not is_uneven(rows) and leads(entry, [other["groups"].get(name) for other in rows])
             cells.append(_spread_cell(entry, best=best, mark=_mark(judge(entry["versus"])) if entry else ""))
         lines.append(cells)
     note = (
-        "Mean ± standard deviation over seeds, in points, over the classes of a group that a row has. Bold: highest. "
-        f"{_legend_of_marks()} Here p is adjusted over all rows and groups. {_groups_in_words(groups)}"
+        "Mean ± standard deviation over seeds, in points, over the classes of a group that a row has. "
+        f"{BOLD} {_legend_of_marks()} Here p is adjusted over all rows and groups. "
+        f"{_groups_in_words(groups, by)}"
+        f"{_about_classes(comparison, data)}"
     )
-    caption = f"{prefix(comparison, data)}{comparison.measure} by training frequency"
+    kind = "named groups" if by.startswith("named") else "training frequency"
+    caption = f"{prefix(comparison, data)}{comparison.measure} by {kind}"
     return Table(caption, ["row", *groups], lines, note=note)
 
 
-def _groups_in_words(groups: Mapping[str, Mapping[str, Any]]) -> str:
+def _groups_in_words(groups: Mapping[str, Mapping[str, Any]], by: str) -> str:
     parts = []
     for name, group in groups.items():
         cut = "–".join(str(count) for count in dict.fromkeys(group["train_pos"] or ()))
         parts.append(
             f"{name}: {first_few(group['labels'], most=12) or 'no class'}{f' ({cut} positives)' if cut else ''}"
         )
-    return "Training positives decide: " + "; ".join(parts) + "."
+    return f"Groups{f' ({by})' if by else ''}: {'; '.join(parts)}."
+
+
+def _about_classes(comparison: Comparison, data: str) -> str:
+    """Which classes stand outside the means, and which have too few samples for a headline."""
+    apart, rare = comparison.not_learned(data), comparison.rare(data)
+    text = ""
+    if apart:
+        text += f" Not learned by a row and outside all means: {first_few(apart, most=12)}."
+    if rare:
+        counts = [f"{label} ({count})" for label, count in rare.items()]
+        text += f" Fewer than {LEAST} known positives or negatives: {first_few(counts, most=12)}."
+    return text
 
 
 def classes_table(comparison: Comparison, data: str) -> Table:
@@ -153,12 +179,13 @@ def classes_table(comparison: Comparison, data: str) -> Table:
     lines = []
     for label in labels_of(comparison, data):
         counts = positives.get(label, (None, None))
-        cells = [Cell(label), *(Cell("–" if n is None else str(n), n) for n in counts)]
-        lines.append(cells + [_label_cell(row, label, rows) for row in rows])
+        title = comparison.title_of(data, label)
+        cells = [Cell(title), *(Cell("–" if n is None else str(n), n) for n in counts)]
+        lines.append(cells + [_label_cell(comparison, row, label, rows) for row in rows])
     split = comparison.result["split"]
     columns = ["class", "train +", f"{split} +", *(row["row"] for row in rows)]
     caption = f"{comparison.measure} of every class on {split}, the most frequent in training first"
-    return Table(caption, columns, lines, note=_classes_note(comparison), sortable=True)
+    return Table(caption, columns, lines, note=_classes_note(comparison, data), sortable=True)
 
 
 def classes_across(comparison: Comparison, data: str) -> Table:
@@ -167,20 +194,21 @@ def classes_across(comparison: Comparison, data: str) -> Table:
     lines = [
         [
             Cell(row["row"]),
-            *(_label_cell(row, label, rows) for label in labels),
-            _score(row, rows, judge(row["versus"])),
+            *(_label_cell(comparison, row, label, rows) for label in labels),
+            _score(comparison, row, rows),
         ]
         for row in rows
     ]
     caption = f"{prefix(comparison, data)}{comparison.measure} of every class on {comparison.result['split']}"
-    return Table(caption, ["row", *labels, "mean"], lines, note=_classes_note(comparison))
+    titles = [comparison.title_of(data, label) for label in labels]
+    return Table(caption, ["row", *titles, "mean"], lines, note=_classes_note(comparison, data))
 
 
-def _classes_note(comparison: Comparison) -> str:
+def _classes_note(comparison: Comparison, data: str) -> str:
     return (
-        "Mean ± standard deviation over seeds, in points. Bold: highest of the class. "
+        f"Mean ± standard deviation over seeds, in points. {BOLD} "
         f"{_legend_of_marks()} Per class, p is adjusted over all rows and classes."
-        f" Reference: {comparison.result['reference']}."
+        f" Reference: {comparison.result['reference']}.{_about_classes(comparison, data)}"
     )
 
 
@@ -274,15 +302,21 @@ def prefix(comparison: Comparison, data: str) -> str:
     return f"{data}: " if len(comparison.places) > 1 else ""
 
 
-def _score(row: Row, rows: Sequence[Row], verdict: str) -> Cell:
-    return _spread_cell(row, best=not is_uneven(rows) and _is_best(row, rows), mark=_mark(verdict))
+def _score(comparison: Comparison, row: Row, rows: Sequence[Row]) -> Cell:
+    return _spread_cell(row, best=_is_best_row(comparison, row, rows), mark=_mark(judge(row["versus"])))
 
 
-def _label_cell(row: Row, label: str, rows: Sequence[Row]) -> Cell:
+def _is_best_row(comparison: Comparison, row: Row, rows: Sequence[Row]) -> bool:
+    """Whether a row's mean is to be in bold: it leads, over the same classes as the others, none of them rare."""
+    return not comparison.rare(row["data"]) and not is_uneven(rows) and leads(row, rows)
+
+
+def _label_cell(comparison: Comparison, row: Row, label: str, rows: Sequence[Row]) -> Cell:
     entry = row["per_label"].get(label)
     if entry is None:
         return Cell("–")
-    best = _is_best(entry, [other["per_label"].get(label) for other in rows])
+    unfit = label in comparison.rare(row["data"]) or label in comparison.not_learned(row["data"])
+    best = not unfit and leads(entry, [other["per_label"].get(label) for other in rows])
     return _spread_cell(entry, best=best, mark=_mark(judge(entry["versus"])))
 
 
@@ -302,14 +336,6 @@ def _difference_cells(versus: Mapping[str, Any] | None) -> list[Cell]:
         Cell(typeset(change(versus)), 100 * versus["mean"], sd),
         *(p_cell(versus, kind) for kind in kinds),
     ]
-
-
-def _is_best(entry: Mapping[str, Any] | None, others: Sequence[Mapping[str, Any] | None]) -> bool:
-    """Whether no other is higher as printed; nothing is best without a second one."""
-    means = [round(100 * other["mean"], 1) for other in others if other is not None and other["mean"] is not None]
-    if entry is None or entry["mean"] is None or len(means) < 2:
-        return False
-    return bool(round(100 * entry["mean"], 1) == max(means))
 
 
 def _mark(verdict: str) -> str:

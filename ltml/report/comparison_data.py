@@ -48,6 +48,20 @@ class Comparison:
         """The compared measure in print."""
         return "AUC of the novel class" if self.result["measure"] == "novel" else MEASURES[self.result["measure"]]
 
+    def not_learned(self, data: str) -> list[str]:
+        """Labels of one data that a row has not learned: they stand outside all means."""
+        labels: list[str] = self.result.get("not_learned", {}).get(data, [])
+        return labels
+
+    def rare(self, data: str) -> Mapping[str, int]:
+        """Learned labels of one data with too few known positives or negatives for a headline, and how many."""
+        found = self.result.get("rare", {}).get(data, {})
+        return {label: count for label, count in found.items() if label not in self.not_learned(data)}
+
+    def title_of(self, data: str, label: str) -> str:
+        """A label as tables show it, with what keeps it out of the means."""
+        return f"{label} (not learned)" if label in self.not_learned(data) else label
+
     @property
     def places(self) -> list[str]:
         """What the rows were run on, in order."""
@@ -103,23 +117,50 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (row["mean"] is None, -(row["mean"] or 0.0)))
 
 
+def leads(entry: Mapping[str, Any] | None, others: Sequence[Mapping[str, Any] | None]) -> bool:
+    """Whether no other is higher as printed and that is a difference found: to the reference, or from it to the next.
+
+    Args:
+        entry: of a row, with ``mean`` and ``versus`` (None for the reference).
+        others: the same of all rows, this one among them.
+    """
+    there = [other for other in others if other is not None and other["mean"] is not None]
+    if entry is None or entry["mean"] is None or len(there) < 2:
+        return False
+    if _printed(entry) < max(map(_printed, there)):
+        return False
+    if entry["versus"] is not None:
+        return judge(entry["versus"]) == "better"
+    rest = [other for other in there if other is not entry]
+    following = max(map(_printed, rest))
+    return any(judge(other["versus"]) == "worse" for other in rest if _printed(other) == following)
+
+
+def _printed(entry: Mapping[str, Any]) -> float:
+    return round(100 * float(entry["mean"]), 1)
+
+
 def is_uneven(rows: Sequence[Row]) -> bool:
     """Whether the means of rows are over different classes or seeds, so that none of them is the best."""
     defined = [row for row in rows if row["mean"] is not None]
     classes = {
-        frozenset(name for name, entry in row["per_label"].items() if entry["mean"] is not None) for row in defined
+        frozenset(
+            name for name, entry in row["per_label"].items() if entry["mean"] is not None and entry.get("learned", True)
+        )
+        for row in defined
     }
     return len(classes) > 1 or len({frozenset(row["seeds"]) for row in defined}) > 1
 
 
 def over_seeds(comparison: Comparison, row: Row, measure: str) -> Spread:
-    """Mean and deviation over seeds of the mean over the classes that are defined in all of them."""
+    """Mean and deviation over seeds of the mean over the learned classes that are defined in all of them."""
     table = comparison.scores
     chosen = table[
         (table["data"] == row["data"])
         & (table["row"] == row["row"])
         & (table["split"] == comparison.result["split"])
         & (table["measure"] == measure)
+        & ~table["label"].isin(comparison.not_learned(row["data"]))
     ]
     by_seed = chosen.pivot(index="seed", columns="label", values="value").dropna(axis="columns")
     return _mean_sd(by_seed.mean(axis=1).tolist() if by_seed.shape[1] else [])
@@ -133,10 +174,10 @@ def _mean_sd(values: Sequence[float | None]) -> Spread:
 
 
 def labels_of(comparison: Comparison, data: str) -> list[str]:
-    """All labels of the rows, the most frequent in training first."""
+    """All labels of the rows, the most frequent in training first, those that were not learned last."""
     names = list(dict.fromkeys(label for row in comparison.rows(data) for label in row["per_label"]))
-    positives = positives_of(comparison, data)
-    return sorted(names, key=lambda name: -(positives.get(name, (None, None))[0] or 0))
+    positives, apart = positives_of(comparison, data), comparison.not_learned(data)
+    return sorted(names, key=lambda name: (name in apart, -(positives.get(name, (None, None))[0] or 0)))
 
 
 def positives_of(comparison: Comparison, data: str) -> dict[str, tuple[int | None, int]]:

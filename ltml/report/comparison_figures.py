@@ -46,7 +46,9 @@ def groups_figure(comparison: Comparison, data: str) -> Figure:
         groups.append(Points(row["row"], means, number, titles, spread=spreads))
     title = f"Mean {comparison.measure} of head, medium and tail, in points"
     description = "; ".join(title for group in groups for title in group.titles)
+    by = comparison.result.get("groups_by", {}).get(data, "")
     caption = "Mean over the classes of a group and over seeds; whiskers of one standard deviation over seeds."
+    caption += f" Groups: {by}." if by else ""
     entries = [(swatch("dots", number), row["row"]) for number, row in enumerate(rows)]
     return Figure([Panel(row_chart(title, description, names, groups, title))], caption, entries)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ltml.errors import first_few
+from ltml.metrics.bootstrap import LEAST
 from ltml.report.comparison_cells import (
     chosen_table,
     claims_table,
@@ -20,7 +22,7 @@ from ltml.report.comparison_cells import (
     recipe_blocks,
     run_blocks,
 )
-from ltml.report.comparison_data import LEVEL, Comparison, Row, is_uneven, judge, ranked, read_comparison
+from ltml.report.comparison_data import LEVEL, Comparison, Row, is_uneven, judge, leads, ranked, read_comparison
 from ltml.report.comparison_figures import gain_figure, groups_figure, norms_figure, seeds_figure
 from ltml.report.comparison_tables import change, interval, p_value, spread
 from ltml.report.oracle import oracle_mark, oracle_warning
@@ -108,7 +110,7 @@ def _summary(comparison: Comparison, data: str) -> list[Block]:
     if _has_chosen(comparison):
         blocks.append(chosen_table(comparison))
     where = f"{comparison.measure} on {result['split']}"
-    blocks += [Prose(ranking_in_words(rows, where), "lead"), Prose(verdict_in_words(rows))]
+    blocks += [Prose(ranking_in_words(rows, where, comparison.rare(data)), "lead"), Prose(verdict_in_words(rows))]
     if patients := patients_in_words(rows):
         blocks.append(Prose(patients))
     if is_uneven(rows):
@@ -135,14 +137,32 @@ def choice_in_words(chosen: Mapping[str, Any]) -> str:
     return f"{chosen['row']}{where} scores {typeset(spread(chosen['test']))} points on test."
 
 
-def ranking_in_words(rows: Sequence[Row], measure: str) -> str:
-    """Who has the highest mean, and who follows."""
+def ranking_in_words(rows: Sequence[Row], measure: str, rare: Mapping[str, int] = MappingProxyType({})) -> str:
+    """Who has the highest mean, and who follows; no more than the figures where that is no difference found.
+
+    Args:
+        rows: of one data.
+        measure: in print, and where.
+        rare: classes in the means with too few known positives or negatives, and how many.
+    """
     defined = [row for row in ranked(rows) if row["mean"] is not None]
     if not defined:
         return "No row has a defined score."
     first, *others = defined
-    text = f"{first['row']} has the highest mean {measure}, {typeset(spread(first))} points"
-    return f"{text}; {others[0]['row']} follows with {typeset(spread(others[0]))}." if others else f"{text}."
+    if not others:
+        return f"{first['row']} has a mean {measure} of {typeset(spread(first))} points."
+    if not rare and leads(first, rows):
+        text = f"{first['row']} has the highest mean {measure}, {typeset(spread(first))} points"
+        return f"{text}; {others[0]['row']} follows with {typeset(spread(others[0]))}."
+    rest = ", ".join(f"{row['row']} {typeset(spread(row))}" for row in others[:2])
+    text = f"No row is shown to lead: the highest mean {measure} is that of {first['row']}, {typeset(spread(first))} "
+    text += f"points, then {rest}{', …' if len(others) > 2 else ''}."
+    if rare:
+        counts = [f"{label} ({count})" for label, count in rare.items()]
+        text += (
+            f" The mean has classes with fewer than {LEAST} known positives or negatives: {first_few(counts, most=12)}."
+        )
+    return text
 
 
 def verdict_in_words(rows: Sequence[Row]) -> str:

@@ -10,6 +10,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from ltml.errors import first_few
+from ltml.metrics.bootstrap import LEAST
 from ltml.report.comparison_data import LEVEL
 from ltml.report.oracle import oracle_mark
 from ltml.report.tables import MEASURES, render
@@ -47,18 +49,43 @@ def rows_table(result: Mapping[str, Any]) -> str:
     tests = {"p_holm": "p Holm"} if means else {"p": "p", "p_holm": "p Holm", "p_independent": "p indep."}
     for column in (name, *means, "Δ", *tests.values()):
         table.add_column(column, justify="right", no_wrap=True)
+    rounds = any(row.get("rounds") for row in result["rows"])
+    if rounds:
+        table.add_column("round", justify="right", overflow="fold")
     for row in result["rows"]:
         versus = row["versus"]
         cells = [Text(row["data"])] if several else []
         cells += [Text(row["row"]), Text(spread(row))]
         cells += [Text(spread(row["means"].get(name))) for name in means]
         cells += [Text(change(versus)), *(Text(p_value(versus, kind)) for kind in tests)]
+        cells += [Text(rounds_in_words(row))] if rounds else []
         table.add_row(*cells)
     legend = (
         f"Δ: mean ± sd over seeds of the paired difference from '{result['reference']}', over the classes that both "
         "have. p: paired t-test, and adjusted over the rows (Holm); indep.: two-sample t-test."
     )
-    return f"{render(table)}\n{fill(legend, 80)}"
+    legend += " round: of stage 2, the one that val chose, for every seed (0: the M step alone)." if rounds else ""
+    return "\n".join([render(table), fill(legend, 80), *(fill(text, 80) for text in _about_classes(result))])
+
+
+def _about_classes(result: Mapping[str, Any]) -> list[str]:
+    """What tells a reader of the means which classes are not in them, or have few samples."""
+    texts = [
+        f"{data}: not learned by a row, outside all means: {', '.join(labels)}."
+        for data, labels in result.get("not_learned", {}).items()
+    ]
+    for data, found in result.get("rare", {}).items():
+        apart = result.get("not_learned", {}).get(data, [])
+        counts = [f"{label} ({count})" for label, count in found.items() if label not in apart]
+        if counts:
+            texts.append(f"{data}: fewer than {LEAST} known positives or negatives: {first_few(counts, most=12)}.")
+    return texts
+
+
+def rounds_in_words(row: Mapping[str, Any]) -> str:
+    """The chosen rounds of stage 2 by seed, ``0,0,1``; a dash for a row without stage 2."""
+    rounds = row.get("rounds")
+    return ",".join("?" if number is None else str(number) for number in rounds) if rounds else "–"
 
 
 def patients_table(result: Mapping[str, Any], data: str) -> str:
@@ -166,8 +193,9 @@ def p_value(entry: Mapping[str, Any] | None, kind: str) -> str:
 def _label_table(result: Mapping[str, Any], labels: Sequence[str]) -> str:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("row", min_width=12)
+    apart = {label for names in result.get("not_learned", {}).values() for label in names}
     for label in labels:
-        table.add_column(Text(label), justify="right")
+        table.add_column(Text(f"{label} (not learned)" if label in apart else label), justify="right")
     for row in result["rows"]:
         means = [row["per_label"].get(label, {"mean": None})["mean"] for label in labels]
         table.add_row(Text(row["row"]), *("–" if mean is None else f"{100 * mean:.1f}" for mean in means))

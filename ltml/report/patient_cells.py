@@ -42,7 +42,7 @@ def patients_by_class(comparison: Comparison, data: str) -> Table | None:
         return None
     rows = comparison.rows(data)
     lines = [
-        [Cell(label), *(cell for row in rows for cell in _patient_cells(row, label))]
+        [Cell(comparison.title_of(data, label)), *(cell for row in rows for cell in _patient_cells(row, label))]
         for label in labels_of(comparison, data)
     ]
     columns = [

@@ -25,7 +25,8 @@ def intervals_table(metrics: Mapping[str, Any], title: str) -> str:
     for column in ("here+", *(part for name in SHOWN.values() for part in (name, _percent(ci)))):
         table.add_column(column, justify="right", no_wrap=True)
     for row, intervals in zip(metrics["per_class"], ci["per_class"], strict=True):
-        table.add_row(Text(row["label"]), str(row["n_pos"]), *_cells(row, intervals))
+        apart = " (not learned)" if row["label"] in metrics.get("not_learned", []) else ""
+        table.add_row(Text(f"{row['label']}{apart}"), str(row["n_pos"]), *_cells(row, intervals))
     table.add_section()
     table.add_row("mean", "", *_cells(metrics["macro"], ci["macro"]))
     legend = f"No interval: fewer than {LEAST} known positives or negatives."

@@ -13,8 +13,10 @@ import yaml
 from ltml.class_counts import imbalance_ratio
 from ltml.errors import InputError
 from ltml.files import read_json
+from ltml.metrics.bootstrap import LEAST
 from ltml.recipe.show import annotated_yaml
 from ltml.report.calibration_cells import changes_table, fitted_table
+from ltml.report.comparison_tables import interval
 from ltml.report.curves import cooccurrence
 from ltml.report.gaussian_figures import gaussian_figure
 from ltml.report.page import (
@@ -31,7 +33,7 @@ from ltml.report.page import (
     choose_classes,
     typeset,
 )
-from ltml.report.run_data import Metrics, Run, read_run_results
+from ltml.report.run_data import Run, read_run_results
 from ltml.report.run_figures import (
     STAGE_NAMES,
     curve_figures,
@@ -41,7 +43,7 @@ from ltml.report.run_figures import (
     training_figure,
     tree_figures,
 )
-from ltml.report.run_tables import classes_table, groups_table, measures_table, stages_across
+from ltml.report.run_tables import about_classes, classes_table, groups_table, measures_table, stages_across
 from ltml.report.saved import describe_environment, read_json_lines
 from ltml.report.svg import Points, bar_chart, heat_map, row_chart
 from ltml.report.tables import number, points
@@ -84,7 +86,7 @@ def tables_of_run(folder: Path) -> list[Table]:
     """
     run = read_run_results(folder)
     return [
-        *(stages_across(split, run.splits[split]) for split in run.tests),
+        *(stages_across(run, split) for split in run.tests),
         classes_table(run),
         groups_table(run),
         *_calibration_tables(run),
@@ -92,9 +94,11 @@ def tables_of_run(folder: Path) -> list[Table]:
 
 
 def _summary(run: Run) -> Iterator[Block]:
-    yield Prose(summary_in_words(run.split, run.stages), "lead")
+    yield Prose(summary_in_words(run), "lead")
     if len(run.stages) == 1:
         yield Prose(f"Scores are those of stage 1: {run.no_stage2}.")
+    if about := about_classes(run):
+        yield Prose(about)
     ratio = imbalance_ratio(run.positives.values())
     rows = pd.read_csv(run.directory.path / "split.csv", dtype=str)["split"].value_counts()
     facts = [("classes", str(len(run.labels))), *((f"rows of {split}", f"{n}") for split, n in rows.items())]
@@ -105,20 +109,48 @@ def _summary(run: Run) -> Iterator[Block]:
         yield measures_table(split, run.splits[split])
 
 
-def summary_in_words(split: str, stages: Mapping[str, Metrics]) -> str:
-    """Mean AUC and mAP on a split, and what stage 2 changed of them and of the tail's AUC."""
-    means = [metrics["macro"] for metrics in stages.values()]
-    scores = [[("mean AUC", m["auroc"]), ("mAP", m["ap"])] for m in means]
-    if all("tail" in metrics["groups"] for metrics in stages.values()):
-        for entry, metrics in zip(scores, stages.values(), strict=True):
-            entry.append(("tail AUC", metrics["groups"]["tail"]["auroc"]))
-    if len(scores) == 1:
-        return f"On {split}: " + ", ".join(f"{name} {number(value)}" for name, value in scores[0]) + "."
-    parts = [
-        f"{name} from {number(old)} to {number(new)} ({typeset(points(old, new))} points)"
-        for (name, old), (_, new) in zip(*scores, strict=True)
+def summary_in_words(run: Run) -> str:
+    """Mean AUC, mAP and the tail's AUC, and which of them stage 2 changed, as far as there are samples enough."""
+    tail = run.last["groups"].get("tail", {"labels": []})["labels"]
+    wanted = {"mean AUC": ("auroc", run.labels), "mAP": ("ap", run.labels), "tail AUC": ("auroc", tail)}
+    means = {name: (measure, kept) for name, (measure, labels) in wanted.items() if (kept := run.supported(labels))}
+    if not means:
+        return f"On {run.split} no learned class has {LEAST} known positives and negatives: too few for a headline."
+    parts = _changes_in_words(run, means) if len(run.stages) == 2 else [_scores_in_words(run, means)]
+    if tail and "tail AUC" not in means:
+        parts.append(f"No class of the tail has {LEAST} known positives and negatives.")
+    if run.rare:
+        parts.append(f"These are means over the classes with at least {LEAST} known positives and negatives.")
+    return " ".join(parts)
+
+
+def _scores_in_words(run: Run, means: Mapping[str, tuple[str, Sequence[str]]]) -> str:
+    (stage,) = run.stages
+    shown = [f"{name} {number(run.mean(measure, labels, stage))}" for name, (measure, labels) in means.items()]
+    return f"On {run.split}: {', '.join(shown)}."
+
+
+def _changes_in_words(run: Run, means: Mapping[str, tuple[str, Sequence[str]]]) -> list[str]:
+    """What changed by more than other patients might, and what did not."""
+    changes = {name: run.change(measure, labels) for name, (measure, labels) in means.items()}
+    texts = {name: f"{name} from {number(c.old)} to {number(c.new)}" for name, c in changes.items()}
+    found = [
+        f"{texts[name]} ({typeset(points(c.old, c.new))} points, 95 % {typeset(interval(c.interval, sign='+'))})"
+        for name, c in changes.items()
+        if c.is_found
     ]
-    return f"From stage 1 to stage 2, on {split}: {', '.join(parts)}."
+    silent = [texts[name] for name, c in changes.items() if c.interval is not None and not c.is_found]
+    untested = [texts[name] for name, c in changes.items() if c.interval is None]
+    start = f"From stage 1 to stage 2, on {run.split}: "
+    return [
+        f"{start}{'; '.join(parts)}{end}"
+        for parts, end in (
+            (found, "."),
+            (silent, "; other patients might show no change."),
+            (untested, "; the change cannot be tested without predictions of several patients."),
+        )
+        if parts
+    ]
 
 
 def _classes(run: Run) -> Iterator[Block]:
@@ -142,7 +174,7 @@ def _change_figure(run: Run) -> Figure:
         titles = [f"{label}, {STAGE_NAMES[stage]}: {number(value)}" for label, value in zip(shown, values, strict=True)]
         groups.append(Points(STAGE_NAMES[stage], values, 1 - place, titles))
     title = f"AUC of every class on {run.split} after stage 1 and stage 2"
-    chart = row_chart(title, summary_in_words(run.split, run.stages), shown, groups, "AUC", join="rows")
+    chart = row_chart(title, summary_in_words(run), shown, groups, "AUC", join="rows")
     caption = f"AUC of every class on {run.split}, the most frequent in training at the top.{_left_out_classes(run)}"
     return Figure([Panel(chart)], caption, stage_swatches("dots", run.stages))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ltml.errors import first_few
 from ltml.metrics.bootstrap import LEAST
 from ltml.report.page import Cell, Table, typeset
 from ltml.report.run_data import Metrics, Run
@@ -24,29 +25,54 @@ def measures_table(split: str, stages: Mapping[str, Metrics]) -> Table:
         for measure, name in MEASURES.items()
     ]
     change = ["change, points"] if len(shown) == 2 else []
-    note = f"Means over the classes that are defined; threshold {shown[-1]['threshold']:g} where a measure needs one."
+    limit = f"threshold {shown[-1]['threshold']:g} where a measure needs one"
+    note = f"Means over the learned classes that are defined; {limit}."
     return Table(f"Means over classes on {split}", [*columns, *change, "classes"], lines, note=note)
 
 
-def stages_across(split: str, stages: Mapping[str, Metrics]) -> Table:
-    """Stages × measures, the better one in bold."""
+def stages_across(run: Run, split: str) -> Table:
+    """Stages × measures; of AUC and mAP the better one in bold where a difference was found."""
+    stages = run.splits[split]
     shown = {stage: stages[stage]["macro"] for stage in STAGE_NAMES if stage in stages}
+    better = _better_stages(run) if split == run.split and len(shown) == 2 else {}
     lines = []
     for stage, means in shown.items():
         cells = [Cell(STAGE_NAMES[stage])]
         for measure in MEASURES:
-            texts = [number(other[measure]) for other in shown.values()]
-            best = len(shown) == 2 and means[measure] is not None and number(means[measure]) == max(texts)
+            best = better.get(measure) == stage
             cells.append(Cell(typeset(number(means[measure])), means[measure], best=best))
         lines.append(cells)
     caption = f"Means over classes on {split}"
-    note = "Bold: higher." if len(shown) == 2 else ""
+    note = f"Bold: higher, where a 95 % interval of the change over patients shows it. {about_classes(run)}".strip()
+    note = note if len(shown) == 2 else about_classes(run)
     return Table(caption, ["stage", *MEASURES.values()], lines, note=note)
+
+
+def _better_stages(run: Run) -> dict[str, str]:
+    """The better stage by measure, where a change was found and every class in the mean has samples enough."""
+    labels = run.supported(run.labels)
+    if run.rare or not labels:
+        return {}
+    changes = {measure: run.change(measure, labels) for measure in ("auroc", "ap")}
+    found = {measure: change for measure, change in changes.items() if change.is_found}
+    return {measure: "stage2" if change.new > change.old else "stage1" for measure, change in found.items()}
+
+
+def about_classes(run: Run) -> str:
+    """Which classes stand outside the means, and which have too few samples for a headline."""
+    parts = []
+    if run.not_learned:
+        parts.append(f"Not learned, and outside all means: {first_few(run.not_learned, most=12)}.")
+    if run.rare:
+        counts = [f"{name} ({count})" for name, count in run.rare.items()]
+        parts.append(f"Fewer than {LEAST} known positives or negatives on {run.split}: {first_few(counts, most=12)}.")
+    return " ".join(parts)
 
 
 def classes_table(run: Run) -> Table:
     """Every class, the most frequent in training first, with its intervals over patients."""
     group_of = {name: group for group, about in run.last["groups"].items() for name in about["labels"]}
+    group_of |= dict.fromkeys(run.not_learned, "not learned")
     by_label = [{row["label"]: row for row in metrics["per_class"]} for metrics in run.stages.values()]
     lines = []
     for label in run.labels:
@@ -57,7 +83,7 @@ def classes_table(run: Run) -> Table:
     intervals = [] if run.intervals is None else ["AUC 95 %", "AP 95 %"]
     columns = ["class", "group", "train +", f"{run.split} +", *_measure_columns(run), *intervals]
     caption = f"Every class on {run.split}, the most frequent in training first"
-    note = " ".join(part for part in (_change_note(run), _interval_note(run)) if part)
+    note = " ".join(part for part in (_change_note(run), _interval_note(run), about_classes(run)) if part)
     return Table(caption, columns, lines, texts=2, note=note, sortable=True)
 
 
@@ -87,7 +113,13 @@ def groups_table(run: Run) -> Table:
         cells = [Cell(name), Cell(labels), Cell(cut or "–")]
         lines.append([*cells, *_measure_cells([metrics["groups"][name] for metrics in run.stages.values()])])
     columns = ["group", "classes", "train +", *_measure_columns(run)]
-    return Table(f"Means over groups of classes on {run.split}", columns, lines, texts=3, note=_change_note(run))
+    return Table(f"Means over groups of classes on {run.split}", columns, lines, texts=3, note=_group_note(run))
+
+
+def _group_note(run: Run) -> str:
+    by = run.last.get("groups_by")
+    parts = [_change_note(run), f"Groups: {by}." if by else "", about_classes(run)]
+    return " ".join(part for part in parts if part)
 
 
 def _measure_columns(run: Run) -> list[str]:

@@ -18,7 +18,7 @@ from safetensors import safe_open
 import ltml
 from ltml.comparison.across import rank_over_data
 from ltml.errors import InputError
-from ltml.report.comparison_data import is_uneven, judge
+from ltml.report.comparison_data import is_uneven, judge, leads
 from ltml.report.comparison_report import patients_in_words, ranking_in_words, verdict_in_words
 from ltml.stages.run_directory import read_run
 from ltml.training.checkpoint import load_weights, save_weights
@@ -179,7 +179,28 @@ def test_what_other_patients_would_show_is_said() -> None:
     assert patients_in_words([rows[0], rows[-1]]) == ""
 
 
-def test_classes_are_those_of_the_scores_and_the_highest_is_bold(
+def _versus(p: float | None, mean: float = 0.1) -> dict:
+    return {"mean": mean, "p_holm": p}
+
+
+@pytest.mark.parametrize(
+    ("means", "versus", "leader"),
+    [
+        ([0.8, 0.9, 0.85], [None, _versus(0.01), _versus(0.3)], 1),
+        ([0.8, 0.9, 0.85], [None, _versus(0.06), _versus(0.01)], None),  # no difference found of the highest
+        ([0.9, 0.8, 0.85], [None, _versus(0.01, -0.1), _versus(0.02, -0.05)], 0),
+        ([0.9, 0.8, 0.85], [None, _versus(0.01, -0.1), _versus(0.2, -0.05)], None),  # the next may be as good
+        ([0.9, 0.8, 0.9001], [None, _versus(0.01, -0.1), _versus(0.9, 0.0)], None),  # equal as printed
+        ([0.8, 0.9, None], [None, _versus(None), _versus(None)], None),  # not tested
+        ([0.8, None, None], [None, _versus(None), _versus(None)], None),  # alone
+    ],
+)
+def test_a_row_leads_where_a_difference_was_found(means: list, versus: list, leader: int | None) -> None:
+    entries = [{"mean": mean, "versus": entry} for mean, entry in zip(means, versus, strict=True)]
+    assert [leads(entry, entries) for entry in entries] == [place == leader for place in range(3)]
+
+
+def test_classes_are_those_of_the_scores_and_what_leads_is_bold(
     page: Path, comparison: Path, read_page: Callable
 ) -> None:
     scores = pd.read_csv(comparison / "scores.csv").query("split == 'test' and measure == 'auroc'")
@@ -200,8 +221,15 @@ def test_classes_are_those_of_the_scores_and_the_highest_is_bold(
         assert int(line[2]) == scores.query("label == @line[0]")["n_pos"].iloc[0]
         bold = re.findall(r"<strong><bdi>([^<]*)</bdi>", _line_of(page, line[0]))
         highest = max(round(mean, 1) for mean in means.values())
-        best = {text for text, mean in zip(line[3:], means.values(), strict=True) if round(mean, 1) == highest}
-        assert set(bold) == {text.rstrip("†‡") for text in best}
+        best = {
+            row: text for (row, mean), text in zip(means.items(), line[3:], strict=True) if round(mean, 1) == highest
+        }
+        rare = scores.query("label == @line[0]")[["n_pos", "n_neg"]].to_numpy().min() < 10
+        shown_better = {text.rstrip("†") for text in best.values() if text.endswith("†") and not rare}
+        assert set(bold) <= {text.rstrip("†‡") for text in best.values()}
+        assert shown_better <= set(bold)
+        if rare:
+            assert not bold
 
 
 def _weights(run: Path) -> Path:
@@ -415,6 +443,18 @@ def test_words_say_who_leads_and_what_is_significant() -> None:
     assert "gone" not in text
     assert "over 5 seeds" in text
     assert [judge(row["versus"]) for row in rows] == ["", "better", "worse", "not shown", "not tested"]
+
+
+def test_words_name_no_leader_without_a_difference_or_on_few_samples() -> None:
+    even = [_row("base", 0.8), _row("even", 0.81, gap=0.01, p=0.5)]
+    assert ranking_in_words(even, "AUC") == (
+        "No row is shown to lead: the highest mean AUC is that of even, 81.0 ± 1.0 points, then base 80.0 ± 1.0."
+    )
+    better = [_row("base", 0.8), _row("up", 0.9, gap=0.1, p=0.001)]
+    assert ranking_in_words(better, "AUC").startswith("up has the highest mean AUC")
+    text = ranking_in_words(better, "AUC", {"Hernia": 2})
+    assert text.startswith("No row is shown to lead")
+    assert text.endswith("fewer than 10 known positives or negatives: Hernia (2).")
 
 
 def test_words_say_what_one_seed_cannot_tell() -> None:
