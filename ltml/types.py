@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -22,6 +23,8 @@ FloatArray = npt.NDArray[np.floating[Any]]
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.integer[Any]]
 UInt8Array = npt.NDArray[np.uint8]
+Digests = npt.NDArray[np.uint64]
+"""Hashes of images, ``(n, images per row)``."""
 
 
 class ImageReader(Protocol):
@@ -41,8 +44,8 @@ class ImageReader(Protocol):
         """Pixels of one row as they came in an array; None where images come from files."""
         ...
 
-    def digest(self) -> str:
-        """Hash of all pixels that came in arrays; empty for files, which the table names."""
+    def digests(self, rows: IntArray) -> Digests:
+        """Hashes of what the images of rows hold, wherever they lie: uint64 ``(n, images per row)``."""
         ...
 
 
@@ -161,18 +164,28 @@ class Dataset:
         parts = [pd.DataFrame({"id": self.ids(split), "split": split}) for split in self.splits]
         return pd.concat(parts, ignore_index=True)
 
+    @cached_property
+    def image_digests(self) -> Digests:
+        """Hashes of the images of every row, uint64 ``(N, images per row)``: the bytes of files, pixels of arrays."""
+        return self.images.digests(np.arange(len(self.table)))
+
     def fingerprint(self) -> str:
-        """SHA-256 over ids, groups, sources, image paths, labels and splits, and pixels that come as arrays."""
-        digest = hashlib.sha256(repr((self.name, self.label_names)).encode())
-        for column in [name for name in ("id", "group", "source", "image") if name in self.table]:
+        """SHA-256 over the table and what every image holds; not over where the images lie."""
+        return hashlib.sha256(self.table_fingerprint.encode() + self.image_digests.tobytes()).hexdigest()
+
+    @cached_property
+    def table_fingerprint(self) -> str:
+        """SHA-256 over ids, groups, which rows share a source, labels and splits; not over names of files."""
+        digest = hashlib.sha256(repr(self.label_names).encode())
+        for column in ("id", "group"):
             digest.update("\x00".join(self.table[column].fillna("").astype(str)).encode())
+        digest.update(pd.factorize(self.table["source"])[0].astype(np.int64).tobytes())
         digest.update(np.packbits(self.targets.astype(bool)).tobytes())
         digest.update(np.packbits(self.known).tobytes())
         if self.units is not None:
             digest.update("\x00".join(self.units.ids).encode() + self.units.codes.tobytes())
             digest.update(np.ascontiguousarray(self.units.of_row, dtype=np.int64).tobytes())
             digest.update(b"" if self.units.choice is None else self.units.choice.tobytes())
-        digest.update(self.images.digest().encode())
         for name, codes in self.novel.items():
             digest.update(name.encode() + codes.tobytes())
         for split, rows in self.splits.items():

@@ -1,7 +1,7 @@
 """Decoded images on disk: uint8 at the size of training, grey ones as one channel, memory-mapped when read.
 
 A cache is a folder whose name is a hash of the decoder's version, the size, and every source file's path, length and
-time of change.
+times of change.
 ``pixels.bin`` holds the images one after the other, ``index.npy`` where each begins, its channels and its checksum.
 Images are written in the order of their paths, and the index follows every few seconds, so that a killed process loses
 no more than that.
@@ -25,12 +25,13 @@ from filelock import FileLock, Timeout
 
 from ltml.data.decode import DECODER, decode
 from ltml.data.images import FileImages
+from ltml.data.inspection import Seen, SeenFiles, hash_content, shared_folder, stamp
 from ltml.data.parallel import in_threads
 from ltml.data.pixels import with_channels
 from ltml.errors import InputError, LtmlError, first_few, first_line
 from ltml.files import cache_folder, hash_json, write_atomically
 from ltml.progress import track
-from ltml.types import ImageReader, IntArray, UInt8Array, UnreadableImageError
+from ltml.types import Digests, ImageReader, IntArray, UInt8Array, UnreadableImageError
 
 log = logging.getLogger(__name__)
 
@@ -109,9 +110,9 @@ class CachedImages:
         """None: the pixels come from files."""
         return None
 
-    def digest(self) -> str:
-        """Empty."""
-        return ""
+    def digests(self, rows: IntArray) -> Digests:
+        """Hashes of the bytes of the source files, uint64 ``(n, 1)``."""
+        return self.images.digests(rows)
 
 
 def open_cached(files: FileImages) -> ImageReader:
@@ -168,27 +169,21 @@ def locate_cache(files: FileImages) -> tuple[Path, IntArray, list[Path]]:
     """Folder of the cache, the place of each row in it, and the source file of each place."""
     names = [str(path) for path in files.paths]
     unique = sorted(set(names))
-    key = hash_json([FORMAT, DECODER, files.size, [_stamp(name) for name in unique]])[:16]
+    key = hash_json([FORMAT, DECODER, files.size, [(name, stamp(Path(name))) for name in unique]])[:16]
     places = {name: place for place, name in enumerate(unique)}
     rows = np.array([places[name] for name in names])
     return cache_folder() / "images" / key, rows, [Path(name) for name in unique]
 
 
-def source_files(images: ImageReader) -> Iterator[FileImages]:
-    """The readers of files behind a reader."""
+def source_files(images: ImageReader, *, cached: bool = True) -> Iterator[FileImages]:
+    """The readers of files behind a reader; without `cached` only those that decode when they are asked."""
     if isinstance(images, FileImages):
         yield images
+    if isinstance(images, CachedImages) and not cached:
+        return
     for inner in (getattr(images, "images", None), *getattr(images, "readers", ())):
         if inner is not None:
-            yield from source_files(inner)
-
-
-def _stamp(name: str) -> tuple[str, int, int]:
-    try:
-        status = os.stat(name)
-    except OSError:
-        return (name, 0, 0)
-    return (name, status.st_size, status.st_mtime_ns)
+            yield from source_files(inner, cached=cached)
 
 
 def _fill(files: FileImages, folder: Path, paths: Sequence[Path]) -> CacheReport:
@@ -196,14 +191,19 @@ def _fill(files: FileImages, folder: Path, paths: Sequence[Path]) -> CacheReport
     end = _end(index, files.size)
     waiting: list[int] = np.flatnonzero(index["start"] < 0).tolist()
     unreadable: list[UnreadableImageError] = []
+    memory = SeenFiles(paths, shared_folder(files.paths))
+    seen, contents = memory.recall(), dict[int, int]()
 
     def work(place: int) -> UInt8Array | UnreadableImageError:
+        path = paths[place]
         try:
-            return decode(paths[place], files.size, files.max_pixels)
+            if path not in seen:  # while it is at hand: every run wants it
+                contents[place] = hash_content(path)
+            return decode(path, files.size, files.max_pixels)
         except UnreadableImageError as error:
             return error
 
-    with open(folder / "pixels.bin", "ab") as store:
+    with memory.kept() as keep, open(folder / "pixels.bin", "ab") as store:
         store.truncate(end)
         try:
             written = time.monotonic()
@@ -212,6 +212,8 @@ def _fill(files: FileImages, folder: Path, paths: Sequence[Path]) -> CacheReport
                 if isinstance(pixels, UnreadableImageError):
                     unreadable.append(pixels)
                     continue
+                if place in contents:
+                    keep(paths[place], Seen(contents.pop(place), None))
                 data = np.ascontiguousarray(pixels)
                 store.write(data.data)
                 index[place] = (end, data.shape[-1], zlib.crc32(data.data))

@@ -14,8 +14,8 @@ import numpy as np
 from ltml.data.cache import source_files
 from ltml.data.faults import Fault, Faults
 from ltml.data.images import FileImages
-from ltml.data.inspection import Inspection, Picture, inspect_images
-from ltml.errors import first_few
+from ltml.data.inspection import Inspection, Picture, inspect_images, shared_folder
+from ltml.errors import InputError, first_few
 from ltml.types import Dataset, Published
 
 
@@ -58,8 +58,7 @@ def check_dataset(dataset: Dataset, reported: Faults, *, fresh: bool = False) ->
         fresh: look again at files that were seen before and have not changed.
     """
     readers = list(source_files(dataset.images))
-    paths = [path for reader in readers for path in reader.paths]
-    inspection = inspect_images(paths, max_pixels=min((r.max_pixels for r in readers), default=1), fresh=fresh)
+    inspection = _inspect(readers, fresh=fresh)
     known = {fault.where for fault in reported.found}
     faults = [*reported.found, *(fault for fault in _unreadable(inspection) if fault.where not in known)]
     warnings = [*reported.doubts, *_odd_pictures(readers, inspection.pictures), *_labels_without_values(dataset)]
@@ -75,6 +74,43 @@ def check_dataset(dataset: Dataset, reported: Faults, *, fresh: bool = False) ->
         sizes=dict(Counter(f"{p.width}×{p.height}" for p in inspection.pictures.values()).most_common()),
         modes=dict(Counter(p.mode for p in inspection.pictures.values()).most_common()),
     )
+
+
+def _inspect(readers: Sequence[FileImages], *, fresh: bool) -> Inspection:
+    pictures: dict[Path, Picture] = {}
+    unreadable: dict[Path, str] = {}
+    for reader in readers:
+        found = inspect_images(
+            reader.paths, max_pixels=reader.max_pixels, fresh=fresh, folder=shared_folder(reader.paths)
+        )
+        pictures |= found.pictures
+        unreadable |= found.unreadable
+    return Inspection(pictures, unreadable)
+
+
+def refuse_unreadable(dataset: Dataset) -> None:
+    """Decode every image that a split uses, and refuse those that cannot be read before anything is trained.
+
+    An image that was decoded before and has not changed since is not decoded again, nor is one of the image cache.
+
+    Raises:
+        InputError: says how many cannot be read, and names the first of them.
+    """
+    used = {path for rows in dataset.splits.values() for row in rows.tolist() for path in dataset.images.files(row)}
+    unreadable: dict[Path, str] = {}
+    for reader in source_files(dataset.images, cached=False):
+        paths = [path for path in reader.paths if path in used]
+        found = inspect_images(paths, max_pixels=reader.max_pixels, folder=shared_folder(reader.paths))
+        unreadable |= found.unreadable
+    if unreadable:
+        first, *others = unreadable
+        what = f"{len(unreadable)} of {len(used)} images, the first" if others else "the image"
+        also = f"; also {first_few(others, most=2)}" if others else ""
+        advice = "Replace the files, take their rows" if others else "Replace the file, take its row"
+        raise InputError(
+            f"cannot read {what} {first}: {unreadable[first]}{also}. {advice} out of the table, or set "
+            "data.unreadable=skip; `ltml data check` lists all such files."
+        )
 
 
 def _by_kind(faults: Sequence[Fault]) -> tuple[Fault, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from ltml.data.decode import read_image
+from ltml.data.inspection import hash_array, hash_contents, shared_folder
 from ltml.data.pixels import MAX_PIXELS, resize, with_channels
-from ltml.types import ImageReader, UInt8Array
+from ltml.types import Digests, ImageReader, IntArray, UInt8Array
 
 
 class ArrayImages:
@@ -31,7 +31,6 @@ class ArrayImages:
         self._pixels = pixels if pixels.ndim == 4 else pixels[..., None]
         self._size = size
         self._channels = channels
-        self._digest = ""
 
     def read(self, row: int) -> UInt8Array:
         """Pixels of a row, uint8 ``(size, size, channels)``."""
@@ -50,16 +49,9 @@ class ArrayImages:
         pixels: UInt8Array = self._pixels[row]
         return pixels
 
-    def digest(self) -> str:
-        """Hash of all pixels."""
-        self._digest = self._digest or self._hash()
-        return self._digest
-
-    def _hash(self) -> str:
-        digest = hashlib.sha256(str(self._pixels.shape).encode())
-        for part in np.array_split(self._pixels, max(1, len(self._pixels) // 1000)):
-            digest.update(np.ascontiguousarray(part).data)
-        return digest.hexdigest()
+    def digests(self, rows: IntArray) -> Digests:
+        """Hashes of the pixels at their own size, uint64 ``(n, 1)``."""
+        return np.array([hash_array(self._pixels[row]) for row in rows], dtype=np.uint64)[:, None]
 
 
 class FileImages:
@@ -109,9 +101,10 @@ class FileImages:
         """None: the pixels come from files."""
         return None
 
-    def digest(self) -> str:
-        """Empty."""
-        return ""
+    def digests(self, rows: IntArray) -> Digests:
+        """Hashes of the files' bytes, uint64 ``(n, 1)``; see `hash_contents`."""
+        paths = [self.paths[row] for row in rows.tolist()]
+        return hash_contents(paths, shared_folder(self.paths))[:, None]
 
 
 class StackedImages:
@@ -140,9 +133,10 @@ class StackedImages:
         parts = [self.images.stored(number) for number in self._numbers(row)]
         return None if any(part is None for part in parts) else np.stack([part for part in parts if part is not None])
 
-    def digest(self) -> str:
-        """That of the single images."""
-        return self.images.digest()
+    def digests(self, rows: IntArray) -> Digests:
+        """Hashes of the single images, uint64 ``(n, count)``."""
+        numbers = rows[:, None] * self._count + np.arange(self._count)
+        return self.images.digests(numbers.ravel()).reshape(len(rows), -1)
 
     def _numbers(self, row: int) -> range:
         return range(row * self._count, (row + 1) * self._count)
@@ -175,9 +169,17 @@ class JoinedImages:
         reader, inner = self._find(row)
         return reader.stored(inner)
 
-    def digest(self) -> str:
-        """Those of all readers."""
-        return "".join(reader.digest() for reader in self.readers)
+    def digests(self, rows: IntArray) -> Digests:
+        """Hashes of the images of rows of the whole, uint64 ``(n, images per row)``."""
+        owners = np.searchsorted(self._ends, rows, side="right")
+        starts = np.concatenate([[0], self._ends[:-1]])
+        chosen = [np.flatnonzero(owners == number) for number in range(len(self.readers))]
+        parts = [
+            reader.digests(rows[places] - start)
+            for reader, start, places in zip(self.readers, starts, chosen, strict=True)
+        ]
+        whole: Digests = np.concatenate(parts)[np.argsort(np.concatenate(chosen))]
+        return whole
 
     def _find(self, row: int) -> tuple[ImageReader, int]:
         number = int(np.searchsorted(self._ends, row, side="right"))
@@ -209,6 +211,6 @@ class ChosenImages:
         """Pixels of a chosen row that came in arrays."""
         return self.images.stored(int(self._rows[row]))
 
-    def digest(self) -> str:
-        """That of all rows."""
-        return self.images.digest()
+    def digests(self, rows: IntArray) -> Digests:
+        """Hashes of the images of chosen rows, uint64 ``(n, images per row)``."""
+        return self.images.digests(self._rows[rows])

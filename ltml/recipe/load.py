@@ -104,6 +104,20 @@ def identity(recipe: Recipe) -> dict[str, Any]:
     return {key: value for key, value in flat.items() if not f"{key}.".startswith(tuple(f"{n}." for n in left_out))}
 
 
+def identity_by_content(recipe: Recipe) -> dict[str, Any]:
+    """What `identity` gives, without the paths of data: what their files hold is in the fingerprint of the data."""
+    others = {key: value for key, value in identity(recipe).items() if not key.startswith("data.")}
+    machine = [field.partition(".")[2] for field in MACHINE_FIELDS if field.startswith("data.")]
+    data = {key: value for key, value in dict(recipe.data).items() if key not in machine}
+    return others | flatten({"data": _without_paths(data)})
+
+
+def _without_paths(value: Any) -> Any:
+    if isinstance(value, BaseModel | Mapping):
+        return {key: _without_paths(item) for key, item in dict(value).items() if not isinstance(item, Path | None)}
+    return [_without_paths(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def _variant(recipe: Recipe, raw: DictConfig, changes: Mapping[str, Any], where: str, plugins: Plugins) -> str:
     """Eight hex digits of what the overrides changed; empty if nothing that matters.
 

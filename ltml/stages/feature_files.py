@@ -16,7 +16,7 @@ import pandas as pd
 
 from ltml.errors import InputError, first_few
 from ltml.files import hash_file
-from ltml.types import Dataset, FeatureSet, UInt8Array
+from ltml.types import Dataset, Digests, FeatureSet, IntArray, UInt8Array
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, tokenize.TokenError, UnicodeDecodeError, NotImplementedError)
 """What numpy and zipfile raise on a damaged archive, besides the usual."""
@@ -42,9 +42,16 @@ class FeatureFile:
 
 
 class NoImages:
-    """There are none: what stage 2 needs of the images are their features."""
+    """There are none: what stage 2 needs of the images are their features.
+
+    Args:
+        files: hash of the feature file of every row, uint64 ``(N,)``.
+    """
 
     in_memory = True
+
+    def __init__(self, files: Digests) -> None:
+        self._files = files
 
     def read(self, row: int) -> UInt8Array:
         """Never called: nothing that reads images runs on feature files."""
@@ -58,9 +65,9 @@ class NoImages:
         """None."""
         return None
 
-    def digest(self) -> str:
-        """Empty: the table has the hash of each file."""
-        return ""
+    def digests(self, rows: IntArray) -> Digests:
+        """Hashes of the feature files of rows, uint64 ``(n, 1)``."""
+        return self._files[rows, None]
 
 
 def read_feature_file(path: Path, split: str) -> FeatureFile:
@@ -135,6 +142,7 @@ def join_feature_files(files: Mapping[str, FeatureFile]) -> Dataset:
         raise InputError(
             f"the same features are given for more than one of {', '.join(files)}; every split needs its own"
         )
+    hashes = np.array([int(digest[:16], 16) for digest in digests], dtype=np.uint64)
     return Dataset(
         name=f"features:{','.join(digests)}",
         label_names=first.label_names,
@@ -142,7 +150,7 @@ def join_feature_files(files: Mapping[str, FeatureFile]) -> Dataset:
         targets=np.concatenate([file.store.targets for file in files.values()]),
         known=np.concatenate([file.store.known for file in files.values()]),
         splits={split: np.flatnonzero(table["split"] == split) for split in files},
-        images=NoImages(),
+        images=NoImages(np.repeat(hashes, [len(file.groups) for file in files.values()])),
     )
 
 

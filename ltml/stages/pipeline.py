@@ -8,6 +8,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
+from ltml.data.check import refuse_unreadable
 from ltml.distributed import barrier, first_alone, in_turn, joined
 from ltml.errors import InputError
 from ltml.files import held, remove_partial_files
@@ -17,11 +18,11 @@ from ltml.stages.build import build_dataset
 from ltml.stages.checks import check_labels, check_out, check_recipe
 from ltml.stages.evaluate import collect, save_changes
 from ltml.stages.from_features import run_on_features
-from ltml.stages.run_directory import RunDirectory, locate_run
+from ltml.stages.run_directory import RunDirectory, locate_run, progress_of
 from ltml.stages.stage1 import run_stage1
 from ltml.stages.stage2 import run_stage2
 from ltml.training.devices import choose_device
-from ltml.types import RunResult
+from ltml.types import Dataset, RunResult
 from ltml.world import ALONE, World, this_world
 
 OUT = "runs"
@@ -86,7 +87,7 @@ def _work(recipe: Recipe, out: Path, *, stages: tuple[int, ...], fresh: bool) ->
     with joined(choose_device(recipe.train.device, world), world):
         dataset = in_turn(partial(build_dataset, recipe), world)
         check_labels(recipe, dataset)
-        place = locate_run(recipe, dataset, out)
+        place = in_turn(partial(_locate, recipe, dataset, out, stages=stages, fresh=fresh), world)
         with _held(place.path, world):
             first_alone(partial(remove_partial_files, place.path), world)
             if 1 in stages:
@@ -96,6 +97,13 @@ def _work(recipe: Recipe, out: Path, *, stages: tuple[int, ...], fresh: bool) ->
             if 2 in stages:
                 run_stage2(recipe, dataset, place, fresh=fresh)
             return _result(place, world)
+
+
+def _locate(recipe: Recipe, dataset: Dataset, out: Path, *, stages: tuple[int, ...], fresh: bool) -> RunDirectory:
+    """Where the run lies, once all images that it still needs are known to be readable."""
+    if fresh or progress_of(recipe, out) != "done":
+        refuse_unreadable(dataset)
+    return locate_run(recipe, dataset, out, renew=fresh and 1 in stages)
 
 
 @contextmanager

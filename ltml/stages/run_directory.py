@@ -16,16 +16,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import yaml
 
 from ltml.class_counts import TrainCounts
 from ltml.errors import InputError, first_few, first_line
 from ltml.files import hash_file, hash_json, write_atomically, write_json, write_text
-from ltml.recipe.load import identity, recipe_from_dict
+from ltml.recipe.load import identity, identity_by_content, recipe_from_dict
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import text_modes
-from ltml.types import Dataset
+from ltml.types import Dataset, Digests
 from ltml.world import this_world
 
 PACKAGES = (
@@ -40,6 +41,10 @@ PACKAGES = (
     "open-clip-torch",
     "transformers",
 )
+
+
+AGAIN = "give another --out, or train again with --fresh."
+"""What to do where a stage 1 cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,11 @@ class RunDirectory:
     def features(self) -> Path:
         """Stored features of stage 1."""
         return self.shared / "features"
+
+    @property
+    def images(self) -> Path:
+        """Hashes of the images that stage 1 was trained on."""
+        return self.shared / "images.npy"
 
     @property
     def gaussians(self) -> Path:
@@ -119,7 +129,9 @@ def progress_of(recipe: Recipe, out: Path) -> Literal["done", "begun", "to do"]:
     return "done" if complete else "begun"
 
 
-def locate_run(recipe: Recipe, dataset: Dataset, out: Path, *, on_features: bool = False) -> RunDirectory:
+def locate_run(
+    recipe: Recipe, dataset: Dataset, out: Path, *, on_features: bool = False, renew: bool = False
+) -> RunDirectory:
     """The folder of a recipe's run under `out`; nothing is written.
 
     Args:
@@ -127,9 +139,11 @@ def locate_run(recipe: Recipe, dataset: Dataset, out: Path, *, on_features: bool
         dataset: its data.
         out: root of the run directories.
         on_features: the data are stored features; the run then has a stage 1 of its own, and a folder per data.
+        renew: stage 1 will be trained again, so other images or weights than before are no obstacle.
 
     Raises:
-        InputError: the folder holds the run of another recipe or of other data; the message names what differs.
+        InputError: the folder holds the run of another recipe or of other data, or stage 1 was trained on other images
+            or from other weights; the message names what differs.
     """
     path = run_folder(recipe, out)
     if on_features:
@@ -137,8 +151,12 @@ def locate_run(recipe: Recipe, dataset: Dataset, out: Path, *, on_features: bool
         run = RunDirectory(path, shared=path / "stage1")
     else:
         run = RunDirectory(path, out / recipe.name / "_stage1" / _stage1_hash(recipe, dataset))
-    _refuse_another_run(run, recipe, dataset)
-    _refuse_changed_inputs(run, recipe)
+    if not renew and not on_features:
+        _refuse_earlier_version(run)
+    _refuse_another_run(run, recipe)
+    if not renew and not on_features:
+        _refuse_changed_images(run, dataset)
+        _refuse_changed_inputs(run, recipe)
     return run
 
 
@@ -159,9 +177,10 @@ def read_train_counts(run: RunDirectory) -> TrainCounts:
 
 def begin_run(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:
     """Write what the run is: recipe, split, label counts, environment; nothing if that is there already."""
-    if _differences(run, recipe, dataset) == []:
-        return
     about = {"stage1": os.path.relpath(run.shared, run.path), "data_fingerprint": dataset.fingerprint()}
+    there = _read_recipe(run.path) or {}
+    if there.items() >= about.items() and identity(_recipe_of(there, run.path)) == identity(recipe):
+        return
     split = dataset.split_table()
     write_atomically(run.path / "split.csv", lambda path: split.to_csv(path, index=False))
     known = dataset.known[dataset.splits["train"]].sum(axis=0)
@@ -176,8 +195,13 @@ def begin_run(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:
     write_text(run.path / "recipe.yaml", text)  # last: it marks the folder as a run
 
 
-def record_inputs(run: RunDirectory, recipe: Recipe) -> None:
-    """Write beside a stage 1 that is about to be trained which local weights it starts from."""
+def record_inputs(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:
+    """Write beside a stage 1 that is about to be trained which images it is of and which local weights it starts from.
+
+    ``images.npy`` has 8 bytes per image: a hash of the file's bytes, or of the pixels where images come in arrays, in
+    the order of the rows.
+    """
+    write_atomically(run.images, lambda path: np.save(path, dataset.image_digests))
     if files := _input_files(recipe):
         write_json(run.shared / "inputs.json", files)
 
@@ -198,19 +222,24 @@ def record_environment(folder: Path) -> None:
 
 
 def record_stage1(run: RunDirectory) -> None:
-    """Write which weights of stage 1 a stage 2 starts from."""
-    write_json(run.path / "stage2" / "stage1.json", {"checkpoint": hash_file(run.checkpoint1)})
+    """Write which stage 1 a stage 2 starts from."""
+    write_json(run.path / "stage2" / "stage1.json", _hashes_of_stage1(run))
 
 
 def is_of_this_stage1(run: RunDirectory) -> bool:
-    """Whether what stage 2 left, if anything, started from the weights that stage 1 has now."""
+    """Whether what stage 2 left, if anything, started from the weights and images that stage 1 has now."""
     path = run.path / "stage2" / "stage1.json"
     if not path.is_file():
         return not (run.path / "stage2").exists()
     try:
-        return bool(json.loads(path.read_text(encoding="utf-8")) == {"checkpoint": hash_file(run.checkpoint1)})
+        return bool(json.loads(path.read_text(encoding="utf-8")) == _hashes_of_stage1(run))
     except ValueError:  # damaged: as good as another's
         return False
+
+
+def _hashes_of_stage1(run: RunDirectory) -> dict[str, str]:
+    files = {"checkpoint": run.checkpoint1, "images": run.images}
+    return {name: hash_file(path) for name, path in files.items() if path.is_file()}
 
 
 def read_run(path: Path) -> tuple[RunDirectory, Recipe]:
@@ -236,12 +265,15 @@ def remove_stage(run: RunDirectory, stage: int) -> None:
 
 
 def _stage1_hash(recipe: Recipe, dataset: Dataset) -> str:
-    """Sixteen hex digits over every field that stage 1 depends on, and the data."""
+    """Sixteen hex digits over every field that stage 1 depends on, and the table of the data.
+
+    What the images hold is left out: where they have changed, the same folder is found, and refused.
+    """
     prompts = bool(text_modes(recipe)) and recipe.text.encoder != "none"
     parts = {"data", "backbone", "head", "loss", "objectives", "train", "plugins", "init_from"}
     parts |= {"text"} if prompts else set()
-    fields = {key: value for key, value in identity(recipe).items() if key.split(".")[0] in parts}
-    return hash_json([fields, recipe.seeds.split, recipe.seeds.train, dataset.fingerprint()])[:16]
+    fields = {key: value for key, value in identity_by_content(recipe).items() if key.split(".")[0] in parts}
+    return hash_json([fields, recipe.seeds.split, recipe.seeds.train, dataset.table_fingerprint])[:16]
 
 
 def _input_files(recipe: Recipe) -> dict[str, str]:
@@ -261,38 +293,81 @@ def _refuse_changed_inputs(run: RunDirectory, recipe: Recipe) -> None:
     if changed:
         raise InputError(
             f"{first_few(changed)} has changed since stage 1 in {run.shared} was trained from it. Give the new file "
-            "another name, or remove that folder."
+            "another name, or train again with --fresh."
         )
 
 
-def _refuse_another_run(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:
-    differences = _differences(run, recipe, dataset)
-    if differences and _has_work(run.path):
+def _refuse_changed_images(run: RunDirectory, dataset: Dataset) -> None:
+    if not _has_stage1(run.shared):
+        return
+    changed = np.argwhere(_read_images(run, dataset) != dataset.image_digests).tolist()
+    if changed:
+        images = (_name_image(dataset, *place) for place in changed)
+        count = f" ({len(changed)} of {dataset.image_digests.size} images)" if len(changed) > 1 else ""
+        raise InputError(
+            f"{first_few(images, most=2)} {'has' if len(changed) == 1 else 'have'} changed since stage 1 in "
+            f"{run.shared} was trained{count}. Put the images back, {AGAIN}"
+        )
+
+
+def _refuse_earlier_version(run: RunDirectory) -> None:
+    """Refuse what was made before images were recorded: whether they have changed cannot be known."""
+    about = _read_recipe(run.path)
+    for shared in (run.shared, *([] if about is None else [run.path / str(about["stage1"])])):
+        if _has_stage1(shared) and not (shared / run.images.name).is_file():
+            raise InputError(
+                f"{shared} has no {run.images.name}, as if made by an earlier version of ltml, so whether images have "
+                f"changed since its stage 1 was trained cannot be known: {AGAIN}"
+            )
+
+
+def _read_images(run: RunDirectory, dataset: Dataset) -> Digests:
+    """Hashes of the images that stage 1 was trained on, as many as the dataset has."""
+    try:
+        digests: Digests = np.load(run.images)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"cannot read {run.images} ({first_line(error)}): {AGAIN}") from error
+    if digests.dtype != np.uint64 or digests.shape != dataset.image_digests.shape:
+        raise InputError(f"{run.images} is damaged: {AGAIN}")
+    return digests
+
+
+def _name_image(dataset: Dataset, row: int, number: int) -> str:
+    """The file of an image, or what there is to say of one that came in an array."""
+    files = dataset.images.files(row)
+    return str(files[number]) if files else f"the image '{dataset.table['id'].iloc[row]}'"
+
+
+def _refuse_another_run(run: RunDirectory, recipe: Recipe) -> None:
+    differences = _differences(run, recipe) if _has_work(run.path) else []
+    if differences:
         raise InputError(
             f"{run.path} holds the run of another recipe, which differs in {first_few(differences, most=3)}. "
             f"Give another --out, change the recipe's name, or remove {run.path}."
         )
 
 
-def _differences(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> list[str] | None:
-    """In what the run that lies there differs from this recipe and data; None if there is none."""
+def _differences(run: RunDirectory, recipe: Recipe) -> list[str]:
+    """In what the run that lies there, if any, differs from this recipe and the table of its data."""
     about = _read_recipe(run.path)
     if about is None:
-        return None
-    ours, theirs = identity(recipe), identity(_recipe_of(about, run.path))
+        return []
+    ours, theirs = identity_by_content(recipe), identity_by_content(_recipe_of(about, run.path))
     keys = sorted(key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key))
     differences = [f"{key} (there {theirs.get(key)!r}, here {ours.get(key)!r})" for key in keys]
-    if about["data_fingerprint"] != dataset.fingerprint():
-        differences.append("the data (ids, images, labels or split have changed since)")
-    return differences
+    other_table = about["stage1"] != os.path.relpath(run.shared, run.path)
+    return differences or ["the data (ids, labels or split have changed since)"] * other_table
 
 
 def _has_work(path: Path) -> bool:
     """Whether a run got as far as its first finished epoch; until then there is nothing to lose."""
     about = _read_recipe(path) or {}
     shared = path / str(about.get("stage1", ""))
-    places = (shared / "state.pt", shared / "checkpoint.safetensors", path / "stage1", path / "stage2")
-    return any(place.exists() for place in places)
+    return _has_stage1(shared) or (path / "stage1").exists() or (path / "stage2").exists()
+
+
+def _has_stage1(shared: Path) -> bool:
+    return (shared / "state.pt").exists() or (shared / "checkpoint.safetensors").exists()
 
 
 def _read_recipe(path: Path) -> dict[str, Any] | None:

@@ -73,7 +73,7 @@ def _begin(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bool) 
     """Write what the run is, now that what can be wrong with the recipe has been found."""
     if fresh:
         remove_stage(run, 1)
-    record_inputs(run, recipe)
+    record_inputs(run, recipe, dataset)
     record_environment(run.shared)
     begin_run(run, recipe, dataset)
 

@@ -92,7 +92,6 @@ def _units(dataset: Dataset, **changed: Any) -> Dataset:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda d: replace(d, name="other"),
         lambda d: replace(d, label_names=("a", "c")),
         lambda d: _with_row(d, "id", "x"),
         lambda d: _with_row(d, "group", "x"),

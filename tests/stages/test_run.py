@@ -40,7 +40,7 @@ def test_a_finished_run_holds_what_it_promises(tiny_run: Path) -> None:
     }  # fmt: skip
     shared = {str(path.relative_to(run.shared)) for path in run.shared.rglob("*") if path.is_file()}
     assert shared == {
-        "checkpoint.safetensors", "log.jsonl", "environment.json",
+        "checkpoint.safetensors", "log.jsonl", "environment.json", "images.npy",
         "features/train.npy", "features/train.npz", "features/val.npy", "features/val.npz",
         "predictions_val.csv", "predictions_test.csv", "predictions_test_natural.csv",
     }  # fmt: skip
@@ -206,7 +206,7 @@ def test_own_images_with_unknown_labels(image_table: Callable[..., Path], tmp_pa
     split = pd.read_csv(result.run_dir / "split.csv", dtype=str).set_index("id")["split"]
     assert set(split) == {"train", "val", "test"}
     file.write_text(file.read_text().replace("0.png,1", "0.png,0"))
-    with pytest.raises(InputError, match=r"differs in the data \(ids, images, labels or split have changed"):
+    with pytest.raises(InputError, match=r"differs in the data \(ids, labels or split have changed"):
         ltml.run(recipe, tmp_path / "runs")
 
 
