@@ -24,6 +24,9 @@ from ltml.recipe.schema import Recipe, Section
 Measure = Literal["auroc", "ap", "macc", "balanced_accuracy", "kappa", "f1", "novel"]
 MEASURES: tuple[str, ...] = ("auroc", "ap", "macc", "balanced_accuracy", "kappa", "f1", "novel")
 
+LEAST = "data: {digits: {recipe: digits}} and rows: [{name: BCE, method: bce}, {name: LDRNet, method: ldrnet}]"
+"""The smallest experiment, for messages."""
+
 
 class RowSection(Section):
     """A row of the table: a method and what else is particular to it."""
@@ -60,11 +63,11 @@ class ClaimSection(Section):
 
 
 class Experiment(Section):
-    """A table of a paper, to be run again."""
+    """A table to be run: one of a paper, or one's own."""
 
-    name: Annotated[str, Field(pattern=NAME_PATTERN)] = Field(description="folder of its comparison")
-    description: str = Field(description="what it shows")
-    paper: str = Field(description="which table of which paper")
+    name: Annotated[str, Field(pattern=NAME_PATTERN)] = Field(description="folder of its comparison [the file's name]")
+    description: str = Field("", description="what it shows")
+    paper: str = Field("", description="which table of which paper; empty for one's own")
     measure: Measure = Field("auroc", description="what rows are compared by; novel: AUC of data.novel")
     split: str = Field("test", description="split that is scored")
     seeds: str = Field("0..4", description="training seeds: 0..4 or 0,1,2")
@@ -181,12 +184,16 @@ def load_experiment(name_or_path: str) -> Experiment:
     """
     try:
         content = yaml.safe_load(find_experiment(name_or_path))
+        if isinstance(content, dict):
+            content = {"name": Path(name_or_path).stem} | content
         experiment = Experiment.model_validate_json(json.dumps(content), strict=True)
     except yaml.YAMLError as error:
         raise InputError(f"{name_or_path} is not a valid experiment file: {first_line(error)}") from error
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(str(step) for step in problem["loc"])
+        if problem["type"] == "missing":
+            raise InputError(f"{name_or_path}: the key '{key}' is missing; an experiment is at least {LEAST}") from None
         raise InputError(f"{name_or_path}: {key}: {problem['msg']} (value {problem['input']!r})") from None
     _check_rows(experiment, name_or_path)
     return experiment
@@ -205,19 +212,31 @@ def recipe_of(row: Row, seed: int) -> Recipe:
 
 
 def _is_experiment(name: str) -> bool:
-    """A shipped name, or a file that names the table that it follows, as no recipe does."""
+    """Tell whether something is a shipped experiment, or a file with rows, with claims, or with recipes to run on."""
     if name in experiment_names():
         return True
     if not Path(name).is_file():
         return False
-    return bool(re.search(r"^paper:", Path(name).read_text(encoding="utf-8", errors="replace"), re.MULTILINE))
+    text = Path(name).read_text(encoding="utf-8", errors="replace")
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return bool(re.search(r"^(paper|rows|claims)\s*:", text, re.MULTILINE))
+    if not isinstance(content, dict):
+        return False
+    places = content["data"].values() if isinstance(content.get("data"), dict) else ()
+    return bool({"paper", "rows", "claims"} & content.keys()) or any(
+        isinstance(place, dict) and "recipe" in place for place in places
+    )
 
 
 def _check_rows(experiment: Experiment, where: str) -> None:
     for place_name, place in experiment.data.items():
         names = [row.name for row in _rows_of(experiment, place)]
         if not names:
-            raise InputError(f"{where}: no rows for data.{place_name}")
+            raise InputError(
+                f"{where}: no rows for data.{place_name}: name what is compared; an experiment is at least {LEAST}"
+            )
         if len(set(names)) < len(names):
             raise InputError(f"{where}: data.{place_name} has two rows of the same name")
         if experiment.reference is not None and experiment.reference not in names:

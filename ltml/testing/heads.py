@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ltml.errors import first_line, suggest
 from ltml.models.classifier import PerClassLinear
 from ltml.models.facts import HeadFacts
 from ltml.models.model import Stage1Model
@@ -15,6 +16,10 @@ from ltml.models.model import Stage1Model
 WIDTH, CLASSES, ROWS = 6, 4, 3
 FACTS = HeadFacts(WIDTH, ("one: a", "one: b", "two: a", "two: c"))
 """Labels of two sources, for heads that need to know whose a label is."""
+
+CHANCE = "leave out chance and moving averages when self.training is False"
+ALONE = "normalise over no batch in eval mode, and let no image look at the others"
+STATE = "keep what answers depend on as parameters or registered buffers"
 
 
 def check_head(make: Callable[[HeadFacts], Any]) -> None:
@@ -52,34 +57,42 @@ def _answers(head: Any, feature_map: Tensor) -> Tensor:
     return logits
 
 
-def _assert_close(actual: Tensor, expected: Tensor, what: str) -> None:
-    torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5, msg=lambda detail: f"{what}: {detail}")
+def _assert_close(actual: Tensor, expected: Tensor, what: str, remedy: str) -> None:
+    if actual.shape != expected.shape:
+        raise AssertionError(f"{what} (shape {tuple(actual.shape)}, not {tuple(expected.shape)}): {remedy}")
+    if not torch.allclose(actual.to(expected.dtype), expected, rtol=1e-4, atol=1e-5):
+        raise AssertionError(f"{what} (by {float((actual - expected).abs().max()):.2g}): {remedy}")
 
 
 def _check_shapes(head: Any, feature_map: Tensor) -> None:
     before = feature_map.clone()
     features = head.features(feature_map)
     if not torch.equal(before, feature_map):
-        raise AssertionError("the head changes its feature map in place")
+        raise AssertionError(
+            "the head changes its feature map in place: work on a clone, without methods that end in an underscore"
+        )
     width = features.shape[-1]
     if features.shape not in ((ROWS, CLASSES, width), (ROWS, width)):
         raise AssertionError(
             f"features of {ROWS} images and {CLASSES} classes have shape {tuple(features.shape)}; expected "
-            f"({ROWS}, {CLASSES}, D) or ({ROWS}, D)"
+            f"({ROWS}, {CLASSES}, D) or ({ROWS}, D): take the number of classes from facts.num_classes"
         )
     logits = head.classifier(features)
     if logits.shape != (ROWS, CLASSES):
-        raise AssertionError(f"logits have shape {tuple(logits.shape)}; expected ({ROWS}, {CLASSES})")
+        raise AssertionError(
+            f"logits have shape {tuple(logits.shape)}; expected ({ROWS}, {CLASSES}): let the classifier give one "
+            "number for every class of facts.label_names"
+        )
 
 
 @torch.no_grad()
 def _check_answers(make: Callable[..., Any], feature_map: Tensor) -> None:
     head, other = (make(FACTS).eval() for _ in range(2))
     answers = _answers(head, feature_map)
-    _assert_close(_answers(head, feature_map), answers, "in eval mode the same map has other answers")
-    _assert_close(_answers(head, feature_map[:1]), answers[:1], "answers for an image depend on the others")
+    _assert_close(_answers(head, feature_map), answers, "in eval mode the same map has other answers", CHANCE)
+    _assert_close(_answers(head, feature_map[:1]), answers[:1], "answers for an image depend on the others", ALONE)
     other.load_state_dict(head.state_dict())
-    _assert_close(_answers(other, feature_map), answers, "a saved state gives other answers")
+    _assert_close(_answers(other, feature_map), answers, "a saved state gives other answers", STATE)
 
 
 def _check_gradients(head: Any, feature_map: Tensor) -> None:
@@ -87,9 +100,14 @@ def _check_gradients(head: Any, feature_map: Tensor) -> None:
     _answers(head, leaf).square().sum().backward()  # type: ignore[no-untyped-call]
     trained = {name: parameter for name, parameter in head.named_parameters() if parameter.requires_grad}
     if without := [name for name, parameter in trained.items() if parameter.grad is None]:
-        raise AssertionError(f"no gradient reaches {', '.join(without)}")
+        raise AssertionError(
+            f"no gradient reaches {', '.join(without)}: use it in features() or the classifier, without .detach(), or "
+            "set requires_grad=False"
+        )
     if leaf.grad is None or not bool(leaf.grad.any()):
-        raise AssertionError("no gradient reaches the feature map, so the backbone would not train")
+        raise AssertionError(
+            "no gradient reaches the feature map, so the backbone would not train: use it without .detach()"
+        )
 
 
 @torch.no_grad()
@@ -101,19 +119,23 @@ def _check_class_weights(head: Any, feature_map: Tensor) -> None:
     if weight.shape != (CLASSES, features.shape[-1]) or bias.shape != (CLASSES,):
         raise AssertionError(
             f"class_weights() have shapes {tuple(weight.shape)} and {tuple(bias.shape)}; expected "
-            f"({CLASSES}, {features.shape[-1]}) and ({CLASSES},)"
+            f"({CLASSES}, {features.shape[-1]}) and ({CLASSES},): one weight vector and one bias per class"
         )
     linear = PerClassLinear(weight, bias)(features)
-    _assert_close(linear, head.classifier(features), "class_weights() are not what the classifier does")
+    remedy = "return the weight and bias that it uses, or leave class_weights() out of a classifier that is not linear"
+    _assert_close(linear, head.classifier(features), "class_weights() are not what the classifier does", remedy)
 
 
 def _check_class_dims(head: Any) -> None:
     state: Mapping[str, Tensor] = head.state_dict()
     for name, dims in getattr(head, "class_dims", {}).items():
         if name not in state:
-            raise AssertionError(f"class_dims names '{name}', which is not in the head's state")
+            raise AssertionError(f"class_dims names '{name}', which is not in the head's state: {suggest(name, state)}")
         if any(state[name].shape[dim] != CLASSES for dim in dims):
-            raise AssertionError(f"class_dims of '{name}', {dims}, are not dimensions of {CLASSES} classes")
+            raise AssertionError(
+                f"class_dims of '{name}', {dims}, are not dimensions of {CLASSES} classes: "
+                f"its shape is {tuple(state[name].shape)}; name those that have an entry per class"
+            )
 
 
 @torch.no_grad()
@@ -126,7 +148,14 @@ def _check_model(make: Callable[..., Any], images: int) -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             output = model(pixels)
     except RuntimeError as error:
-        raise AssertionError(f"the model fails with {images} images per row: {error}") from error
+        raise AssertionError(
+            f"the model fails with {images} images per row: {first_line(error)}. Features of several images stand side "
+            "by side: let the classifier take facts.images_per_row times the width of one"
+        ) from error
     if output.logits.dtype != torch.float32:
-        raise AssertionError(f"under autocast logits are {output.logits.dtype}, not float32")
-    _assert_close(model.classifier(output.features.float()), output.logits, "logits are not those of the features")
+        raise AssertionError(
+            f"under autocast logits are {output.logits.dtype}, not float32: cast nothing to half precision in the "
+            "classifier"
+        )
+    what, remedy = "logits are not those of the features", "let the classifier depend on nothing but the features"
+    _assert_close(model.classifier(output.features.float()), output.logits, what, remedy)

@@ -20,6 +20,13 @@ ENTRIES = (100, 100, 90, 80, 100)
 """Known entries likewise."""
 ORDER = (3, 0, 4, 1, 2)
 
+MASK = (
+    "set the loss of every entry to 0 where `known` is False, e.g. torch.where(known, entries, 0), before it is summed"
+)
+RAISE = (
+    "raise half precision first (logits.float()), and compute inside torch.autocast(logits.device.type, enabled=False)"
+)
+
 Loss = Callable[..., Tensor]
 MakeLoss = Callable[[Tensor, Tensor], Loss]
 
@@ -86,22 +93,27 @@ def _value_and_gradient(loss: Loss, given: _Labelled) -> tuple[Tensor, Tensor]:
     logits = given.logits.clone().requires_grad_()
     value = loss(logits, given.targets, given.known)
     if not value.requires_grad:
-        raise AssertionError("no gradient reaches the logits")
+        raise AssertionError(
+            "no gradient reaches the logits: compute the loss from them by torch's operations alone, without .item(), "
+            ".detach(), numpy or torch.no_grad()"
+        )
     (gradient,) = torch.autograd.grad(value, logits)
     return value.detach(), gradient
 
 
-def _assert_close(actual: Tensor, expected: Tensor, what: str, *, tolerance: float = 1e-7) -> None:
-    torch.testing.assert_close(
-        actual, expected, rtol=tolerance, atol=tolerance / 10, msg=lambda detail: f"{what}: {detail}"
-    )
+def _assert_close(actual: Tensor, expected: Tensor, what: str, remedy: str, *, tolerance: float = 1e-7) -> None:
+    if not torch.allclose(actual, expected, rtol=tolerance, atol=tolerance / 10):
+        raise AssertionError(f"{what} (by {float((actual - expected).abs().max()):.2g}): {remedy}")
 
 
 def _assert_finite(loss: Loss, given: _Labelled, what: str) -> None:
     value, gradient = _value_and_gradient(loss, given)
     wrong = int((~torch.isfinite(gradient)).sum())
     if wrong or not math.isfinite(value.item()):
-        raise AssertionError(f"{what}: the loss is {value.item()}, and its gradient not finite for {wrong} logits")
+        raise AssertionError(
+            f"{what}: the loss is {value.item()}, and its gradient not finite for {wrong} logits: use logsigmoid or "
+            "softplus of the logits, not the logarithm of a sigmoid, and divide by no sum or count that may be 0"
+        )
 
 
 def _check_inputs_are_left_alone(loss: Loss) -> None:
@@ -111,14 +123,16 @@ def _check_inputs_are_left_alone(loss: Loss) -> None:
         loss(*given)
         if not torch.is_grad_enabled():
             torch.set_grad_enabled(True)
-            raise AssertionError("the loss leaves autograd switched off")
+            raise AssertionError("the loss leaves autograd switched off: use `with torch.no_grad():`, which ends")
     with torch.no_grad():
         loss(*given)
         if torch.is_grad_enabled():
-            raise AssertionError("the loss leaves autograd switched on")
+            raise AssertionError("the loss leaves autograd switched on: use `with torch.enable_grad():`, which ends")
     for name, part, was in zip(given._fields, given, before, strict=True):
         if not torch.equal(part, was):
-            raise AssertionError(f"the loss changes its {name} in place")
+            raise AssertionError(
+                f"the loss changes its {name} in place: work on a clone, without methods that end in an underscore"
+            )
 
 
 def _check_value(loss: Loss) -> None:
@@ -126,45 +140,54 @@ def _check_value(loss: Loss) -> None:
     if value.shape != ():
         raise AssertionError(f"the loss has shape {tuple(value.shape)}, not that of a scalar: use reduction='mean'")
     if value.dtype != torch.float64:
-        raise AssertionError(f"the loss of float64 logits is {value.dtype}")
+        raise AssertionError(
+            f"the loss of float64 logits is {value.dtype}: make targets, weights and constants of the logits' dtype"
+        )
     logits, targets, known = _batch()
     everything = loss(logits, targets, torch.ones_like(known))
-    _assert_close(loss(logits, targets), everything, "without a mask everything is known")
+    remedy = "take known=None as a mask of ones"
+    _assert_close(loss(logits, targets), everything, "without a mask everything is known, and it differs", remedy)
 
 
 def _check_unknown_entries(loss: Loss) -> None:
     given = _batch()
     value, gradient = _value_and_gradient(loss, given)
-    if bool((gradient[~given.known] != 0).any()):
-        raise AssertionError(f"unknown entries have a gradient: {gradient[~given.known].tolist()}")
+    if wrong := int((gradient[~given.known] != 0).sum()):
+        raise AssertionError(
+            f"unknown entries have a gradient ({wrong} of {int((~given.known).sum())}): {MASK}, and divide by the "
+            "number of known ones"
+        )
     if not bool((gradient[given.known] != 0).any()):
-        raise AssertionError("known entries have no gradient")
+        raise AssertionError("known entries have no gradient: let the mask keep what is known (True) and drop the rest")
     other = given._replace(targets=torch.where(given.known, given.targets, 1 - given.targets))
-    _assert_close(loss(*other), value, "targets of unknown entries have an influence")
+    _assert_close(loss(*other), value, "targets of unknown entries have an influence", MASK)
     moved = given._replace(logits=torch.where(given.known, given.logits, given.logits + 3))
-    _assert_close(loss(*moved), value, "logits of unknown entries have an influence")
+    _assert_close(loss(*moved), value, "logits of unknown entries have an influence", MASK)
 
 
 def _check_order_of_classes(make: MakeLoss) -> None:
     order, counts, entries = torch.tensor(ORDER), torch.tensor(COUNTS), torch.tensor(ENTRIES)
     value, gradient = _value_and_gradient(make(counts, entries), _batch())
     moved = _value_and_gradient(make(counts[order], entries[order]), _batch().choose(classes=order))
-    _assert_close(moved[0], value, "the loss depends on the order of classes")
-    _assert_close(moved[1], gradient[:, order], "gradients depend on the order of classes")
+    remedy = "treat all classes alike, and take what differs between them from class_counts and num_samples"
+    _assert_close(moved[0], value, "the loss depends on the order of classes", remedy)
+    _assert_close(moved[1], gradient[:, order], "gradients depend on the order of classes", remedy)
 
 
 def _check_order_of_samples(loss: Loss) -> None:
     order = torch.arange(12).roll(5)
     value, gradient = _value_and_gradient(loss, _batch())
     moved = _value_and_gradient(loss, _batch().choose(samples=order))
-    _assert_close(moved[0], value, "the loss depends on the order of samples")
-    _assert_close(moved[1], gradient[order], "gradients depend on the order of samples")
+    remedy = "treat all samples of a batch alike, whatever their place"
+    _assert_close(moved[0], value, "the loss depends on the order of samples", remedy)
+    _assert_close(moved[1], gradient[order], "gradients depend on the order of samples", remedy)
 
 
 def _check_doubled_batch(loss: Loss, *, couples_batch: bool) -> None:
     once, twice = loss(*_batch()), loss(*_batch().choose(samples=torch.arange(12).repeat(2)))
     if not couples_batch:
-        _assert_close(twice, once, "doubling the batch changes the mean (couples_batch=True if it has to)")
+        remedy = "with reduction='mean' divide by the number of known entries (couples_batch=True if it has to)"
+        _assert_close(twice, once, "doubling the batch changes the mean", remedy)
     elif torch.allclose(twice, once):
         raise AssertionError("doubling the batch does not change the loss: couples_batch=True is not true of it")
 
@@ -174,7 +197,10 @@ def _check_derivative(loss: Loss) -> None:
     try:
         gradcheck(lambda x: loss(x, targets, known), logits.clone().requires_grad_())
     except GradcheckError as error:
-        raise AssertionError(f"the gradient is not the derivative of the loss: {error}") from error
+        raise AssertionError(
+            "the gradient is not the derivative of the loss: let it through all that depends on the logits (no "
+            ".detach(), no .data, no rounding), or mend the backward of an autograd.Function of your own"
+        ) from error
 
 
 def _check_extreme_labels(loss: Loss) -> None:
@@ -186,7 +212,10 @@ def _check_extreme_labels(loss: Loss) -> None:
         _assert_finite(loss, everything, f"all targets {label:g}")
     value, gradient = _value_and_gradient(loss, given._replace(known=torch.zeros_like(given.known)))
     if value.item() != 0 or bool((gradient != 0).any()):
-        raise AssertionError(f"nothing known: the loss is {value.item()}, not 0, or has a gradient")
+        raise AssertionError(
+            f"nothing known: the loss is {value.item()}, not 0, or has a gradient: divide the sum by the number of "
+            "known entries, but by 1 where there is none"
+        )
 
 
 def _check_soft_and_missing_targets(loss: Loss) -> None:
@@ -197,7 +226,10 @@ def _check_soft_and_missing_targets(loss: Loss) -> None:
         loss(given.logits, torch.where(given.known, given.targets, torch.nan), torch.ones_like(given.known))
     except InputError:
         return
-    raise AssertionError("NaN targets are not refused by an InputError")
+    raise AssertionError(
+        "NaN targets are not refused by an InputError: begin with logits, targets, known = "
+        "ltml.losses.masking.prepare(logits, targets, known), as the project's own do"
+    )
 
 
 def _check_precision(loss: Loss, tolerance: float) -> None:
@@ -215,8 +247,9 @@ def _check_precision(loss: Loss, tolerance: float) -> None:
                 value = loss(*rounded)
             what = f"logits in {dtype}{' under autocast' if autocast else ''}"
             if torch.finfo(value.dtype).bits < 32:
-                raise AssertionError(f"{what}: the loss is {value.dtype}, not float32 at least")
-            _assert_close(value.double(), exact, what, tolerance=tolerance)
+                raise AssertionError(f"{what}: the loss is {value.dtype}, not float32 at least: {RAISE}")
+            wrong = f"{what}: the loss differs from that in float64"
+            _assert_close(value.double(), exact, wrong, RAISE, tolerance=tolerance)
 
 
 def _check_class_without_positives(make: MakeLoss) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -141,3 +144,30 @@ def test_gaussians_where_there_are_none(cli, tiny_run: Path, tmp_path: Path) -> 
     result = cli("gaussians", json.loads(shifted.stdout)["run_dir"])
     assert result.exit_code == 2
     assert "has no Gaussians" in result.stderr
+
+
+def test_what_the_command_starts_waits_without_spinning_and_imports_nothing_from_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from ltml_cli import main
+
+    seen: list[tuple[str, ...]] = []
+    names = ("OMP_WAIT_POLICY", "PYTHONSAFEPATH")
+    monkeypatch.setattr(main, "app", lambda: seen.append(tuple(os.environ[name] for name in names)))
+    for name in names:
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    main.main()
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    main.main()
+    assert seen == [("PASSIVE", "1"), ("ACTIVE", "1")]
+
+
+def test_a_file_of_the_current_folder_stands_in_for_no_module(tmp_path: Path) -> None:
+    for name in ("typer", "yaml", "numpy", "ltml", "contextlib"):
+        (tmp_path / f"{name}.py").write_text("open('PWNED', 'w')\n")
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
+    command = [sys.executable, "-m", "ltml_cli", "--version"]
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert ended.stdout.startswith("ltml "), ended.stderr
+    assert not (tmp_path / "PWNED").exists()

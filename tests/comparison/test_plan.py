@@ -201,3 +201,35 @@ def test_an_experiment_of_ones_own_is_a_file(tmp_path: Path) -> None:
     path.write_text("{")
     with pytest.raises(InputError, match="is not a valid experiment file|is not a valid recipe"):
         load_experiment(str(path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data: {digits: {recipe: digits}}\nrows: [{name: a, method: bce}, {name: b, method: asl}]\n",
+        "rows:\n- {name: a, method: bce}\n- {name: b, method: asl}\ndata:\n  digits:\n    recipe: digits\n",
+        "data:\n  digits:\n    rows: [{name: a, method: bce}, {name: b, method: asl}]\n    recipe: digits\n",
+        "data:\n  digits: {recipe: digits, rows: [{name: a, method: bce}, {name: b, method: asl}]}\n",
+    ],
+)
+def test_an_experiment_of_ones_own_needs_data_and_rows_alone(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    plan = plan_comparison([str(file)], seeds="0")
+    assert (plan.name, plan.paper, plan.reference) == ("mine-digits", "", "a")
+    assert [row.overrides for row in plan.rows] == [("method=bce",), ("method=asl",)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("data: {digits: {recipe: digits}}\n", r"no rows for data.digits: .*rows: \[\{name: BCE, method: bce\}"),
+        ("rows: [{name: a, method: bce}]\n", r"the key 'data' is missing; .*data: \{digits: \{recipe: digits\}\}"),
+        ("data: {digits: {set: {}}}\nrows: []\n", r"the key 'data.digits.recipe' is missing"),
+        ("rows: [{method: bce}]\ndata: {digits: {recipe: digits}}\n", r"the key 'rows.0.name' is missing"),
+    ],
+)
+def test_what_an_experiment_lacks_is_said_with_an_example(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        plan_comparison([str(tmp_path / "mine.yaml")])

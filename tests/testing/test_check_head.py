@@ -141,5 +141,8 @@ def test_a_good_head_passes() -> None:
     ],
 )
 def test_a_bad_head_is_found_by_what_is_wrong_with_it(bad: Any, message: str) -> None:
-    with pytest.raises(AssertionError, match=message):
+    with pytest.raises(AssertionError, match=message) as caught:
         check_head(bad)
+    said, remedy = str(caught.value).split(": ", maxsplit=1)
+    assert len(remedy) > 20
+    assert "\n" not in said + remedy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -169,8 +170,12 @@ def _autocast(logits: Tensor, targets: Tensor, known: Tensor | None = None) -> T
 )
 def test_a_bad_loss_is_found_by_what_is_wrong_with_it(bad: Loss, message: str) -> None:
     try:
-        with pytest.raises(AssertionError, match=message):
+        with pytest.raises(AssertionError, match=message) as caught:
             check_loss(lambda _counts, _entries: bad)
+        said, remedy = str(caught.value).split(": ", maxsplit=1)
+        assert len(remedy) > 15
+        assert len(re.findall(r"\d+", said + remedy)) < 9  # what to do, and no tables of numbers
+        assert "\n" not in said + remedy
     finally:
         torch.set_grad_enabled(True)
 
