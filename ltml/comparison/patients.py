@@ -20,13 +20,13 @@ from ltml.metrics.bootstrap import (
     LEAST,
     MEASURES,
     bootstrap_scores,
+    interval_classes,
     interval_or_none,
     macro_mean,
     number_groups,
-    why_no_interval,
 )
 from ltml.metrics.delong import delong
-from ltml.metrics.ranking import Floats
+from ltml.metrics.ranking import Floats, Ints, auroc_and_ap_per_class
 from ltml.stages.run_directory import last_stage, read_run
 from ltml.types import Predictions
 
@@ -51,12 +51,14 @@ def add_patients(
 ) -> tuple[dict[str, Any], list[str]]:
     """Give the rows of a comparison their uncertainty over patients, for AUROC and AP.
 
-    Every row gets ``interval`` (of the mean over its seeds, 95 %) and its ``versus`` ``patients``: by the paired
-    bootstrap over the seeds that both have, ``interval`` of the difference, ``p``, ``n`` (resamples), ``labels`` (how
-    many both have) and ``p_holm`` over the rows of the same data. Every label gets ``interval`` and, for AUROC, its
-    ``versus`` ``delong``: ``z``, ``p`` and ``p_holm`` over all rows and labels of the same data. All are None for other
-    measures, where predictions cannot be resampled (of which there is a warning), and where no label concerned has 10
-    known positives and negatives.
+    Every row gets ``interval`` (of the mean over its seeds, 95 %), ``interval_labels``, those with 10 known positives
+    and negatives, over which it goes, and ``interval_mean``, the mean over seeds and these labels; and its ``versus``
+    ``patients``: by the paired bootstrap over the seeds that both have and those of these labels that both have,
+    ``difference``, its ``interval``, ``p``, ``n`` (resamples that define all labels), ``labels`` (how many) and
+    ``p_holm`` over the rows of the same data. Every label gets ``interval`` and, for AUROC, its ``versus`` ``delong``:
+    ``z``, ``p`` and ``p_holm`` over all rows and labels of the same data. All are None for other measures, where
+    predictions cannot be resampled (of which there is a warning), and where no label concerned has 10 known positives
+    and negatives.
 
     Args:
         plan: the comparison.
@@ -118,7 +120,7 @@ def warn_of_resamples(resamples: int, comparisons: int) -> list[str]:
 
 
 def _add_nothing(row: dict[str, Any]) -> None:
-    row["interval"] = None
+    row |= dict.fromkeys(("interval", "interval_labels", "interval_mean"))
     for part in row["per_label"].values():
         part["interval"] = None
         if part["versus"] is not None:
@@ -192,10 +194,13 @@ def _are_same_samples(one: Predictions, other: Predictions) -> bool:
 def _add_row(plan: Plan, row: dict[str, Any], own: _Answers, reference: _Answers | None) -> list[str]:
     """Intervals and tests of one row; a warning where it cannot be compared."""
     values = _over_seeds(own.resampled, list(own.resampled))
-    reasons = [why_no_interval(column) for column in own.file.targets.T]
-    row["interval"] = None if all(reasons) else interval_or_none(macro_mean(values))
-    for place, (name, reason) in enumerate(zip(own.file.label_names, reasons, strict=True)):
-        if name in row["per_label"] and reason is None:
+    enough = interval_classes(own.file.targets)
+    there = np.array([c for c in enough if _is_learned(row, own.file.label_names[c])], dtype=np.intp)
+    row["interval"] = interval_or_none(macro_mean(values, there))
+    row["interval_labels"] = [own.file.label_names[place] for place in there]
+    row["interval_mean"] = _mean_score(own, there, list(own.probs), plan.measure) if len(there) else None
+    for place in enough:
+        if (name := own.file.label_names[place]) in row["per_label"]:
             row["per_label"][name]["interval"] = interval_or_none(values[:, place])
     if row["versus"] is None or reference is None:
         return []
@@ -204,18 +209,46 @@ def _add_row(plan: Plan, row: dict[str, Any], own: _Answers, reference: _Answers
     if not seeds or not pairs:
         what = "no labels on the same samples" if seeds else "no finished seed"
         return [f"{row['data']}: {row['row']} shares {what} with {plan.reference}: not compared over patients"]
-    if all(reasons[at] for at, _ in pairs):
-        return []
-    columns = [np.array(side) for side in zip(*pairs, strict=True)]
-    a, b = (_over_seeds(side.resampled, seeds)[:, at] for side, at in zip((own, reference), columns, strict=True))
-    found = paired_bootstrap(macro_mean(a), macro_mean(b))
-    interval = None if found.low is None else [found.low, found.high]
-    labels = int((~np.isnan(a)).any(axis=0).sum())
-    row["versus"]["patients"] = {"interval": interval, "p": found.p, "n": found.n, "labels": labels}
-    if plan.measure == "auroc":
-        for at, of_reference in ((at, other) for at, other in pairs if reasons[at] is None):
-            _add_delong(row["per_label"][own.file.label_names[at]], own, reference, at, of_reference, seeds)
+    pairs = [(at, other) for at, other in pairs if at in there]
+    if pairs:
+        _add_versus(plan, row, own, reference, seeds, pairs)
     return []
+
+
+def _is_learned(row: Mapping[str, Any], label: str) -> bool:
+    return bool(row["per_label"].get(label, {"learned": True})["learned"])
+
+
+def _add_versus(
+    plan: Plan,
+    row: dict[str, Any],
+    own: _Answers,
+    reference: _Answers,
+    seeds: Sequence[int],
+    pairs: Sequence[tuple[int, int]],
+) -> None:
+    """Compare a row with the reference over seeds and labels that both have."""
+    columns = [np.array(side) for side in zip(*pairs, strict=True)]
+    sides = list(zip((own, reference), columns, strict=True))
+    found = paired_bootstrap(*(macro_mean(_over_seeds(side.resampled, seeds), at) for side, at in sides))
+    mean, of_reference = (_mean_score(side, at, seeds, plan.measure) for side, at in sides)
+    row["versus"]["patients"] = {
+        "difference": mean - of_reference,
+        "interval": None if found.low is None else [found.low, found.high],
+        "p": found.p,
+        "n": found.n,
+        "labels": len(pairs),
+    }
+    if plan.measure == "auroc":
+        for place, other in pairs:
+            _add_delong(row["per_label"][own.file.label_names[place]], own, reference, place, other, seeds)
+
+
+def _mean_score(answers: _Answers, classes: Ints, seeds: Sequence[int], measure: str) -> float:
+    """Return the mean of a measure over some classes and seeds."""
+    of_measure = MEASURES.index(measure)
+    targets = answers.file.targets[:, classes]
+    return float(np.mean([auroc_and_ap_per_class(answers.probs[s][:, classes], targets)[of_measure] for s in seeds]))
 
 
 def _add_delong(

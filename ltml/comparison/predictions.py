@@ -12,9 +12,16 @@ import numpy as np
 from ltml.comparison.patients import warn_of_few, warn_of_resamples
 from ltml.comparison.statistics import add_holm, paired_bootstrap
 from ltml.errors import InputError, first_few
-from ltml.metrics.bootstrap import MEASURES, bootstrap_scores, describe_intervals, macro_mean, why_no_interval
+from ltml.metrics.bootstrap import (
+    MEASURES,
+    bootstrap_scores,
+    describe_intervals,
+    interval_classes,
+    macro_mean,
+    why_no_interval,
+)
 from ltml.metrics.delong import delong
-from ltml.metrics.ranking import Floats
+from ltml.metrics.ranking import Floats, Ints
 from ltml.metrics.table import score
 from ltml.types import Predictions
 
@@ -39,9 +46,9 @@ def compare_predictions(
     Returns:
         ``reference``, ``seed``, ``resamples``, ``rows``, ``groups``, ``warnings``, and per method ``name``, ``file``,
         its scores as in a ``metrics.json``, ``ci`` as from `describe_intervals`, and against the reference (None for
-        itself) ``versus``: by measure ``difference`` of the macro means, its ``interval``, ``p`` and ``p_holm`` over
-        the methods by paired bootstrap; and ``delong``: per class ``label``, ``difference`` of AUROC, ``z``, ``p`` and
-        ``p_holm`` over classes and methods. Undefined is None.
+        itself) ``versus``: by measure ``difference`` of the macro means; over the classes of ``ci`` its ``estimate``,
+        ``interval``, ``p`` and ``p_holm`` over the methods by paired bootstrap; and ``delong``: per class ``label``,
+        ``difference`` of AUROC, ``z``, ``p`` and ``p_holm`` over classes and methods. Undefined is None.
 
     Raises:
         InputError: fewer than two files, names that do not fit, or files that differ in labels, ids, targets or
@@ -56,12 +63,13 @@ def compare_predictions(
     methods = [
         {"name": title, "file": str(path)}
         | score(file.probs, first.targets, label_names=first.label_names).to_json(Path(path).stem)
-        | {"ci": describe_intervals(values, first.targets, first.groups, first.label_names)}
+        | {"ci": describe_intervals(values, first.targets, first.groups, first.label_names, probs=file.probs)}
         | {"versus": None, "delong": None}
         for title, path, file, values in zip(titles, paths, files, resampled, strict=True)
     ]
+    classes = interval_classes(first.targets)
     for method, file, values in list(zip(methods, files, resampled, strict=True))[1:]:
-        method["versus"] = {name: _versus(method, methods[0], values, resampled[0], name) for name in MEASURES}
+        method["versus"] = {name: _versus(method, methods[0], values, resampled[0], classes, name) for name in MEASURES}
         method["delong"] = [_delong(file, first, c) for c in range(len(first.label_names))]
     for measure in MEASURES:
         add_holm([method["versus"][measure] for method in methods[1:]])
@@ -130,14 +138,21 @@ def _versus(
     reference: Mapping[str, Any],
     values: Mapping[str, Floats],
     of_reference: Mapping[str, Floats],
+    classes: Ints,
     measure: str,
 ) -> dict[str, Any]:
-    found = paired_bootstrap(macro_mean(values[measure]), macro_mean(of_reference[measure]))
-    own, other = method["macro"][measure], reference["macro"][measure]
-    about = {"difference": None if own is None else own - other}
-    if found.low is None or method["ci"]["macro"][measure] is None:
+    found = paired_bootstrap(macro_mean(values[measure], classes), macro_mean(of_reference[measure], classes))
+    about = {
+        "difference": _gap(method["macro"][measure], reference["macro"][measure]),
+        "estimate": _gap(method["ci"]["estimate"][measure], reference["ci"]["estimate"][measure]),
+    }
+    if found.low is None:
         return about | {"interval": None, "p": None}
     return about | {"interval": [found.low, found.high], "p": found.p}
+
+
+def _gap(own: float | None, other: float | None) -> float | None:
+    return None if own is None or other is None else own - other
 
 
 def _delong(file: Predictions, first: Predictions, c: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 
 from ltml.errors import InputError
-from ltml.metrics.ranking import Floats, Ints
+from ltml.metrics.ranking import Floats, Ints, auroc_and_ap_per_class
 
 MEASURES = ("auroc", "ap")
 LEVEL = 0.95
@@ -90,12 +90,24 @@ def draw_weights(rng: np.random.Generator, n_groups: int, count: int) -> Floats:
     return flat.reshape(n_groups, count).astype(np.float64)
 
 
-def macro_mean(scores: npt.ArrayLike) -> Floats:
-    """Mean over the classes that are defined, ``(R, C)`` to ``(R,)``; NaN where none is."""
-    values = np.asarray(scores, dtype=np.float64)
-    defined = ~np.isnan(values)
-    with np.errstate(invalid="ignore"):
-        mean: Floats = np.where(defined, values, 0).sum(axis=1) / defined.sum(axis=1)
+def interval_classes(targets: npt.ArrayLike) -> Ints:
+    """Return the classes of ``targets (N, C)`` that have enough known positives and negatives for an interval."""
+    columns = np.asarray(targets, dtype=np.float64).T
+    return np.array([c for c, column in enumerate(columns) if why_no_interval(column) is None], dtype=np.intp)
+
+
+def macro_mean(scores: npt.ArrayLike, classes: npt.ArrayLike) -> Floats:
+    """Return the mean of ``scores (R, C)`` over some classes, ``(R,)``; NaN where one of them is undefined.
+
+    A rare class is missing from many resamples. A mean over those that are left would be of other classes from one
+    resample to the next, and its spread that of the choice of classes.
+
+    Args:
+        scores: NaN where undefined.
+        classes: numbers of the classes, e.g. from `interval_classes`.
+    """
+    chosen = np.asarray(scores, dtype=np.float64)[:, np.asarray(classes, dtype=np.intp)]
+    mean: Floats = chosen.mean(axis=1) if chosen.shape[1] else np.full(len(chosen), np.nan)
     return mean
 
 
@@ -118,22 +130,35 @@ def why_no_interval(targets: npt.ArrayLike) -> str | None:
 
 
 def describe_intervals(
-    resampled: Mapping[str, Floats], targets: npt.ArrayLike, groups: Sequence[str], label_names: Sequence[str]
+    resampled: Mapping[str, Floats],
+    targets: npt.ArrayLike,
+    groups: Sequence[str],
+    label_names: Sequence[str],
+    *,
+    probs: npt.ArrayLike | None = None,
+    apart: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Intervals of every class and of the macro means, ready for JSON.
+    """Return intervals of every class and of the macro means, ready for JSON.
 
     Args:
         resampled: from `bootstrap_scores`.
         targets: ``(N, C)`` that it was given.
         groups: ``(N,)`` likewise.
         label_names: ``(C,)``.
+        probs: ``(N, C)`` likewise; what `estimate` needs.
+        apart: classes that stand outside the means, those that were not learned.
 
     Returns:
         ``level``, ``resamples``, ``rows``, ``groups`` (how many), ``macro`` and ``per_class``: ``[low, high]`` by
-        measure, None where there is none, and per class ``label`` and the ``reason`` for that. A macro mean goes over
-        the classes that are defined in a resample, as in a table of scores, and has no interval if no class has.
+        measure, None where there is none, and per class ``label`` and the ``reason`` for that. A macro mean is over
+        ``classes``, those not apart that have an interval themselves, in the ``macro_resamples`` that define them all.
+        The ``estimate`` is the mean of the scores themselves over the same classes, None without `probs`. ``reason``
+        says why there is no macro interval; None where there is one.
     """
     labels = np.asarray(targets, dtype=np.float64)
+    chosen = np.array([c for c in interval_classes(labels) if label_names[c] not in apart], dtype=np.intp)
+    means = {measure: macro_mean(values, chosen) for measure, values in resampled.items()}
+    defined = int((~np.isnan(next(iter(means.values())))).sum())
     reasons = [why_no_interval(labels[:, c]) for c in range(len(label_names))]
     rows = [
         {
@@ -143,17 +168,32 @@ def describe_intervals(
         }
         for c, (name, reason) in enumerate(zip(label_names, reasons, strict=True))
     ]
-    none_has = all(reasons)
     return {
         "level": LEVEL,
         "resamples": len(next(iter(resampled.values()))),
         "rows": len(labels),
         "groups": number_groups(groups)[1],
-        "macro": {
-            name: None if none_has else interval_or_none(macro_mean(values)) for name, values in resampled.items()
-        },
+        "classes": [label_names[c] for c in chosen],
+        "macro": {measure: interval_or_none(values) for measure, values in means.items()},
+        "macro_resamples": defined,
+        "reason": why_no_macro_interval(len(chosen), defined),
+        "estimate": None if probs is None else _estimate(np.asarray(probs), labels, chosen, list(resampled)),
         "per_class": rows,
     }
+
+
+def why_no_macro_interval(classes: int, defined: int) -> str | None:
+    """Return why a macro mean over so many classes, defined in so many resamples, has no interval; None if it has."""
+    if not classes:
+        return f"no class has {LEAST} known positives and {LEAST} known negatives"
+    return None if defined else "no resample has a positive and a negative of every class"
+
+
+def _estimate(probs: Floats, targets: Floats, classes: Ints, measures: Sequence[str]) -> dict[str, float | None]:
+    if not len(classes):
+        return dict.fromkeys(measures)
+    scores = dict(zip(MEASURES, auroc_and_ap_per_class(probs[:, classes], targets[:, classes]), strict=True))
+    return {measure: float(scores[measure].mean()) for measure in measures}
 
 
 def interval_or_none(values: Floats) -> list[float] | None:

@@ -104,8 +104,25 @@ def patients_table(result: Mapping[str, Any], data: str) -> str:
     legend = (
         f"Over patients, of the mean over seeds: percentile intervals, and Δ from '{reference}' on the same resamples "
         "(paired bootstrap). The models are as trained: other seeds are the table above."
+        f"{interval_classes_in_words([row for row in result['rows'] if row['data'] == data])}"
     )
     return f"{render(table)}\n{fill(legend, 80)}"
+
+
+def interval_classes_in_words(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the sentence on the classes that intervals over patients leave out, after a blank; empty where none."""
+    left_out = dict.fromkeys(
+        label
+        for row in rows
+        for label in (row["per_label"] if row.get("interval_labels") is not None else ())
+        if label not in row["interval_labels"]
+    )
+    if not left_out:
+        return ""
+    return (
+        f" Intervals are over the learned classes with at least {LEAST} known positives and negatives, so without "
+        f"{first_few(left_out, most=12)}, in the resamples that define them all."
+    )
 
 
 def ranks_table(ranks: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 from ltml.metrics.bootstrap import LEAST
 from ltml.report.comparison_cells import p_cell, prefix
 from ltml.report.comparison_data import Comparison, Row, labels_of
-from ltml.report.comparison_tables import interval, p_value, ranks_in_words
+from ltml.report.comparison_tables import interval, interval_classes_in_words, p_value, ranks_in_words
 from ltml.report.page import Cell, Table, typeset
 
 
@@ -29,6 +29,7 @@ def patients_table(comparison: Comparison, data: str) -> Table | None:
         "classes and seeds that both have (paired bootstrap; Holm: adjusted over the rows). The models are as trained: "
         "this is the uncertainty of the test set, not that of training."
     )
+    note += interval_classes_in_words(comparison.rows(data))
     if comparison.result["measure"] == "ap":
         note += " Resampled AP lies above AP itself where positives are few, and so does its interval."
     columns = ["row", "from", "to", "Δ from", "Δ to", "p", "p Holm"]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ltml.class_counts import TrainCounts
 from ltml.errors import InputError
@@ -145,24 +144,13 @@ def find_intervals(answers: Predictions, resamples: int, seed: int, *, apart: Se
     Raises:
         InputError: all rows belong to one group.
     """
-    from ltml.metrics.bootstrap import bootstrap_scores  # slow to import: scipy.sparse
+    from ltml.metrics.bootstrap import bootstrap_scores, describe_intervals  # slow to import: scipy.sparse
 
     resampled = bootstrap_scores(answers.probs, answers.targets, answers.groups, resamples=resamples, seed=seed)
-    return {"seed": seed} | describe_resampled(resampled, answers, apart)
-
-
-def describe_resampled(
-    resampled: Mapping[str, npt.NDArray[np.float64]], answers: Predictions, apart: Sequence[str]
-) -> dict[str, Any]:
-    """Return what `describe_intervals` gives; classes `apart` are outside the intervals of the macro means."""
-    from ltml.metrics.bootstrap import describe_intervals
-
-    found = describe_intervals(resampled, answers.targets, answers.groups, answers.label_names)
-    if kept := [c for c, name in enumerate(answers.label_names) if name not in apart]:
-        learned = {measure: values[:, kept] for measure, values in resampled.items()}
-        names = [answers.label_names[c] for c in kept]
-        found["macro"] = describe_intervals(learned, answers.targets[:, kept], answers.groups, names)["macro"]
-    return found
+    found = describe_intervals(
+        resampled, answers.targets, answers.groups, answers.label_names, probs=answers.probs, apart=apart
+    )
+    return {"seed": seed} | found
 
 
 def evaluate_novel(run_dir: str | Path, label: str) -> dict[str, Any]:

@@ -18,9 +18,10 @@ from ltml.comparison.plan import plan_comparison
 from ltml.comparison.statistics import holm
 from ltml.errors import InputError
 from ltml.metrics.bootstrap import draw_weights
+from ltml.report.comparison_tables import interval_classes_in_words, patients_table
 
-RESAMPLES, SEED = 120, 3
-FIELDS = ["train.epochs=1", "data.train_size=120", "data.val_size=60", "data.test_size=90"]
+RESAMPLES, SEED, ROWS = 120, 3, 50
+FIELDS = ["train.epochs=1", "data.train_size=120", "data.val_size=60", f"data.test_size={ROWS}"]
 
 
 @pytest.fixture(scope="module")
@@ -66,23 +67,36 @@ def _weighted_auc(file: pd.DataFrame, label: str, weights: np.ndarray) -> float:
     return float(roc_auc_score(targets, file[f"prob:{label}"].to_numpy()[drawn], sample_weight=weights[drawn]))
 
 
+def _enough(result: dict) -> list[str]:
+    """Classes with ten known positives and negatives."""
+    positives = _files(result, "bce")[0].filter(like="target:").sum()
+    return [label for label in _labels(result) if 10 <= positives[f"target:{label}"] <= ROWS - 10]
+
+
 def test_intervals_and_differences_are_those_of_weighted_scikit_learn(result: dict) -> None:
     slow = {row["row"]: _slow_resamples(result, row["row"]) for row in result["rows"]}
+    enough = _enough(result)
+    assert 0 < len(enough) < 10
+    places = [_labels(result).index(label) for label in enough]
     p_values = []
     for row in result["rows"]:
-        mean = np.nanmean(slow[row["row"]], axis=1)
+        mean = slow[row["row"]][:, places].mean(axis=1)
         assert row["interval"] == pytest.approx(np.quantile(mean, [0.025, 0.975]), abs=1e-12)
+        assert row["interval_labels"] == enough
+        plain = np.mean([row["per_label"][label]["mean"] for label in enough])
+        assert row["interval_mean"] == pytest.approx(plain, abs=1e-12)
         if row["versus"] is None:
             continue
-        gaps = mean - np.nanmean(slow["bce"], axis=1)
+        gaps = mean - slow["bce"][:, places].mean(axis=1)
         found = row["versus"]["patients"]
         assert found["interval"] == pytest.approx(np.quantile(gaps, [0.025, 0.975]), abs=1e-12)
-        assert (found["n"], found["labels"]) == (RESAMPLES, 10)
+        assert found["difference"] == pytest.approx(plain - result["rows"][0]["interval_mean"], abs=1e-12)
+        assert (found["n"], found["labels"]) == (RESAMPLES, len(enough))
         p_values.append(min(1.0, 2 * (min((gaps <= 0).sum(), (gaps >= 0).sum()) + 1) / (RESAMPLES + 1)))
         assert found["p"] == pytest.approx(p_values[-1])
     adjusted = [row["versus"]["patients"]["p_holm"] for row in result["rows"] if row["versus"]]
     assert adjusted == pytest.approx(holm(p_values))
-    for number, label in enumerate(_labels(result)):
+    for number, label in zip(places, enough, strict=True):
         wanted = np.nanquantile(slow["label_adapter"][:, number], [0.025, 0.975])
         assert result["rows"][2]["per_label"][label]["interval"] == pytest.approx(wanted, abs=1e-12)
 
@@ -109,6 +123,7 @@ def test_delong_of_means_over_seeds_is_its_definition_over_all_pairs(result: dic
         assert found["delong"]["z"] == pytest.approx(z)
         assert found["delong"]["p"] == pytest.approx(2 * norm.sf(abs(z)))
     family = [row["per_label"][label]["versus"]["delong"] for row in result["rows"][1:] for label in row["per_label"]]
+    family = [entry for entry in family if entry is not None]
     assert [entry["p_holm"] for entry in family] == pytest.approx(holm([entry["p"] for entry in family]))
 
 
@@ -127,8 +142,16 @@ def test_groups_are_compared_too(result: dict) -> None:
     assert [entry["p_holm"] for entry in family] == pytest.approx(holm([entry["p"] for entry in family]))
 
 
+def test_tables_name_the_classes_outside_the_intervals(result: dict) -> None:
+    few = [label for label in _labels(result) if label not in _enough(result)]
+    text = " ".join(patients_table(result, "digits_tiny").split())
+    assert f"at least 10 known positives and negatives, so without {', '.join(few)}, in the resamples" in text
+    page = interval_classes_in_words([row | {"interval_labels": list(row["per_label"])} for row in result["rows"]])
+    assert page == ""
+
+
 def test_what_was_resampled_is_told_and_rare_classes_are_warned_of(result: dict) -> None:
-    assert result["patients"] == {"digits_tiny": {"rows": 90, "groups": 90, "resamples": RESAMPLES, "seed": SEED}}
+    assert result["patients"] == {"digits_tiny": {"rows": ROWS, "groups": ROWS, "resamples": RESAMPLES, "seed": SEED}}
     positives = _files(result, "bce")[0].filter(like="target:").sum()
     few = [label for label in _labels(result) if positives[f"target:{label}"] < 10]
     texts = [text for text in result["warnings"] if text.startswith("digits_tiny: fewer than 10 known positives")]

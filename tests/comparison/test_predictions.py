@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,8 @@ from ltml.metrics.bootstrap import draw_weights
 from ltml.types import Predictions
 
 LABELS = ("common", "rare", "tiny")
+ENOUGH = LABELS[:2]
+"""Those with ten positives."""
 
 
 @pytest.fixture
@@ -39,15 +42,14 @@ def files(tmp_path: Path) -> list[Path]:
     return [tmp_path / f"{name}.csv" for name in scores]
 
 
-def _macro(file: Path, rows: np.ndarray) -> tuple[float, float]:
-    """Macro AUROC and AP of some rows by scikit-learn, over the classes that have both labels there."""
+def _macro(file: Path, rows: np.ndarray, labels: Sequence[str] = LABELS) -> tuple[float, float]:
+    """Macro AUROC and AP of some rows and classes by scikit-learn."""
     frame = pd.read_csv(file).iloc[rows]
     values = []
-    for label in LABELS:
+    for label in labels:
         known = frame[frame[f"target:{label}"].notna()]
         truth, answer = known[f"target:{label}"].to_numpy(), known[f"prob:{label}"].to_numpy()
-        if len(set(truth)) == 2:
-            values.append((roc_auc_score(truth, answer), average_precision_score(truth, answer)))
+        values.append((roc_auc_score(truth, answer), average_precision_score(truth, answer)))
     area, precision = np.mean(values, axis=0)
     return float(area), float(precision)
 
@@ -57,7 +59,7 @@ def test_figures_are_those_of_a_plain_loop_over_resamples(files: list[Path]) -> 
     groups = pd.read_csv(files[0])["group"].to_numpy()
     names, numbers = np.unique(groups, return_inverse=True)
     weights = draw_weights(np.random.default_rng(5), len(names), 12)[numbers].astype(int)
-    loop = np.array([[_macro(file, np.repeat(np.arange(400), w)) for w in weights.T] for file in files[:2]])
+    loop = np.array([[_macro(file, np.repeat(np.arange(400), w), ENOUGH) for w in weights.T] for file in files[:2]])
     first, second = result["methods"]
     assert [first["name"], second["name"], result["reference"]] == ["a", "b", "a"]
     assert (result["rows"], result["groups"], result["resamples"]) == (400, len(names), 12)
@@ -70,6 +72,10 @@ def test_figures_are_those_of_a_plain_loop_over_resamples(files: list[Path]) -> 
         assert versus["p"] == pytest.approx(min(1, 2 * (1 + min((gaps <= 0).sum(), (gaps >= 0).sum())) / 13))
         everything = [_macro(file, np.arange(400))[m] for file in files[:2]]
         assert versus["difference"] == pytest.approx(everything[1] - everything[0])
+        enough = [_macro(file, np.arange(400), ENOUGH)[m] for file in files[:2]]
+        assert [method["ci"]["estimate"][measure] for method in (first, second)] == pytest.approx(enough)
+        assert versus["estimate"] == pytest.approx(enough[1] - enough[0])
+        assert first["ci"]["classes"] == list(ENOUGH)
     assert first["versus"] is None
 
 

@@ -115,15 +115,87 @@ def test_few_positives_or_negatives_get_no_interval() -> None:
     assert [row["reason"] for row in content["per_class"]] == ["n_pos", None, "n_neg", "n_pos"]
     assert [row["auroc"] is None for row in content["per_class"]] == [True, False, True, True]
     assert np.isnan(found["ap"][:, 3]).all()
-    means = [np.nanmean(row) for row in found["ap"]]
-    np.testing.assert_allclose(macro_mean(found["ap"]), means)
-    assert content["macro"]["ap"] == pytest.approx(list(np.quantile(means, [0.025, 0.975])))
-    few = describe_intervals({"ap": found["ap"][:, :1]}, targets[:, :1], groups, ["few"])
-    assert few["macro"] == {"ap": None}
+    assert (content["classes"], content["reason"]) == (["enough"], None)
+    assert content["macro"]["ap"] == content["per_class"][1]["ap"]
+    few = describe_intervals({"ap": found["ap"][:, :1]}, targets[:, :1], groups, ["few"], probs=scores[:, :1])
+    assert (few["macro"], few["classes"], few["estimate"]) == ({"ap": None}, [], {"ap": None})
+    assert few["reason"] == "no class has 10 known positives and 10 known negatives"
+
+
+def _mixed(seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Four classes of 300 rows: one easy with 2 positives, one with its 12 positives in three patients, two common."""
+    rng = np.random.default_rng(seed)
+    targets = (rng.random((300, 4)) < [0, 0, 0.2, 0.4]).astype(float)
+    targets[[5, 250], 0], targets[12:24, 1] = 1, 1
+    targets[rng.random(targets.shape) < 0.05] = np.nan
+    targets[[5, 250], 0], targets[12:24, 1] = 1, 1
+    scores = 1 / (1 + np.exp(-rng.normal(size=(300, 4)) - np.nan_to_num(targets) * [8, 1, 1, 0.5]))
+    return scores, targets, [f"{row // 4:02d}" for row in range(300)]
+
+
+def test_macro_intervals_are_those_of_a_slow_loop_over_classes_that_qualify() -> None:
+    scores, targets, groups = _mixed()
+    names = ["two", "clustered", "rare", "common"]
+    found = bootstrap_scores(scores, targets, groups, resamples=48, seed=9)
+    content = describe_intervals(found, targets, groups, names, probs=scores)
+    rng, numbers = np.random.default_rng(9), np.unique(groups, return_inverse=True)[1]
+    weights = np.concatenate([draw_weights(rng, 75, 16) for _ in range(3)], axis=1)[numbers]
+    for measure, of_class in (("auroc", roc_auc_score), ("ap", average_precision_score)):
+        slow, plain = [], []
+        for weight in weights.T:
+            drawn = [(targets[:, c] >= 0) & (weight > 0) for c in range(4)]
+            values = [
+                of_class(targets[d, c], scores[d, c], sample_weight=weight[d]) if targets[d, c].any() else np.nan
+                for c, d in enumerate(drawn)
+            ]
+            slow.append(np.mean(values[1:]))
+        slow = [value for value in slow if not np.isnan(value)]
+        plain = [of_class(targets[k, c], scores[k, c]) for c in (1, 2, 3) for k in [targets[:, c] >= 0]]
+        assert content["macro"][measure] == pytest.approx(np.quantile(slow, [0.025, 0.975]), abs=1e-12)
+        assert content["estimate"][measure] == pytest.approx(np.mean(plain), abs=1e-12)
+        assert content["macro_resamples"] == len(slow) < 48
+    assert content["classes"] == names[1:]
+
+
+def test_an_easy_class_of_two_positives_does_not_widen_the_interval() -> None:
+    """It drops out of a tenth of the resamples; with it the mean would jump between two sets of classes."""
+    scores, targets, groups = _mixed()
+    scores[:, 0] = np.where(targets[:, 0] == 1, 0.99, 0.01)
+    found = bootstrap_scores(scores, targets, groups, resamples=400)
+    names = ["two", "clustered", "rare", "common"]
+    with_it = describe_intervals(found, targets, groups, names)["macro"]["auroc"]
+    without = {"auroc": found["auroc"][:, 1:]}
+    assert with_it == describe_intervals(without, targets[:, 1:], groups, names[1:])["macro"]["auroc"]
+    mixed = np.quantile(np.nanmean(found["auroc"], axis=1), [0.025, 0.975])
+    assert with_it[1] - with_it[0] < mixed[1] - mixed[0]
+
+
+def test_classes_that_were_not_learned_are_outside_the_macro_interval() -> None:
+    scores, targets, groups = _mixed()
+    found = bootstrap_scores(scores, targets, groups, resamples=50)
+    content = describe_intervals(found, targets, groups, ["a", "b", "c", "d"], probs=scores, apart=["b", "d"])
+    assert content["classes"] == ["c"]
+    assert content["macro"]["ap"] == content["per_class"][2]["ap"]
+    nothing = describe_intervals(found, targets, groups, ["a", "b", "c", "d"], probs=scores, apart=["b", "c", "d"])
+    assert (nothing["macro"]["ap"], nothing["estimate"]["ap"]) == (None, None)
+    assert "10 known positives" in nothing["reason"]
+
+
+def test_no_resample_with_every_class_is_no_interval() -> None:
+    """Ten classes whose positives are one patient each: hardly any resample has them all."""
+    targets = np.kron(np.eye(10), np.ones((10, 1)))
+    scores, groups = np.random.default_rng(0).random((100, 10)), np.repeat([f"{i}" for i in range(10)], 10)
+    found = bootstrap_scores(scores, targets, groups, resamples=30)
+    content = describe_intervals(found, targets, groups, list("abcdefghij"), probs=scores)
+    assert (content["macro_resamples"], content["macro"]["auroc"]) == (0, None)
+    assert content["reason"] == "no resample has a positive and a negative of every class"
+    assert len(content["classes"]) == 10
 
 
 def test_undefined_everywhere_is_nan() -> None:
-    assert np.isnan(macro_mean(np.full((2, 3), np.nan))).all()
+    assert np.isnan(macro_mean(np.full((2, 3), np.nan), [0, 1])).all()
+    assert np.isnan(macro_mean(np.ones((2, 3)), [])).all()
+    np.testing.assert_array_equal(macro_mean([[1, 3, np.nan], [2, np.nan, 0]], [0, 1]), [2, np.nan])
     assert np.isnan(confidence_interval([np.nan])).all()
     assert confidence_interval([np.nan, 0.5, 0.5]) == (0.5, 0.5)
 
