@@ -160,6 +160,7 @@ def _print(result: Mapping[str, Any], *, per_class: bool, as_json: bool) -> None
         ranks_table,
         rows_table,
     )
+    from ltml.report.relation_tables import relations_in_words
 
     if as_json:
         print_json(result)
@@ -173,6 +174,8 @@ def _print(result: Mapping[str, Any], *, per_class: bool, as_json: bool) -> None
         say(label_tables(result))
     if result["chosen"]:
         say(choice(result))
+    for found in result.get("relations", []):
+        say(relations_in_words(found))
     if result["claims"]:
         say(claims_table(result))
     for warning in result["warnings"]:

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from ltml.comparison.across import rank_over_data
+from ltml.comparison.gain import relate_own_runs
 from ltml.comparison.grid import Cell, make_grid, run_grid
 from ltml.comparison.launch import Launch
 from ltml.comparison.patients import add_patients
@@ -79,8 +80,9 @@ def compare(
         ``name``, ``paper``, ``measure``, ``split``, ``seeds``, ``folder``, ``interest``; ``cells`` as from `dry_run`
         with ``error``; ``rows`` from `summarise`, `add_rounds` and `add_patients`; ``groups`` from `read_groups`;
         ``groups_by`` from `describe_groups`; ``not_learned``, labels by data; ``rare`` from `find_rare`; ``patients``:
-        what was resampled; ``ranks`` from `rank_over_data`; ``claims`` from `check_claims`; ``chosen`` from `choose`,
-        of a sweep; ``trials`` of a search; ``warnings`` for a reader of the tests. Undefined is None.
+        what was resampled; ``ranks`` from `rank_over_data`; ``relations`` from `relate_own_runs`; ``claims`` from
+        `check_claims`; ``chosen`` from `choose`, of a sweep; ``trials`` of a search; ``warnings`` for a reader of the
+        tests. Undefined is None.
 
     Raises:
         InputError: a row's recipe is wrong, the split or the label asked for is in no run, another comparison lies in
@@ -137,6 +139,7 @@ def tabulate(
         "rare": find_rare(plan, scores),
         "patients": patients,
         "ranks": ranks,
+        "relations": relate_own_runs(plan.interest, rows, cells),
         "claims": check_claims(plan, scores),
         "chosen": choose(plan, scores, rows) if plan.chooses else None,
         "trials": trials,

@@ -30,6 +30,7 @@ from ltml.report.comparison_data import (
 )
 from ltml.report.comparison_tables import change, p_value, rounds_in_words, spread
 from ltml.report.page import Block, Cell, Listing, Prose, Table, typeset
+from ltml.report.relation_tables import KINDS
 from ltml.report.saved import describe_environment
 from ltml.report.tables import MEASURES
 from ltml.stages.run_directory import read_run
@@ -225,6 +226,30 @@ def claims_table(result: Mapping[str, Any]) -> Table:
         "which with few seeds says little."
     )
     return Table("What became of them on these data", ["claim", "verdict", "rows", "Δ", "p Holm"], lines, 3, note)
+
+
+def relations_table(result: Mapping[str, Any]) -> Table:
+    """A line per run and kind: how similarity and gain correlate, and how they do given class frequency."""
+    lines = []
+    for found in result["relations"]:
+        for kind, plain in found["correlation"].items():
+            if plain is None:
+                continue
+            given = found["partial"][kind] or dict.fromkeys(("r", "p", "n"))
+            names = [found["data"], found["row"], str(found["seed"]), KINDS[kind]]
+            numbers = [_coefficient(entry[key]) for entry in (plain, given) for key in ("r", "p")]
+            lines.append([*map(Cell, names), *numbers, Cell(str(plain["n"]), plain["n"])])
+    note = (
+        f"Pearson's r over the added classes, of their similarity to {result['interest']} in that run and of the gain "
+        "from adding them. Given log count: what is left after a linear regression of both on the logarithm of the "
+        "added class's training positives."
+    )
+    columns = ["data", "row", "seed", "alike by", "r", "p", "r given log count", "p given log count", "classes"]
+    return Table("Do alike classes help more?", columns, lines, texts=4, note=note)
+
+
+def _coefficient(value: float | None) -> Cell:
+    return Cell("–") if value is None else Cell(typeset(f"{value:.3f}"), value)
 
 
 def failures_table(failed: Sequence[Mapping[str, Any]]) -> Table:

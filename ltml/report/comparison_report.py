@@ -20,6 +20,7 @@ from ltml.report.comparison_cells import (
     measures_table,
     ranking_table,
     recipe_blocks,
+    relations_table,
     run_blocks,
 )
 from ltml.report.comparison_data import LEVEL, Comparison, Row, is_uneven, judge, leads, ranked, read_comparison
@@ -91,6 +92,8 @@ def _common_sections(comparison: Comparison) -> Iterator[Section]:
         yield Section("warnings", "Be careful with", [Prose(warning, "note") for warning in result["warnings"]])
     if result["ranks"]:
         yield Section("ranks", "Over all data", [ranks_table(result["ranks"])])
+    if result.get("relations"):
+        yield Section("relations", "Alike classes", [relations_table(result)])
     if result["claims"]:
         yield Section("claims", "Claims of the paper", [claims_table(result)])
     failed = [cell for cell in result["cells"] if cell["state"] == "failed"]

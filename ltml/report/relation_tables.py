@@ -95,16 +95,35 @@ def gain_table(found: Mapping[str, Any]) -> str:
     """A line per added class of what `ltml.relate_gain` gave, the most alike last, and the correlations."""
     table = Table(box=box.SIMPLE_HEAD, title=Text(f"classes added to {found['interest']}"), title_justify="left")
     table.add_column("class", min_width=10)
-    for name in ("alike (features)", "alike (queries)", "gain, points"):
+    for name in ("train+", "alike (features)", "alike (queries)", "gain, points"):
         table.add_column(name, justify="right", no_wrap=True)
     for entry in sorted(found["classes"], key=lambda entry: (entry["features"] is None, entry["features"] or 0.0)):
         alike = ("–" if entry[kind] is None else f"{entry[kind]:.2f}" for kind in ("features", "queries"))
-        table.add_row(Text(entry["label"]), *alike, "–" if entry["gain"] is None else f"{100 * entry['gain']:+.1f}")
-    lines = [_correlation(kind, value) for kind, value in found["correlation"].items() if value is not None]
-    return "\n".join([render(table), *lines])
+        count = "–" if entry["n_pos"] is None else str(entry["n_pos"])
+        table.add_row(
+            Text(entry["label"]), count, *alike, "–" if entry["gain"] is None else f"{100 * entry['gain']:+.1f}"
+        )
+    return "\n".join([render(table), *correlations_in_words(found)])
 
 
-def _correlation(kind: str, found: Mapping[str, Any]) -> str:
+def relations_in_words(found: Mapping[str, Any]) -> str:
+    """How alike classes help in a comparison, by one of its own runs (``relations`` of `ltml.compare`)."""
+    title = f"{found['data']}: {found['row']}, seed {found['seed']}: do alike classes help more?"
+    return "\n".join([title, *correlations_in_words(found)])
+
+
+def correlations_in_words(found: Mapping[str, Any]) -> list[str]:
+    """Lines that say, by kind, how similarity and gain correlate, and what of it class frequency does not explain."""
+    lines = []
+    for kind in ("features", "queries"):
+        if found["correlation"][kind] is not None:
+            lines.append(_correlation(f"{kind}: Pearson r", found["correlation"][kind]))
+        if found["partial"][kind] is not None:
+            lines.append(_correlation("  given the log count of training positives: r", found["partial"][kind]))
+    return lines
+
+
+def _correlation(what: str, found: Mapping[str, Any]) -> str:
     if found["r"] is None:
-        return f"{kind}: Pearson's r is undefined with these {found['n']} classes"
-    return f"{kind}: Pearson r = {found['r']:.2f}, p = {found['p']:.3g}, {found['n']} classes"
+        return f"{what} is undefined with these {found['n']} classes"
+    return f"{what} = {found['r']:.2f}, p = {found['p']:.3g}, {found['n']} classes"

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 from scipy.stats import pearsonr
+from scipy.stats import t as student
 from torch import Tensor
 
 from ltml.errors import InputError
@@ -92,24 +93,29 @@ def mean_features(features: FloatArray, targets: FloatArray) -> Float64Array:
     """Mean feature of each class over its known positives, after subtracting the global mean.
 
     The paper shifts "the origin point of the feature space to the mean vector of all features" (Data-Assemble, section
-    5), and its feature is shared by the classes: then the mean of all samples is subtracted, labelled or not.
-    Class-aware features have no such common origin: each class reads the image through a query of its own, whose
-    offset would outweigh what the image adds. So the mean of each class's own features over its known samples is
-    subtracted, and what is left is the change that the presence of the class makes.
+    5), and its feature is shared by the classes. The mean of all samples lies beside the frequent classes, which makes
+    rare ones alike for being rare; so the global mean is that of the classes' means, each class counting once.
+    Class-aware features have no common origin: each class reads the image through a query of its own, whose offset
+    would outweigh what the image adds. So the mean of each class's own features over its known samples is subtracted,
+    and what is left is the change that the presence of the class makes; how frequent it is changes its length alone,
+    not its direction.
 
     Args:
         features: shared ``(N, D)`` or class-aware ``(N, C, D)``; may be memory-mapped.
         targets: ``(N, C)``: 0, 1, or NaN where unknown.
 
     Returns:
-        ``(C, D)``; a row of NaN for a class without known positives, or without anything else beside them, whose mean
-        is the global mean itself.
+        ``(C, D)``; a row of NaN for a class without known positives, or without anything else beside them, which says
+        nothing of the class.
     """
     positive = targets == 1
     counted = np.ones_like(positive) if features.ndim == 2 else ~np.isnan(targets)
-    means = _means(features, positive) - _means(features, counted)
+    means = _means(features, positive)
     means[positive.sum(axis=0) == counted.sum(axis=0)] = np.nan
-    return means
+    if features.ndim == 3:
+        return means - _means(features, counted)
+    defined = ~np.isnan(means).any(axis=1)
+    return means - means[defined].mean(axis=0) if defined.any() else means
 
 
 def cluster(similarity: Float64Array, names: Sequence[str]) -> dict[str, Any] | None:
@@ -161,6 +167,36 @@ def similarity_gain_correlation(similarity: npt.ArrayLike, gains: npt.ArrayLike)
         return float("nan"), float("nan")
     found = pearsonr(x, y)
     return float(found.statistic), float(found.pvalue)
+
+
+def partial_correlation(similarity: npt.ArrayLike, gains: npt.ArrayLike, counts: npt.ArrayLike) -> tuple[float, float]:
+    """Pearson's r between similarity and gain given the logarithm of the classes' training positives.
+
+    A frequent class brings many images, and its vector is measured well: both similarity and gain can follow from that.
+    This is the correlation of what is left of both after a linear regression on the log count.
+
+    Args:
+        similarity: of the class of interest to each added class, ``(n,)``.
+        gains: what adding each of them gained, ``(n,)``.
+        counts: training positives of each of them, ``(n,)``. Classes with 0, or with a NaN anywhere, are left out.
+
+    Returns:
+        r and its two-sided p, of a t statistic with n − 3 degrees of freedom; both NaN with fewer than four classes or
+        where nothing is left of one side.
+    """
+    x, y, n = (np.asarray(values, dtype=np.float64) for values in (similarity, gains, counts))
+    complete = ~(np.isnan(x) | np.isnan(y) | ~(n > 0))
+    if complete.sum() < 4:
+        return float("nan"), float("nan")
+    design = np.column_stack([np.ones(complete.sum()), np.log(n[complete])])
+    left = [values - design @ np.linalg.lstsq(design, values, rcond=None)[0] for values in (x[complete], y[complete])]
+    spread = [np.linalg.norm(rest) for rest in left]
+    whole = [np.linalg.norm(values[complete]) for values in (x, y)]
+    if any(rest <= 1e-10 * size for rest, size in zip(spread, whole, strict=True)):
+        return float("nan"), float("nan")
+    r = float(np.clip(left[0] @ left[1] / (spread[0] * spread[1]), -1, 1))
+    freedom = int(complete.sum()) - 3
+    return r, float(2 * student.sf(abs(r) * np.sqrt(freedom / max(1 - r**2, 1e-300)), freedom))
 
 
 def _load_checkpoint(run: RunDirectory, stage: int) -> tuple[dict[str, Tensor], list[str]]:

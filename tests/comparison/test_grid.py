@@ -26,6 +26,7 @@ from ltml.comparison.launch import _begin_job
 from ltml.data.parallel import available_cores
 from ltml.errors import InputError
 from ltml.report.comparison_tables import rows_table
+from ltml.stages.relations import partial_correlation
 
 SIZES = {"data.train_size": 120, "data.val_size": 60, "data.test_size": 80}
 TINY = ("train.epochs=1", *(f"{key}={value}" for key, value in SIZES.items()))
@@ -304,6 +305,9 @@ def test_gains_are_related_to_how_alike_classes_are(cli, tmp_path: Path) -> None
         {"name": f"+ {label}", "method": "bce", "adds": label, "set": {"data.labels": ["zero", label]}}
         for label in ("one", "two", "three")
     ]
+    everything = {"data.labels": ["zero", "one", "two", "three", "four"]}
+    rows += [{"name": "+ four", "method": "label_adapter", "adds": "four", "set": {"data.labels": ["zero", "four"]}}]
+    rows += [{"name": "all", "method": "label_adapter", "set": everything}]
     experiment = _experiment(tmp_path / "adds.yaml", base, rows, interest="zero", recipe="digits")
     out = tmp_path / "runs"
     assert cli("compare", experiment, "--seeds", "0..1", "--out", out).exit_code == 0
@@ -312,13 +316,27 @@ def test_gains_are_related_to_how_alike_classes_are(cli, tmp_path: Path) -> None
     run_dir = run.stdout.rpartition("run: ")[2].strip()
     found = ltml.relate_gain(run_dir, out / "_comparisons" / "adds-tiny")
     table = read_comparison(out / "_comparisons" / "adds-tiny")
-    alone, *added = (row["per_label"]["zero"]["mean"] for row in table["rows"])
+    alone, *added = (row["per_label"]["zero"]["mean"] for row in table["rows"][:5])
     gains = [value - alone for value in added]
     assert [entry["gain"] for entry in found["classes"]] == pytest.approx(gains)
     alike = [entry["features"] for entry in found["classes"]]
     assert found["correlation"]["features"]["r"] == pytest.approx(np.corrcoef(alike, gains)[0, 1])
+    counts = [entry["n_pos"] for entry in found["classes"]]
+    partial = partial_correlation(alike, gains, counts)
+    assert (found["partial"]["features"]["r"], found["partial"]["features"]["p"]) == pytest.approx(partial)
+    assert found["partial"]["features"]["n"] == 4
     shown = cli("relations", run_dir, "--gain", out / "_comparisons" / "adds-tiny")
     assert "features: Pearson r = " in shown.stdout
+    assert "given the log count of training positives: r = " in shown.stdout
+    own = table["relations"]  # of the row that knows all classes
+    assert [(entry["row"], entry["seed"]) for entry in own] == [("all", 0), ("all", 1)]
+    run_of_all = next(cell["run"] for cell in table["cells"] if cell["row"] == "all")
+    again = ltml.relate_gain(run_of_all, out / "_comparisons" / "adds-tiny")
+    assert own[0] == own[0] | {key: again[key] for key in ("correlation", "partial")}
+    assert own[0]["correlation"]["features"] is None  # none are stored
+    page = ltml.write_report(out / "_comparisons" / "adds-tiny").read_text()
+    assert "Do alike classes help more?" in page
+    assert "r given log count" in page
     with pytest.raises(InputError, match="is not a comparison"):
         ltml.relate_gain(run_dir, out)
 

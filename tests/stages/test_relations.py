@@ -14,6 +14,7 @@ from scipy.cluster.hierarchy import cophenet
 from scipy.spatial.distance import squareform
 from scipy.stats import t as student
 from sklearn.cluster import AgglomerativeClustering
+from sklearn.linear_model import LinearRegression
 from sklearn.metrics.pairwise import cosine_similarity
 
 import ltml
@@ -21,7 +22,13 @@ from ltml.errors import InputError
 from ltml.report.pictures import draw_relations
 from ltml.stages import relations
 from ltml.stages.features import load_features
-from ltml.stages.relations import cluster, cosine_similarities, mean_features, similarity_gain_correlation
+from ltml.stages.relations import (
+    cluster,
+    cosine_similarities,
+    mean_features,
+    partial_correlation,
+    similarity_gain_correlation,
+)
 from ltml.stages.run_directory import read_run
 from ltml.training.checkpoint import load_weights
 
@@ -38,14 +45,17 @@ def _made(*, shared: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _slow_means(features: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Class by class, sample by sample."""
-    rows = []
+    """Class by class, sample by sample; the origin of shared features is the mean of the class means."""
+    means, origins = [], []
     for c in range(targets.shape[1]):
         own = features if features.ndim == 2 else features[:, c]
         positives = [own[n].astype(float) for n in range(len(own)) if targets[n, c] == 1]
-        origin = [own[n].astype(float) for n in range(len(own)) if features.ndim == 2 or not np.isnan(targets[n, c])]
-        rows.append(sum(positives) / len(positives) - sum(origin) / len(origin))
-    return np.stack(rows)
+        known = [own[n].astype(float) for n in range(len(own)) if not np.isnan(targets[n, c])]
+        means.append(sum(positives) / len(positives))
+        origins.append(sum(known) / len(known))
+    if features.ndim == 2:
+        origins = [sum(means) / len(means)] * len(means)
+    return np.stack(means) - np.stack(origins)
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -66,13 +76,21 @@ def test_samples_whose_label_is_unknown_count_nowhere_in_class_aware_features() 
     np.testing.assert_array_equal(mean_features(elsewhere, targets), mean_features(features, targets))
 
 
-def test_samples_whose_labels_are_all_unknown_move_the_origin_of_shared_features_only() -> None:
+def test_every_class_counts_once_for_the_origin_however_frequent_it_is() -> None:
+    """A hundred more samples of one class alone, at its mean, leave all similarities of shared features as they are."""
+    features, targets = _made(shared=True)
+    frequent = features[targets[:, 0] == 1].mean(axis=0, keepdims=True).repeat(100, axis=0)
+    only = np.zeros((100, CLASSES), dtype=np.float32)
+    only[:, 0] = 1
+    more = mean_features(np.concatenate([features, frequent]), np.concatenate([targets, only]))
+    np.testing.assert_allclose(more, mean_features(features, targets), atol=1e-5)
+
+
+def test_samples_whose_labels_are_all_unknown_move_nothing() -> None:
     features, targets = _made(shared=True)
     more = np.concatenate([features, features[:6] + 2])
     unlabelled = np.concatenate([targets, np.full((6, CLASSES), np.nan, dtype=np.float32)])
-    moved = mean_features(features, targets) - mean_features(more, unlabelled)
-    origin = more.mean(axis=0, dtype=float) - features.mean(axis=0, dtype=float)
-    np.testing.assert_allclose(moved, np.tile(origin, (CLASSES, 1)), atol=1e-12)
+    np.testing.assert_allclose(mean_features(more, unlabelled), mean_features(features, targets), atol=1e-12)
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -144,6 +162,30 @@ def test_correlation_is_pearsons_over_complete_pairs() -> None:
     expected = np.corrcoef(similarity, gains)[0, 1]
     assert r == pytest.approx(expected)
     assert p == pytest.approx(2 * student.sf(abs(expected) * (11 / (1 - expected**2)) ** 0.5, df=11))
+
+
+def test_partial_correlation_is_that_of_what_a_regression_on_the_log_count_leaves() -> None:
+    rng = np.random.default_rng(2)
+    counts = rng.integers(5, 900, 12)
+    similarity = 0.3 * np.log(counts) + rng.normal(size=12)
+    gains = 0.5 * np.log(counts) + rng.normal(size=12)
+    log = np.log(counts)[:, None]
+    left = [values - LinearRegression().fit(log, values).predict(log) for values in (similarity, gains)]
+    expected = np.corrcoef(*left)[0, 1]
+    r, p = partial_correlation([*similarity, 0.2, np.nan], [*gains, 0.1, 1.0], [*counts, 0, 7])
+    assert r == pytest.approx(expected)
+    assert p == pytest.approx(2 * student.sf(abs(expected) * (9 / (1 - expected**2)) ** 0.5, df=9))
+    pairs = [np.corrcoef(a, b)[0, 1] for a, b in ((similarity, gains), (similarity, log[:, 0]), (gains, log[:, 0]))]
+    formula = (pairs[0] - pairs[1] * pairs[2]) / ((1 - pairs[1] ** 2) * (1 - pairs[2] ** 2)) ** 0.5
+    assert r == pytest.approx(formula)
+
+
+def test_what_the_log_count_explains_alone_leaves_nothing_to_correlate() -> None:
+    counts = np.array([3, 9, 27, 81, 243])
+    noise = np.random.default_rng(0).normal(size=5)
+    assert similarity_gain_correlation(np.log(counts), 2 * np.log(counts))[0] == pytest.approx(1)
+    assert np.isnan(partial_correlation(np.log(counts), noise, counts)).all()
+    assert np.isnan(partial_correlation(noise[:3], noise[1:4], counts[:3])).all()  # too few
 
 
 @pytest.mark.parametrize("gains", [[1.0, 2.0, np.nan], [3.0, 3.0, 3.0]])
