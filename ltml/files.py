@@ -57,30 +57,40 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
-    write_atomically(path, lambda temporary: _write_utf8(temporary, text))
+    write_atomically(path, lambda temporary: write_utf8(temporary, text))
 
 
-def _write_utf8(path: Path, text: str) -> None:
+def write_utf8(path: Path, text: str) -> None:
+    """Write UTF-8 text in place."""
     path.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON atomically; NaN is refused, undefined figures are null."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object that a run or a comparison has saved.
+def json_text(value: Any) -> str:
+    """Indented JSON; NaN is refused, undefined figures are null."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_json(path: Path, remedy: str = "run the same command again to write it") -> dict[str, Any]:
+    """Read a JSON object.
+
+    Args:
+        path: the file.
+        remedy: how to get it back.
 
     Raises:
         InputError: the file is missing, damaged, or holds something else.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path}: {first_line(error)}; run the same command again to write it") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {path}: {first_line(error)}; {remedy}") from error
     if not isinstance(content, dict):
-        raise InputError(f"{path} holds no JSON object; run the same command again to write it")
+        raise InputError(f"{path} holds no JSON object; {remedy}")
     return content
 
 

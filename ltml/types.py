@@ -160,9 +160,13 @@ class Dataset:
         return self.table["id"].to_numpy(dtype=object)[self.splits[split]]
 
     def split_table(self) -> pd.DataFrame:
-        """Columns ``id`` and ``split``, in split order."""
+        """Columns ``id`` and ``split``, in split order, and ``unit`` where predictions are made for units."""
         parts = [pd.DataFrame({"id": self.ids(split), "split": split}) for split in self.splits]
-        return pd.concat(parts, ignore_index=True)
+        table = pd.concat(parts, ignore_index=True)
+        if self.units is None:
+            return table
+        rows = np.concatenate(list(self.splits.values()))
+        return table.assign(unit=self.units.ids[self.units.of_row[rows]])
 
     @cached_property
     def image_digests(self) -> Digests:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ltml.checksums import (
+    DamagedFileError,
+    Shape,
+    begin_checksums,
+    read_recorded_json,
+    write_recorded,
+    write_recorded_json,
+)
 from ltml.comparison.across import rank_over_data
 from ltml.comparison.gain import relate_own_runs
 from ltml.comparison.grid import Cell, make_grid, run_grid
@@ -29,17 +35,23 @@ from ltml.comparison.summary import (
     summarise,
 )
 from ltml.errors import InputError, LtmlError, first_few, suggest
-from ltml.files import hash_json, held, write_atomically, write_json
+from ltml.files import hash_json, held
 from ltml.helpers import refuse_second_start
 from ltml.recipe.load import identity
 from ltml.stages.build import build_dataset
 from ltml.stages.checks import check_out
 from ltml.stages.evaluate import scored_splits
+from ltml.stages.run_directory import read_fingerprint
+
+log = logging.getLogger(__name__)
 
 LEAST_SEEDS = 6
 """From so many Wilcoxon's test can be significant."""
 FOLDER = "_comparisons"
 """Where under the root of the runs the tables of comparisons lie."""
+
+SHAPE: Shape = {"measure": str, "rows": ("data", "row", "mean"), "cells": ("data", "row", "seed", "run", "state")}
+"""Of a ``comparison.json``, as far as comparing reads one."""
 
 
 def dry_run(plan: Plan, out: str | os.PathLike[str] = "runs") -> list[dict[str, Any]]:
@@ -152,8 +164,9 @@ def tabulate(
         ],
     }
     with held(folder):
-        write_atomically(folder / "scores.csv", lambda path: scores.to_csv(path, index=False))
-        write_json(folder / "comparison.json", result)
+        begin_checksums(folder)
+        write_recorded(folder / "scores.csv", lambda path: scores.to_csv(path, index=False))
+        write_recorded_json(folder / "comparison.json", result)
     return result
 
 
@@ -162,17 +175,23 @@ def read_comparison(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         InputError: there is none.
+        DamagedFileError: it is damaged, or something else.
     """
     path = Path(folder) / "comparison.json"
+    if not path.is_file():
+        raise InputError(f"{folder} is no comparison: it lacks {path.name}. `ltml compare` prints the folder it writes")
+    return read_recorded_json(path, "run the same comparison again, which writes it anew from its runs", SHAPE)
+
+
+def read_tables_there(folder: Path) -> dict[str, Any] | None:
+    """A comparison that lies where another is about to be written; None where there is none, or a damaged one."""
+    if not (folder / "comparison.json").is_file():
+        return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{folder} is not a comparison: {error}. `ltml compare` prints the folder it writes"
-        ) from error
-    if not isinstance(content, dict) or not {"rows", "cells", "measure"} <= content.keys():
-        raise InputError(f"{path} was not written by `ltml compare`")
-    return content
+        return read_comparison(folder)
+    except DamagedFileError as error:
+        log.warning("the tables in %s are written anew: %s", folder, error)
+        return None
 
 
 def check_cells(plan: Plan, cells: Sequence[Cell]) -> None:
@@ -262,9 +281,9 @@ def _warn_of_not_learned(apart: Mapping[str, Mapping[str, Sequence[str]]]) -> li
 
 def _refuse_another(plan: Plan, folder: Path) -> None:
     """Tables of the same rows and seeds, or of some of them, are written anew; those of others stay."""
-    if not (folder / "comparison.json").is_file():
+    there = read_tables_there(folder)
+    if there is None:
         return
-    there = read_comparison(folder)
     gone = [row[1] for row in there.get("plan", []) if row not in rows_of(plan)]
     lacking = [str(seed) for seed in there.get("seeds", []) if seed not in plan.seeds]
     about = {"measure": plan.measure, "split": plan.split}
@@ -282,10 +301,10 @@ def _refuse_changed_data(cells: Sequence[Cell]) -> None:
     """Runs of the same data fields and split seed must have seen the same data."""
     seen: dict[str, tuple[str, Path]] = {}
     for cell in (cell for cell in cells if cell.state == "done"):
-        about = yaml.safe_load((cell.run / "recipe.yaml").read_text(encoding="utf-8"))
+        fingerprint = read_fingerprint(cell.run)
         key = hash_json([_data_fields(cell), cell.recipe.seeds.split])
-        digest, run = seen.setdefault(key, (about["data_fingerprint"], cell.run))
-        if digest != about["data_fingerprint"]:
+        digest, run = seen.setdefault(key, (fingerprint, cell.run))
+        if digest != fingerprint:
             raise InputError(
                 f"the data have changed between {run} and {cell.run}: they cannot be compared. Remove the older run, "
                 "and it is done again"

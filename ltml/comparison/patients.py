@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ltml.checksums import DamagedFileError
 from ltml.comparison.grid import Cell
 from ltml.comparison.plan import Plan
 from ltml.comparison.statistics import LEVEL, add_holm, paired_bootstrap
@@ -27,6 +28,7 @@ from ltml.metrics.bootstrap import (
 )
 from ltml.metrics.delong import delong
 from ltml.metrics.ranking import Floats, Ints, auroc_and_ap_per_class
+from ltml.stages.evaluate import read_predictions
 from ltml.stages.run_directory import last_stage, read_run
 from ltml.types import Predictions
 
@@ -137,6 +139,8 @@ def _read_all(
     for name in (row.name for row in plan.rows if row.data == data):
         try:
             found = _read(plan, cells, data, name, resamples, seed, apart)
+        except DamagedFileError:
+            raise
         except InputError as error:
             why_not.append(f"{data}: {name}: nothing over patients, for {error}")
             continue
@@ -156,9 +160,7 @@ def _read(
         InputError: they cannot be read or resampled, or are of different samples.
     """
     files = {
-        cell.seed: _without(
-            Predictions.read(read_run(cell.run)[0].predictions(last_stage(cell.recipe), plan.split)), apart
-        )
+        cell.seed: _without(read_predictions(read_run(cell.run)[0], last_stage(cell.recipe), plan.split), apart)
         for cell in cells
         if (cell.row.data, cell.row.name, cell.state) == (data, row, "done")
     }

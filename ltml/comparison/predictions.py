@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ltml.checksums import check_if_recorded
 from ltml.comparison.patients import warn_of_few, warn_of_resamples
 from ltml.comparison.statistics import add_holm, paired_bootstrap
 from ltml.errors import InputError, first_few
@@ -55,8 +56,8 @@ def compare_predictions(
             groups (the first difference is named).
     """
     titles = _names(paths, names)
-    first = Predictions.read(Path(paths[0]))
-    files = [first, *(_aligned(Predictions.read(Path(path)), first, path, paths[0]) for path in paths[1:])]
+    first = _read(paths[0])
+    files = [first, *(_aligned(_read(path), first, path, paths[0]) for path in paths[1:])]
     resampled = [
         bootstrap_scores(file.probs, first.targets, first.groups, resamples=resamples, seed=seed) for file in files
     ]
@@ -82,6 +83,11 @@ def compare_predictions(
         "methods": methods,
         "warnings": _warnings(first, about, len(methods) - 1),
     }
+
+
+def _read(path: str | os.PathLike[str]) -> Predictions:
+    check_if_recorded(Path(path))
+    return Predictions.read(Path(path))
 
 
 def _names(paths: Sequence[str | os.PathLike[str]], names: Sequence[str] | None) -> list[str]:

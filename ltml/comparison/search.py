@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ltml.comparison.compare import FOLDER, check_cells, read_comparison, rows_of, tabulate
+from ltml.comparison.compare import FOLDER, check_cells, read_tables_there, rows_of, tabulate
 from ltml.comparison.grid import Cell, make_grid, run_grid
 from ltml.comparison.launch import Launch
 from ltml.comparison.plan import Plan, Row
@@ -238,10 +238,8 @@ def _refuse_another(folder: Path, plan: Plan, count: int) -> None:
 
     Where a trial failed it may not fail again, which changes what is proposed after it: such tables are no obstacle.
     """
-    if not (folder / "comparison.json").is_file():
-        return
-    there = read_comparison(folder)
-    if any(cell["state"] == "failed" for cell in there["cells"]):
+    there = read_tables_there(folder)
+    if there is None or any(cell["state"] == "failed" for cell in there["cells"]):
         return
     about = {"measure": plan.measure, "split": plan.split, "seeds": list(plan.seeds)}
     rows = zip(rows_of(plan), there.get("plan", []), strict=False)

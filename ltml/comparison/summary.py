@@ -15,10 +15,9 @@ from ltml.comparison.grid import Cell
 from ltml.comparison.plan import ClaimSection, Plan
 from ltml.comparison.statistics import LEVEL, Difference, add_holm, difference, equivalence, holm, mean_sd, wilcoxon
 from ltml.errors import InputError
-from ltml.files import read_json
 from ltml.metrics.bootstrap import LEAST
 from ltml.metrics.groups import describe_rule
-from ltml.stages.evaluate import evaluate_novel
+from ltml.stages.evaluate import evaluate_novel, read_metrics
 from ltml.stages.inspect import chosen_round
 from ltml.stages.run_directory import last_stage, read_run, read_train_counts
 
@@ -76,7 +75,7 @@ def read_groups(plan: Plan, cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
     """
     apart, groups = read_not_learned(cells), {}
     for data, cell in _cells_with_groups(plan, cells).items():
-        found = read_json(read_run(cell.run)[0].metrics(last_stage(cell.recipe), plan.split))["groups"]
+        found = read_metrics(read_run(cell.run)[0].metrics(last_stage(cell.recipe), plan.split))["groups"]
         groups[data] = {
             name: {
                 "labels": [label for label in group["labels"] if label not in apart.get(data, {})],
@@ -196,7 +195,7 @@ def _scores_of(cell: Cell) -> list[tuple[Any, ...]]:
     run, _ = read_run(cell.run)
     records: list[tuple[Any, ...]] = []
     for path in sorted((run.path / f"stage{stage}").glob("metrics*.json")):
-        content = read_json(path)
+        content = read_metrics(path)
         for entry in content["per_class"]:
             values = {key: value for key, value in entry.items() if key in content["macro"]}
             records += [

@@ -7,10 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ltml.errors import first_few
-from ltml.files import read_json
 from ltml.metrics.bootstrap import LEAST
 from ltml.recipe.catalog import recipe_names
 from ltml.recipe.load import identity, load_recipe
@@ -33,7 +30,7 @@ from ltml.report.page import Block, Cell, Listing, Prose, Table, typeset
 from ltml.report.relation_tables import KINDS
 from ltml.report.saved import describe_environment
 from ltml.report.tables import MEASURES
-from ltml.stages.run_directory import read_run
+from ltml.stages.run_directory import read_fingerprint, read_run
 
 BETTER, WORSE = "†", "‡"
 BOLD = (
@@ -316,9 +313,8 @@ def _read_identities(comparison: Comparison) -> tuple[dict[Place, str], dict[Pla
     """Data fingerprint and environment of every run that is there."""
     fingerprints, environments = {}, {}
     for place, run in comparison.runs.items():
-        about = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
-        fingerprints[place] = str(about["data_fingerprint"])
-        environments[place] = describe_environment(read_json(run / "environment.json"))
+        fingerprints[place] = read_fingerprint(run)
+        environments[place] = describe_environment(run)
     return fingerprints, environments
 
 

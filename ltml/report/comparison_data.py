@@ -10,13 +10,25 @@ from typing import Any
 
 import pandas as pd
 
-from ltml.errors import InputError
-from ltml.files import read_json
+from ltml.checksums import Shape, check_file, read_recorded_json
+from ltml.errors import InputError, first_line
 from ltml.report.saved import find_run, last_metrics
 from ltml.report.tables import MEASURES
 
 COLUMNS = {"data": str, "row": str, "seed": int, "split": str, "label": str, "measure": str, "value": float}
 """Of ``scores.csv``; a label may be called NA."""
+SHAPE: Shape = {
+    "measure": str,
+    "split": str,
+    "rows": ("data", "row", "seeds", "mean", "sd", "values", "per_label", "groups", "versus"),
+    "cells": ("data", "row", "seed", "run", "state"),
+    "reference": str,
+    "groups": dict,
+    "patients": dict,
+    "ranks": object,
+    "warnings": list,
+}
+"""Of a ``comparison.json``."""
 LEVEL = 0.05
 """Below it an adjusted p is called significant."""
 
@@ -82,19 +94,16 @@ def read_comparison(folder: Path) -> Comparison:
     Raises:
         InputError: ``comparison.json`` or ``scores.csv`` is missing or was not written by `ltml.compare`.
     """
-    result = read_json(folder / "comparison.json")
-    if not {"rows", "cells", "measure", "reference", "groups", "patients", "ranks"} <= result.keys():
-        raise InputError(
-            f"{folder / 'comparison.json'} was not written by this version of `ltml compare`: run the same comparison "
-            "again; runs that are done are not redone"
-        )
+    remedy = "run the same comparison again, which writes it anew; runs that are done are not redone"
+    result = read_recorded_json(folder / "comparison.json", remedy, SHAPE)
+    check_file(folder / "scores.csv", remedy)
     try:
         undefined = {"value": [""]}
         scores = pd.read_csv(
             folder / "scores.csv", usecols=list(COLUMNS), dtype=COLUMNS, keep_default_na=False, na_values=undefined
         )
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {folder / 'scores.csv'}: {error}; run the same comparison again") from error
+        raise InputError(f"cannot read {folder / 'scores.csv'}: {first_line(error)}; {remedy}") from error
     done = [cell for cell in result["cells"] if cell["state"] == "done"]
     runs = {place_of(cell): run for cell in done if (run := find_run(folder, cell)) is not None}
     found = {place: last_metrics(run, result["split"]) for place, run in runs.items()}

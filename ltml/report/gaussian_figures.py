@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ltml.errors import InputError
 from ltml.gaussians.expected import expected_auc
 from ltml.gaussians.gaussian import Pair
 from ltml.gaussians.resampler import GaussianResampler
@@ -18,6 +17,7 @@ from ltml.report.run_figures import Float64Array, class_weights
 from ltml.report.svg import Axis, Mark, fit_limits, panel, swatch
 from ltml.report.tables import number
 from ltml.stages.features import has_features, load_features
+from ltml.stages.inspect import load_gaussians
 from ltml.stages.run_directory import RunDirectory
 from ltml.training.checkpoint import load_weights
 
@@ -62,10 +62,7 @@ def gaussian_figure(run: RunDirectory, labels: Sequence[str], more: str) -> Figu
     classifier = class_weights(weights)
     if classifier is None:
         return None
-    try:
-        resampler = GaussianResampler.load(run.gaussians)
-    except ValueError as error:
-        raise InputError(f"cannot read the Gaussians: {error}; redo stage 2 with --fresh") from error
+    resampler = load_gaussians(run)
     why = _why_no_real(run, about)
     real = None if why else project_real(run, *classifier)
     virtual = project_virtual(resampler, *classifier)

@@ -14,7 +14,7 @@ from ltml.metrics.bootstrap import LEAST, bootstrap_scores, interval_or_none, nu
 from ltml.recipe.schema import Recipe
 from ltml.report.run_figures import STAGE_NAMES
 from ltml.stages.calibrate import read_calibration
-from ltml.stages.evaluate import collect, describe_resampled
+from ltml.stages.evaluate import collect, describe_resampled, read_predictions
 from ltml.stages.run_directory import RunDirectory, read_run, read_train_counts
 from ltml.types import Predictions
 
@@ -129,7 +129,11 @@ class Run:
     def answers(self) -> dict[str, Predictions]:
         """Predictions of the split by stage, as far as they are there."""
         paths = {stage: self.directory.predictions(int(stage[-1]), self.split) for stage in self.stages}
-        return {stage: Predictions.read(path) for stage, path in paths.items() if path.is_file()}
+        return {
+            stage: read_predictions(self.directory, int(stage[-1]), self.split)
+            for stage, path in paths.items()
+            if path.is_file()
+        }
 
     @cached_property
     def calibrations(self) -> dict[str, Mapping[str, Any]]:

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import yaml
 
+from ltml.checksums import DamagedFileError
 from ltml.class_counts import imbalance_ratio
 from ltml.errors import InputError
-from ltml.files import read_json
 from ltml.metrics.bootstrap import LEAST
 from ltml.recipe.show import annotated_yaml
 from ltml.report.calibration_cells import changes_table, fitted_table
@@ -44,11 +42,13 @@ from ltml.report.run_figures import (
     tree_figures,
 )
 from ltml.report.run_tables import about_classes, classes_table, groups_table, measures_table, stages_across
-from ltml.report.saved import describe_environment, read_json_lines
+from ltml.report.saved import describe_environment, read_log
 from ltml.report.svg import Points, bar_chart, heat_map, row_chart
 from ltml.report.tables import number, points
 from ltml.stages.calibrate import scale
+from ltml.stages.evaluate import read_split_table
 from ltml.stages.relations import describe_relations
+from ltml.stages.run_directory import read_data_record, read_fingerprint
 
 
 def run_page(folder: Path) -> Page:
@@ -100,7 +100,7 @@ def _summary(run: Run) -> Iterator[Block]:
     if about := about_classes(run):
         yield Prose(about)
     ratio = imbalance_ratio(run.positives.values())
-    rows = pd.read_csv(run.directory.path / "split.csv", dtype=str)["split"].value_counts()
+    rows = read_split_table(run.directory)["split"].value_counts()
     facts = [("classes", str(len(run.labels))), *((f"rows of {split}", f"{n}") for split, n in rows.items())]
     if ratio is not None:
         facts.append(("imbalance ratio", f"{ratio:.1f}"))
@@ -243,13 +243,13 @@ def _calibration_tables(run: Run) -> Iterator[Table]:
 
 
 def _training(run: Run) -> Iterator[Block]:
-    log = read_json_lines(run.directory.shared / "log.jsonl")
+    log = read_log(run.directory.shared, {"epoch", "loss", f"val_{run.recipe.train.select}"})
     yield (
         training_figure(log, run.recipe.train.select)
         if log
         else Prose("Stage 1 has no log: what stands for it was fitted to features in one go.", "note")
     )
-    steps = read_json_lines(run.directory.path / "stage2" / "log.jsonl")
+    steps = read_log(run.directory.path / "stage2", {"round", "step", "number"})
     yield _steps_table(steps) if steps else Prose(f"No log of stage 2: {_why_no_log(run)}.", "note")
 
 
@@ -300,6 +300,8 @@ def _gaussians(run: Run) -> Iterator[Block]:
 def _relations(run: Run) -> Iterator[Block]:
     try:
         found = describe_relations(run.directory.path)
+    except DamagedFileError:
+        raise
     except InputError as error:
         yield Prose(f"Left out: {error}.", "note")
         return
@@ -314,9 +316,8 @@ def _where_labels_are(run: Run) -> str:
 
 def _origin(run: Run) -> Iterator[Block]:
     path, shared = run.directory.path, run.directory.shared
-    data = read_json(path / "data.json")
-    about = yaml.safe_load((path / "recipe.yaml").read_text(encoding="utf-8"))
-    places = {"run": path, "stage 1": shared, "data fingerprint": about["data_fingerprint"]}
+    data = read_data_record(run.directory)
+    places = {"run": path, "stage 1": shared, "data fingerprint": read_fingerprint(path)}
     lines = [[Cell(name), Cell(str(place))] for name, place in places.items()]
     yield Table("What it is", ["what", "folder or hash"], lines, texts=2)
     if data["label_files"]:
@@ -330,7 +331,6 @@ def _origin(run: Run) -> Iterator[Block]:
     else:
         yield Prose("No rows were left out.", "note")
     yield Listing("Recipe, every field with its meaning", annotated_yaml(run.recipe))
-    machines = {"Environment": path / "environment.json", "Environment of stage 1": shared / "environment.json"}
-    for name, file in machines.items():
-        if file.is_file():
-            yield Listing(name, describe_environment(read_json(file)))
+    for name, folder in {"Environment": path, "Environment of stage 1": shared}.items():
+        if (folder / "environment.json").is_file():
+            yield Listing(name, describe_environment(folder))

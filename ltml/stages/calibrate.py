@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -13,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from ltml.checksums import Shape, read_recorded_json, write_recorded_json
 from ltml.class_counts import TrainCounts
-from ltml.errors import InputError, first_few, first_line
-from ltml.files import write_json
+from ltml.errors import InputError, first_few
+from ltml.files import held
 from ltml.metrics.calibration import (
     TEMPERATURES,
     adaptive_ece,
@@ -68,9 +68,10 @@ def calibrate(run_dir: str | Path, stage: int | None = None, *, per_class: bool 
     fitted = fit_calibration(predictions["val"], per_class=per_class)
     found = {"stage": stage, "per_class": per_class} | fitted
     splits = _before_and_after(run, recipe, predictions, fitted["labels"])
-    write_json(run.calibration(stage), found)
-    for split, scores in splits.items():
-        write_json(run.calibrated(stage, split), scores["after"])
+    with held(run.path):
+        write_recorded_json(run.calibration(stage), found)
+        for split, scores in splits.items():
+            write_recorded_json(run.calibrated(stage, split), scores["after"])
     return {"run_dir": str(run.path)} | found | {"splits": splits}
 
 
@@ -87,16 +88,13 @@ def read_calibration(run: RunDirectory, recipe: Recipe, stage: int) -> dict[str,
     path = run.calibration(stage)
     if not path.is_file():
         return None
+    remedy = f"run `ltml calibrate {run.path}` again"
+    shape: Shape = {"temperature": float, "labels": {"label", "n_pos", "n_known", *FITTED}, "kept": list}
+    found = read_recorded_json(path, remedy, shape)
     predictions = {split: answers for number, split, answers in saved_predictions(run) if number == stage}
-    try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        names = tuple(entry["label"] for entry in found["labels"])
-        if not ({"temperature", "kept"} <= found.keys() and all(entry.keys() >= FITTED for entry in found["labels"])):
-            raise ValueError("a field is missing")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"cannot read {path}: {first_line(error)}; run `ltml calibrate {run.path}` again") from error
+    names = tuple(entry["label"] for entry in found["labels"])
     if any(answers.label_names != names for answers in predictions.values()):
-        raise InputError(f"{path} is of other labels than the predictions; run `ltml calibrate {run.path}` again")
+        raise InputError(f"{path} is of other labels than the predictions; {remedy}")
     return found | {"splits": _before_and_after(run, recipe, predictions, found["labels"])}
 
 

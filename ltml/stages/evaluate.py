@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from ltml.checksums import (
+    AGAIN,
+    Shape,
+    check_file,
+    check_if_recorded,
+    read_recorded_json,
+    write_recorded,
+    write_recorded_json,
+)
 from ltml.class_counts import TrainCounts
+from ltml.csv_table import read_csv_table
 from ltml.errors import InputError
-from ltml.files import write_atomically, write_json
 from ltml.metrics.groups import describe_rule, make_groups
 from ltml.metrics.ranking import auroc
 from ltml.metrics.table import MetricTable, changes, score
 from ltml.recipe.schema import MetricsSection, Recipe
 from ltml.stages.run_directory import RunDirectory, read_run, read_train_counts
 from ltml.types import Dataset, Predictions, RunResult
+
+METRICS: Shape = {
+    "split": str,
+    "macro": dict,
+    "n_classes": dict,
+    "groups": dict,
+    "per_class": ("label", "n_pos", "n_known", "train_pos"),
+}
+"""Shape of a ``metrics.json``."""
 
 
 def scored_splits(dataset: Dataset) -> list[str]:
@@ -29,7 +47,7 @@ def scored_splits(dataset: Dataset) -> list[str]:
 def write_predictions(path: Path, answers: Predictions) -> None:
     """Write a predictions CSV; numbers read back to the same bits."""
     frame = answers.to_frame()
-    write_atomically(path, lambda temporary: frame.to_csv(temporary, index=False))
+    write_recorded(path, lambda temporary: frame.to_csv(temporary, index=False))
 
 
 def score_predictions(
@@ -76,16 +94,20 @@ def score_run(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, stage: int
     """Write the metrics of every scored split after a stage, from its saved predictions."""
     counts = train_counts(dataset)
     for split in scored_splits(dataset):
-        table = score_predictions(Predictions.read(run.predictions(stage, split)), recipe.metrics, counts)
-        write_json(run.metrics(stage, split), table.to_json(split))
+        table = score_predictions(read_predictions(run, stage, split), recipe.metrics, counts)
+        write_recorded_json(run.metrics(stage, split), table.to_json(split))
 
 
 def collect(run: RunDirectory) -> RunResult:
-    """The saved metrics of a run."""
+    """The saved metrics of a run.
+
+    Raises:
+        InputError: a file of them is damaged.
+    """
     splits: dict[str, dict[str, Any]] = {}
     for stage in (1, 2):
         for path in sorted((run.path / f"stage{stage}").glob("metrics*.json")):
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_metrics(path)
             splits.setdefault(content["split"], {})[f"stage{stage}"] = content
     test = splits.get("test", {})
     return RunResult(run.path, test.get("stage1"), test.get("stage2"), splits)
@@ -94,7 +116,8 @@ def collect(run: RunDirectory) -> RunResult:
 def save_changes(run: RunDirectory, result: RunResult) -> None:
     """Write ``changes.json``: what stage 2 changed on every scored split."""
     both = {split: stages for split, stages in result.splits.items() if len(stages) == 2}
-    write_json(run.path / "changes.json", {s: changes(both[s]["stage1"], both[s]["stage2"]) for s in sorted(both)})
+    content = {split: changes(both[split]["stage1"], both[split]["stage2"]) for split in sorted(both)}
+    write_recorded_json(run.path / "changes.json", content)
 
 
 def evaluate(
@@ -122,6 +145,7 @@ def evaluate(
 
     path = Path(target)
     if path.is_file():
+        check_if_recorded(path)
         answers = Predictions.read(path)
         return content(answers, score_predictions(answers, MetricsSection(), None), path.stem)
     if not path.is_dir():
@@ -201,4 +225,56 @@ def saved_predictions(run: RunDirectory) -> list[tuple[int, str, Predictions]]:
     ]
     if not files:
         raise InputError(f"the run {run.path} has no predictions yet; finish it with `ltml run`")
-    return [(stage, file.stem.removeprefix("predictions_"), Predictions.read(file)) for stage, file in files]
+    found = [(stage, file.stem.removeprefix("predictions_")) for stage, file in files]
+    return [(stage, split, read_predictions(run, stage, split)) for stage, split in found]
+
+
+def read_predictions(run: RunDirectory, stage: int, split: str) -> Predictions:
+    """Predictions that a run has saved, of exactly the samples that its ``split.csv`` has.
+
+    Raises:
+        InputError: the file is missing, has changed, or is of other samples.
+    """
+    path = run.predictions(stage, split)
+    check_file(path)
+    answers = Predictions.read(path)
+    expected = read_split(run, split)
+    if list(answers.ids) != expected:
+        lacking, foreign = len(set(expected) - set(answers.ids)), len(set(answers.ids) - set(expected))
+        what = f"lacks {lacking} and has {foreign} others" if lacking or foreign else "has them in another order"
+        raise InputError(
+            f"{path} is not of the {len(expected)} samples of '{split}' in {run.path / 'split.csv'}: it {what}; {AGAIN}"
+        )
+    return answers
+
+
+def read_split(run: RunDirectory, split: str) -> list[str]:
+    """What a split of a run is predicted for, in order: its rows, or the units that they belong to.
+
+    Raises:
+        InputError: ``split.csv`` is missing or damaged.
+    """
+    table = read_split_table(run)
+    own = table[table["split"] == split]
+    return list(dict.fromkeys(own["unit" if "unit" in table else "id"]))
+
+
+def read_split_table(run: RunDirectory) -> pd.DataFrame:
+    """``id``, ``split`` and, where there are units, ``unit`` of every row of a run, as text.
+
+    Raises:
+        InputError: ``split.csv`` is missing or damaged.
+    """
+    path = run.path / "split.csv"
+    remedy = "run the same recipe again, which writes it anew"
+    check_file(path, remedy)
+    return read_csv_table(path, f"the splits of the run ({remedy})", ("id", "split"))
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """The content of a ``metrics.json``.
+
+    Raises:
+        InputError: it is missing, damaged, or something else.
+    """
+    return read_recorded_json(path, "run the same recipe again, which writes it anew", METRICS)

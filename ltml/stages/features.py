@@ -2,34 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
+from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 
+from ltml.checksums import check_file, is_finished, write_recorded
 from ltml.data.batches import BatchLoader
 from ltml.distributed import barrier, gather_rows
-from ltml.errors import InputError
-from ltml.files import write_atomically
+from ltml.errors import InputError, first_line
 from ltml.models.model import Stage1Model
 from ltml.progress import track
 from ltml.training.devices import Compute
 from ltml.types import Dataset, FeatureSet, FloatArray
 
 SPLITS = ("train", "val")
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error)
+"""What numpy raises on files that are damaged or something else."""
 
 
 @torch.inference_mode()
 def extract_features(
-    model: Stage1Model, loader: BatchLoader, dataset: Dataset, split: str, folder: Path, compute: Compute, *, dtype: str
+    model: Stage1Model,
+    loader: BatchLoader,
+    dataset: Dataset,
+    split: str,
+    folder: Path,
+    compute: Compute,
+    *,
+    dtype: str,
+    write: Callable[[Path, Callable[[Path], None]], None] = write_recorded,
 ) -> None:
     """Write ``<split>.npy`` (features) and then ``<split>.npz`` (targets, known, ids) to a folder.
 
     Features are those of eval mode and the fixed view, in the order of the split. The ``.npz`` comes last, so that it
     marks a complete store. Of several processes each computes its share, and the first one writes.
+
+    Args:
+        model: of stage 1; in eval mode afterwards.
+        loader: of the split, in order.
+        dataset: what the loader reads.
+        split: its name.
+        folder: where the files go.
+        compute: device, precision, processes.
+        dtype: of the stored features.
+        write: `write_recorded`, or `ltml.files.write_atomically` for a store that goes again.
     """
     model.eval()
     rows = dataset.splits[split]
@@ -41,15 +63,15 @@ def extract_features(
             (values,) = gather_rows([own], compute.world)
             yield values.float().cpu().numpy()
 
-    def write(path: Path) -> None:
-        store, start = None, 0
-        for values in parts():
-            if store is None:
-                store = open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=(len(rows), *values.shape[1:]))
-            store[start : start + len(values)] = values
-            start += len(values)
-        assert store is not None
-        store.flush()
+    def write_features(path: Path) -> None:
+        """One part after the other: a full disk is an error here, where a memory map would end in a bus error."""
+        with path.open("wb") as file:
+            for number, values in enumerate(parts()):
+                if number == 0:
+                    shape = (len(rows), *values.shape[1:])
+                    header = {"descr": dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+                    write_array_header_1_0(file, header)
+                file.write(np.ascontiguousarray(values, dtype=dtype).data)
 
     if compute.world.is_first:
         labels: Any = {
@@ -57,8 +79,8 @@ def extract_features(
             "known": dataset.known[rows],
             "ids": dataset.ids(split).astype(str),
         }
-        write_atomically(folder / f"{split}.npy", write)
-        write_atomically(folder / f"{split}.npz", lambda path: np.savez(path, **labels))
+        write(folder / f"{split}.npy", write_features)
+        write(folder / f"{split}.npz", lambda path: np.savez(path, **labels))
     else:
         for _ in parts():
             pass
@@ -67,20 +89,40 @@ def extract_features(
 
 def has_features(folder: Path) -> bool:
     """Whether a folder holds the features of all splits that stage 2 reads."""
-    return all((folder / f"{split}.npz").is_file() for split in SPLITS)
+    return all(is_finished(folder / f"{split}.{kind}") for split in SPLITS for kind in ("npy", "npz"))
 
 
 def load_features(folder: Path, split: str) -> FeatureSet:
-    """Memory-map the features of a split.
+    """Memory-map the features that a run has saved of a split.
 
     Raises:
         InputError: there are none, or the files are damaged.
     """
+    for kind in ("npy", "npz"):
+        check_file(folder / f"{split}.{kind}", _remedy(folder))
+    return open_features(folder, split)
+
+
+def open_features(folder: Path, split: str) -> FeatureSet:
+    """The same of a store without checksums.
+
+    Raises:
+        InputError: there are none, or the files do not fit together.
+    """
+    path = folder / f"{split}.npy"
     try:
-        features = np.load(folder / f"{split}.npy", mmap_mode="r")
-        with np.load(folder / f"{split}.npz") as labels:
-            return FeatureSet(features, labels["targets"], labels["known"], labels["ids"].astype(object))
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"cannot read the features of '{split}' in {folder}: {error}. Redo stage 1 with --fresh."
-        ) from error
+        features = np.load(path, mmap_mode="r", allow_pickle=False)
+        path = path.with_suffix(".npz")
+        with np.load(path, allow_pickle=False) as labels:
+            store = FeatureSet(features, labels["targets"], labels["known"], labels["ids"].astype(object))
+    except UNREADABLE as error:
+        raise InputError(f"cannot read the features {path}: {first_line(error)}; {_remedy(folder)}") from error
+    shape = (len(store.ids), *store.targets.shape[1:])
+    fits = store.targets.ndim == 2 and store.known.shape == store.targets.shape == shape
+    if not fits or features.ndim not in (2, 3) or len(features) != len(store.ids) or features.dtype.kind != "f":
+        raise InputError(f"the features of '{split}' in {folder} do not fit together; {_remedy(folder)}")
+    return store
+
+
+def _remedy(folder: Path) -> str:
+    return f"remove the folder {folder} and run the same recipe again: the features are extracted again"

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ltml.checksums import is_finished
 from ltml.errors import InputError, first_few
 from ltml.files import held, remove_partial_files, write_text
 from ltml.gaussians.resampler import GaussianResampler
@@ -79,13 +80,19 @@ def run_on_features(recipe: Recipe, paths: Mapping[str, Path], out: Path, *, fre
         remove_partial_files(run.path)
         if fresh:
             remove_stage(run, 1)
-        if not run.checkpoint2.is_file():
-            begin_run(run, recipe, dataset)
+        begin_run(run, recipe, dataset)
+        if not all(map(is_finished, _made(run, dataset))):
             record_environment(run.path)
             _fit(recipe, dataset, files, run)
         for stage in (1, 2):
             score_run(recipe, dataset, run, stage=stage)
     return run
+
+
+def _made(run: RunDirectory, dataset: Dataset) -> list[Path]:
+    """What both stages leave, weights and predictions."""
+    answers = [run.predictions(stage, split) for stage in (1, 2) for split in scored_splits(dataset)]
+    return [run.checkpoint1, run.checkpoint2, *answers]
 
 
 def _fit(recipe: Recipe, dataset: Dataset, files: Mapping[str, FeatureFile], run: RunDirectory) -> None:

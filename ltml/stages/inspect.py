@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from ltml.errors import InputError
+from ltml.checksums import check_file
+from ltml.errors import InputError, first_line
 from ltml.gaussians.describe import describe
 from ltml.gaussians.resampler import GaussianResampler
 from ltml.stages.run_directory import RunDirectory, read_run
@@ -42,12 +43,10 @@ def describe_gaussians(run_dir: str | Path) -> dict[str, Any]:
     run, recipe = read_run(Path(run_dir))
     if not run.gaussians.is_file():
         raise InputError(
-            f"{run_dir} has no Gaussians: run `ltml stage2` with stage2.method=gaussian (here: {recipe.stage2.method})"
+            f"{run_dir} has no Gaussians: run `ltml stage2` with stage2.method=gaussian (here: {recipe.stage2.method}; "
+            "add --fresh where stage 2 is done already)"
         )
-    try:
-        resampler = GaussianResampler.load(run.gaussians)
-    except ValueError as error:
-        raise InputError(f"cannot read the Gaussians: {error}; redo stage 2 with --fresh") from error
+    resampler = load_gaussians(run)
     weights, about = load_weights(run.checkpoint2) if run.checkpoint2.is_file() else ({}, {})
     names = about.get("label_names") or [str(c) for c in range(len(resampler.counts_))]
     weight = weights.get(WEIGHT)
@@ -61,6 +60,20 @@ def describe_gaussians(run_dir: str | Path) -> dict[str, Any]:
         "width": resampler.n_features_in_,
         "labels": labels,
     }
+
+
+def load_gaussians(run: RunDirectory) -> GaussianResampler:
+    """The Gaussians that a run has saved.
+
+    Raises:
+        InputError: they are missing or damaged.
+    """
+    remedy = "redo stage 2: `ltml stage2` with the same recipe and --fresh"
+    check_file(run.gaussians, remedy)
+    try:
+        return GaussianResampler.load(run.gaussians)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the Gaussians: {first_line(error)}; {remedy}") from error
 
 
 def _finite(value: Any) -> Any:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -20,15 +19,29 @@ import numpy as np
 import torch
 import yaml
 
+from ltml.checksums import (
+    begin_checksums,
+    check_file,
+    forget_missing,
+    is_finished,
+    is_intact,
+    keeps_checksums,
+    read_recorded_json,
+    say_unverified,
+    write_recorded,
+    write_recorded_json,
+)
 from ltml.class_counts import TrainCounts
 from ltml.errors import InputError, first_few, first_line
-from ltml.files import hash_file, hash_json, write_atomically, write_json, write_text
+from ltml.files import hash_file, hash_json, write_json, write_utf8
 from ltml.recipe.load import identity, identity_by_content, recipe_from_dict
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import text_modes
 from ltml.types import Dataset, Digests
 from ltml.world import this_world
 
+WRITTEN_AGAIN = "run the same recipe again, which writes it anew"
+"""What to do about a small file that says what a run is."""
 PACKAGES = (
     "ltml",
     "torch",
@@ -118,15 +131,21 @@ def last_stage(recipe: Recipe) -> Literal[1, 2]:
 def progress_of(recipe: Recipe, out: Path) -> Literal["done", "begun", "to do"]:
     """How far a recipe's run under `out` is, by its files; a run of another recipe counts as not begun."""
     path = run_folder(recipe, out)
-    about = _read_recipe(path)
-    if about is None or identity(_recipe_of(about, path)) != identity(recipe):
-        return "to do"
+    try:
+        about = _read_recipe(path)
+        if about is None or identity(_recipe_of(about, path)) != identity(recipe):
+            return "to do"
+    except InputError:  # damaged, as below
+        return "begun"
     run = RunDirectory(path, path / about["stage1"])
     last = last_stage(recipe)
     answers = list((run.shared if last == 1 else run.path / "stage2").glob("predictions_*.csv"))
-    scored = all(run.metrics(last, file.stem.removeprefix("predictions_")).is_file() for file in answers)
-    complete = run.predictions(last, "test").is_file() and scored and (last == 1 or is_of_this_stage1(run))
-    return "done" if complete else "begun"
+    scored = all(is_finished(run.metrics(last, file.stem.removeprefix("predictions_"))) for file in answers)
+    complete = run.predictions(last, "test").is_file() and scored and all(map(is_finished, answers))
+    try:
+        return "done" if complete and (last == 1 or is_of_this_stage1(run)) else "begun"
+    except InputError:  # a damaged file, which the run itself will refuse by name
+        return "begun"
 
 
 def locate_run(
@@ -157,6 +176,7 @@ def locate_run(
     if not renew and not on_features:
         _refuse_changed_images(run, dataset)
         _refuse_changed_inputs(run, recipe)
+    _say_if_unverified(run)
     return run
 
 
@@ -167,32 +187,67 @@ def read_train_counts(run: RunDirectory) -> TrainCounts:
         InputError: the file is missing or damaged.
     """
     path = run.path / "labels.json"
+    content = read_recorded_json(path, WRITTEN_AGAIN, {})
     try:
-        entries = json.loads(path.read_text(encoding="utf-8")).items()
         keys = ("train_pos", "train_known")
-        return TrainCounts(*({name: int(entry[key]) for name, entry in entries} for key in keys))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"cannot read {path}: {first_line(error)}; run the recipe again to write it") from error
+        return TrainCounts(*({name: int(entry[key]) for name, entry in content.items()} for key in keys))
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} holds no labels of a run; {WRITTEN_AGAIN}") from error
+
+
+def read_data_record(run: RunDirectory) -> dict[str, Any]:
+    """What `begin_run` saved of the data: ``label_files`` and ``left_out``.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    return read_recorded_json(run.path / "data.json", WRITTEN_AGAIN, {"label_files": dict, "left_out": dict})
+
+
+def read_fingerprint(path: Path) -> str:
+    """The fingerprint of a run's data.
+
+    Raises:
+        InputError: the folder is not that of a run.
+    """
+    return str(_need_recipe(path)["data_fingerprint"])
 
 
 def begin_run(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:
-    """Write what the run is: recipe, split, label counts, environment; nothing if that is there already."""
+    """Write what the run is: recipe, split, label counts, environment; of what is there already what is damaged."""
     about = {"stage1": os.path.relpath(run.shared, run.path), "data_fingerprint": dataset.fingerprint()}
     there = _read_recipe(run.path) or {}
-    if there.items() >= about.items() and identity(_recipe_of(there, run.path)) == identity(recipe):
+    same = there.items() >= about.items() and identity(_recipe_of(there, run.path)) == identity(recipe)
+    if not there:
+        begin_checksums(run.path)
+    _record_data(run, dataset, anew=not same)
+    if same:
         return
+    record_environment(run.path)
+    text = yaml.safe_dump(recipe.to_dict() | about, sort_keys=False, allow_unicode=True)
+    write_recorded(run.path / "recipe.yaml", lambda path: write_utf8(path, text))  # last: it marks the folder as a run
+
+
+def begin_stage1(run: RunDirectory) -> None:
+    """Let the folder of a stage 1 that is about to begin keep checksums; one that goes on stays as it is."""
+    if not (run.shared / "state.pt").is_file():
+        begin_checksums(run.shared)
+
+
+def _record_data(run: RunDirectory, dataset: Dataset, *, anew: bool) -> None:
+    """Write the split, the label counts and the data's record, `anew` or where they are not there and intact."""
     split = dataset.split_table()
-    write_atomically(run.path / "split.csv", lambda path: split.to_csv(path, index=False))
     known = dataset.known[dataset.splits["train"]].sum(axis=0)
     counts = {
         name: {"train_pos": int(pos), "train_known": int(all_known)}
         for name, pos, all_known in zip(dataset.label_names, dataset.class_counts(), known, strict=True)
     }
-    write_json(run.path / "labels.json", counts)
-    write_json(run.path / "data.json", {"label_files": dict(dataset.label_files), "left_out": dict(dataset.left_out)})
-    record_environment(run.path)
-    text = yaml.safe_dump(recipe.to_dict() | about, sort_keys=False, allow_unicode=True)
-    write_text(run.path / "recipe.yaml", text)  # last: it marks the folder as a run
+    record = {"label_files": dict(dataset.label_files), "left_out": dict(dataset.left_out)}
+    if anew or not is_intact(run.path / "split.csv"):
+        write_recorded(run.path / "split.csv", lambda path: split.to_csv(path, index=False))
+    for name, content in (("labels.json", counts), ("data.json", record)):
+        if anew or not is_intact(run.path / name):
+            write_recorded_json(run.path / name, content)
 
 
 def record_inputs(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:
@@ -201,9 +256,9 @@ def record_inputs(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:
     ``images.npy`` has 8 bytes per image: a hash of the file's bytes, or of the pixels where images come in arrays, in
     the order of the rows.
     """
-    write_atomically(run.images, lambda path: np.save(path, dataset.image_digests))
+    write_recorded(run.images, lambda path: np.save(path, dataset.image_digests))
     if files := _input_files(recipe):
-        write_json(run.shared / "inputs.json", files)
+        write_recorded_json(run.shared / "inputs.json", files)
 
 
 def record_environment(folder: Path) -> None:
@@ -223,18 +278,22 @@ def record_environment(folder: Path) -> None:
 
 def record_stage1(run: RunDirectory) -> None:
     """Write which stage 1 a stage 2 starts from."""
-    write_json(run.path / "stage2" / "stage1.json", _hashes_of_stage1(run))
+    write_recorded_json(run.path / "stage2" / "stage1.json", _hashes_of_stage1(run))
 
 
 def is_of_this_stage1(run: RunDirectory) -> bool:
-    """Whether what stage 2 left, if anything, started from the weights and images that stage 1 has now."""
+    """Whether what stage 2 left, if anything, started from the weights and images that stage 1 has now.
+
+    Raises:
+        InputError: the weights, or the record of those that it started from, are damaged.
+    """
     path = run.path / "stage2" / "stage1.json"
-    if not path.is_file():
+    if not is_finished(path):
         return not (run.path / "stage2").exists()
-    try:
-        return bool(json.loads(path.read_text(encoding="utf-8")) == _hashes_of_stage1(run))
-    except ValueError:  # damaged: as good as another's
-        return False
+    check_file(run.checkpoint1)
+    check_file(run.images, AGAIN)
+    remedy = "redo stage 2: `ltml stage2` with the same recipe and --fresh"
+    return read_recorded_json(path, remedy, {"checkpoint": str}) == _hashes_of_stage1(run)
 
 
 def _hashes_of_stage1(run: RunDirectory) -> dict[str, str]:
@@ -248,20 +307,21 @@ def read_run(path: Path) -> tuple[RunDirectory, Recipe]:
     Raises:
         InputError: the folder is not that of a run.
     """
-    about = _read_recipe(path)
-    if about is None:
-        raise InputError(f"{path} is not a run: it has no recipe.yaml. A run is a folder like runs/digits/ldrnet/seed0")
-    return RunDirectory(path, (path / about["stage1"]).resolve()), _recipe_of(about, path)
+    about = _need_recipe(path)
+    run = RunDirectory(path, (path / about["stage1"]).resolve())
+    _say_if_unverified(run)
+    return run, _recipe_of(about, path)
 
 
 def remove_stage(run: RunDirectory, stage: int) -> None:
-    """Take away what a stage left; what stage 2 made of an older stage 1 goes first."""
+    """Take away what a stage left with its checksums; what stage 2 made of an older stage 1 goes first."""
     for path in (run.gaussians, run.gaussians.with_suffix(".json"), run.path / "changes.json"):
         path.unlink(missing_ok=True)
     shutil.rmtree(run.path / "stage2", ignore_errors=True)
     if stage == 1:
         shutil.rmtree(run.path / "stage1", ignore_errors=True)
         shutil.rmtree(run.shared, ignore_errors=True)
+    forget_missing(run.path)
 
 
 def _stage1_hash(recipe: Recipe, dataset: Dataset) -> str:
@@ -288,7 +348,8 @@ def _input_files(recipe: Recipe) -> dict[str, str]:
 
 def _refuse_changed_inputs(run: RunDirectory, recipe: Recipe) -> None:
     saved = run.shared / "inputs.json"
-    before = json.loads(saved.read_text(encoding="utf-8")) if saved.is_file() else {}
+    remedy = f"remove it if the files that stage 1 started from are still the same, else remove {run.shared}"
+    before = read_recorded_json(saved, remedy, {}) if saved.is_file() else {}
     changed = [path for path, digest in _input_files(recipe).items() if before.get(path, digest) != digest]
     if changed:
         raise InputError(
@@ -323,6 +384,7 @@ def _refuse_earlier_version(run: RunDirectory) -> None:
 
 def _read_images(run: RunDirectory, dataset: Dataset) -> Digests:
     """Hashes of the images that stage 1 was trained on, as many as the dataset has."""
+    check_file(run.images, AGAIN)
     try:
         digests: Digests = np.load(run.images)
     except (OSError, ValueError, EOFError) as error:
@@ -372,15 +434,32 @@ def _has_stage1(shared: Path) -> bool:
 
 def _read_recipe(path: Path) -> dict[str, Any] | None:
     file = path / "recipe.yaml"
-    if not file.is_file():
+    if not is_finished(file):
         return None
+    remedy = f"remove the folder {path}, and the run is made again, on its stage 1 as far as that is there"
+    check_file(file, remedy)
     try:
         about = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read {file}: {first_line(error)}") from error
+        raise InputError(f"cannot read {file}: {first_line(error)}; {remedy}") from error
     if not isinstance(about, dict) or not {"stage1", "data_fingerprint"} <= about.keys():
-        raise InputError(f"{file} was not written by a run; give another --out")
+        raise InputError(f"{file} was not written by a run; {remedy}, or give another --out")
     return about
+
+
+def _need_recipe(path: Path) -> dict[str, Any]:
+    about = _read_recipe(path)
+    if about is None:
+        raise InputError(f"{path} is not a run: it has no recipe.yaml. A run is a folder like runs/digits/ldrnet/seed0")
+    return about
+
+
+def _say_if_unverified(run: RunDirectory) -> None:
+    for folder, mark in ((run.path, "recipe.yaml"), (run.shared, "checkpoint.safetensors")):
+        own = folder != run.path / "stage1"
+        if own and (folder / mark).is_file() and not keeps_checksums(folder):
+            say_unverified(folder)
+            return
 
 
 def _recipe_of(about: dict[str, Any], path: Path) -> Recipe:

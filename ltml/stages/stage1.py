@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from ltml.checksums import is_finished
 from ltml.data.batches import BatchLoader
 from ltml.distributed import broadcast, first_alone
 from ltml.objectives.objective import Step
@@ -29,7 +30,14 @@ from ltml.stages.evaluate import score_learned, score_run, scored_splits, train_
 from ltml.stages.features import SPLITS, extract_features, has_features
 from ltml.stages.grow import start_from
 from ltml.stages.predict import describe_batch, predict
-from ltml.stages.run_directory import RunDirectory, begin_run, record_environment, record_inputs, remove_stage
+from ltml.stages.run_directory import (
+    RunDirectory,
+    begin_run,
+    begin_stage1,
+    record_environment,
+    record_inputs,
+    remove_stage,
+)
 from ltml.training.checkpoint import load_weights, save_weights
 from ltml.training.devices import Compute, choose_compute
 from ltml.training.loop import seed_epoch, train_epoch
@@ -44,7 +52,7 @@ def run_stage1(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
     """Train, extract features, predict and score; what is there already is not made again unless `fresh`."""
     compute = choose_compute(recipe.train.device, recipe.train.precision)
     world = compute.world
-    if fresh or not run.checkpoint1.is_file():
+    if fresh or not is_finished(run.checkpoint1):
         training = Training(recipe, dataset, run, compute, fresh=fresh)
         first_alone(partial(_begin, recipe, dataset, run, fresh=fresh), world)
         training.fit()
@@ -53,7 +61,7 @@ def run_stage1(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
     if world.is_first:
         (run.shared / "state.pt").unlink(missing_ok=True)
     needs_features = recipe.stage2.method != "none" and not has_features(run.features)
-    unpredicted = [split for split in scored_splits(dataset) if not run.predictions(1, split).is_file()]
+    unpredicted = [split for split in scored_splits(dataset) if not is_finished(run.predictions(1, split))]
     if needs_features or unpredicted:
         weights, _ = load_weights(run.checkpoint1)
         model = compute.place(rebuild_model(recipe, dataset, weights, stage=1))
@@ -73,6 +81,7 @@ def _begin(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bool) 
     """Write what the run is, now that what can be wrong with the recipe has been found."""
     if fresh:
         remove_stage(run, 1)
+    begin_stage1(run)
     record_inputs(run, recipe, dataset)
     record_environment(run.shared)
     begin_run(run, recipe, dataset)

@@ -21,10 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ltml.checksums import forget_missing, is_finished, write_recorded, write_recorded_json
 from ltml.data.batches import BatchLoader
 from ltml.distributed import broadcast, first_alone, gather_rows
 from ltml.errors import InputError
-from ltml.files import write_atomically, write_json
+from ltml.files import write_atomically
 from ltml.gaussians.resampler import GaussianResampler
 from ltml.losses.bce import bce_loss
 from ltml.losses.gce import gce_loss
@@ -32,7 +33,7 @@ from ltml.progress import track
 from ltml.recipe.schema import Recipe, Stage2Section
 from ltml.stages.build import build_final_loader, build_loader, checkpoint_about, rebuild_model
 from ltml.stages.evaluate import score_run, scored_splits, write_predictions
-from ltml.stages.features import extract_features, has_features, load_features
+from ltml.stages.features import extract_features, has_features, load_features, open_features
 from ltml.stages.predict import describe_batch, predict
 from ltml.stages.refit import (
     FROZEN,
@@ -83,19 +84,19 @@ def run_stage2(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
             f"stage2.method=none (method '{recipe.method}'): there is no stage 2 to run; set stage2.method=gaussian or "
             "choose a method that has one"
         )
-    if not (run.checkpoint1.is_file() and has_features(run.features)):
+    if not (is_finished(run.checkpoint1) and has_features(run.features)):
         raise InputError(f"there is no finished stage 1 in {run.shared}: run `ltml stage1` with the same recipe first")
     compute = choose_compute(recipe.train.device, recipe.train.precision)
     world = compute.world
-    stale = not is_of_this_stage1(run)
-    if fresh or stale or not run.checkpoint2.is_file():
+    stale = not fresh and not is_of_this_stage1(run)
+    if fresh or stale or not is_finished(run.checkpoint2):
         reconstruction = Reconstruction(recipe, dataset, run, compute)
         if stale:
-            log.info("stage 2: stage 1 has been trained again since, so it starts anew")
+            log.info("stage 2: it did not start from the weights that stage 1 has now, so it starts anew")
         first_alone(partial(_begin, recipe, dataset, run, anew=fresh or stale), world)
         reconstruction.fit()
     first_alone(partial(_finish, recipe, dataset, run), world)
-    unpredicted = [split for split in scored_splits(dataset) if not run.predictions(2, split).is_file()]
+    unpredicted = [split for split in scored_splits(dataset) if not is_finished(run.predictions(2, split))]
     if unpredicted:
         weights, _ = load_weights(run.checkpoint2)
         model = compute.place(rebuild_model(recipe, dataset, weights, stage=2))
@@ -122,6 +123,7 @@ def _finish(recipe: Recipe, dataset: Dataset, run: RunDirectory) -> None:
     score_run(recipe, dataset, run, stage=1)
     (run.path / "stage2" / "state.pt").unlink(missing_ok=True)
     shutil.rmtree(run.path / "stage2" / "features", ignore_errors=True)
+    forget_missing(run.path)
 
 
 class Epoch(NamedTuple):
@@ -273,14 +275,25 @@ class Reconstruction:
     def features(self, split: str) -> FeatureSet:
         """Features of the encoder as it is now: stage 1's store until it has moved."""
         if not self.moved:
-            return load_features(self.run.features, split)
+            return self._saved_features(split)
         folder = self.run.path / "stage2" / "features"
         if split not in self.extracted:
             loader = self._load(split)
             dtype = self.recipe.train.feature_dtype
-            extract_features(self.model, loader, self.dataset, split, folder, self.compute, dtype=dtype)
+            extract_features(
+                self.model, loader, self.dataset, split, folder, self.compute, dtype=dtype, write=write_atomically
+            )
             self.extracted.add(split)
-        return load_features(folder, split)
+        return open_features(folder, split)
+
+    def _saved_features(self, split: str) -> FeatureSet:
+        store = load_features(self.run.features, split)
+        if store.ids.tolist() != self.dataset.ids(split).astype(str).tolist():
+            raise InputError(
+                f"the features of '{split}' in {self.run.features} are not of the rows that this split has; remove "
+                "that folder and run the same recipe again: they are extracted again"
+            )
+        return store
 
     def _load(self, split: str, *, training: bool = False) -> BatchLoader:
         compute = self.compute
@@ -320,7 +333,7 @@ def save_gaussians(
     run: RunDirectory, settings: Stage2Section, resampler: GaussianResampler, label_names: Sequence[str]
 ) -> None:
     """Write the Gaussians, and beside them what they were fitted to."""
-    write_atomically(run.gaussians, resampler.save)
+    write_recorded(run.gaussians, resampler.save)
     labels = [
         {"label": name, "n_absent": int(absent), "n_present": int(present), "p_present": _or_none(chance)}
         for name, (absent, present), chance in zip(
@@ -328,7 +341,7 @@ def save_gaussians(
         )
     ]
     about = {"covariance": settings.covariance, "borrow": settings.borrow, "prior": settings.prior, "labels": labels}
-    write_json(run.gaussians.with_suffix(".json"), about)
+    write_recorded_json(run.gaussians.with_suffix(".json"), about)
 
 
 def _or_none(value: float) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ltml.checksums import check_file, write_recorded
 from ltml.errors import InputError, first_line
 from ltml.files import write_atomically
+
+BEGIN_AGAIN = "remove it, and the same command begins the stage again"
+"""What to do about a state of a stage that cannot be read."""
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
     """Write tensors and a JSON description; equal input gives equal bytes."""
     tensors = {key: value.detach().contiguous().cpu() for key, value in state.items()}
     header = {"ltml": json.dumps(about, sort_keys=True)}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata=header))
+    write_recorded(path, lambda temporary: save_file(tensors, temporary, metadata=header))
 
 
 def load_weights(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -29,15 +34,18 @@ def load_weights(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[
     Raises:
         InputError: the file is missing, damaged, or was not written by ltml.
     """
+    check_file(path, what="the checkpoint ")
     try:
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {}).get("ltml", "null"))
             names = [key for key in file.keys() if key.startswith(prefix)]  # noqa: SIM118 - not a mapping
             tensors = {key: file.get_tensor(key) for key in names}
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"cannot read the checkpoint {path}: {error}. Redo the stage with --fresh.") from error
-    if about is None:
-        raise InputError(f"{path} is not a checkpoint of ltml")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(
+            f"cannot read the checkpoint {path}: {first_line(error)}. Redo the stage with --fresh."
+        ) from error
+    if not isinstance(about, dict) or "label_names" not in about:
+        raise InputError(f"{path} is not a checkpoint of ltml. Redo the stage with --fresh.")
     return tensors, about
 
 
@@ -55,9 +63,13 @@ def load_state(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:  # torch writes a checksum of every part and does not look at it
+            damaged = archive.testzip()
+        state = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file fails in one of several ways in torch and pickle
-        raise InputError(f"cannot read {path}: {first_line(error)}. Redo the stage with --fresh.") from error
+        raise InputError(f"cannot read {path}: {first_line(error)}; {BEGIN_AGAIN}") from error
+    if not isinstance(state, dict):
+        raise InputError(f"{path} is damaged; {BEGIN_AGAIN}")
     return state
 
 

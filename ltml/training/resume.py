@@ -10,8 +10,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ltml.errors import InputError
 from ltml.files import write_text
-from ltml.training.checkpoint import copy_to_cpu, load_state, save_state
+from ltml.training.checkpoint import BEGIN_AGAIN, copy_to_cpu, load_state, save_state
 from ltml.world import ALONE, World
 
 
@@ -42,14 +43,17 @@ class Progress:
             parts: model, optimisers and whatever else has a ``state_dict``, by name.
 
         Raises:
-            InputError: the file is damaged.
+            InputError: the file is damaged, or of another run.
         """
         state = load_state(folder / "state.pt")
         if state is None:
             return cls()
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        return cls(**{item.name: state[item.name] for item in fields(cls)})
+        try:
+            for name, part in parts.items():
+                part.load_state_dict(state[name])
+            return cls(**{item.name: state[item.name] for item in fields(cls)})
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
+            raise InputError(f"{folder / 'state.pt'} is of another run, or damaged; {BEGIN_AGAIN}") from error
 
     def offer(self, value: float, at: int, model: nn.Module) -> bool:
         """Keep the model's weights if its validation measure is the best so far, and say so."""

@@ -31,7 +31,7 @@ def test_a_finished_run_holds_what_it_promises(tiny_run: Path) -> None:
     assert recipe.to_dict() == load_recipe("digits_tiny").to_dict()
     own = {str(path.relative_to(tiny_run)) for path in tiny_run.rglob("*") if path.is_file()}
     assert own == {
-        "recipe.yaml", "environment.json", "split.csv", "labels.json", "data.json", "changes.json",
+        "recipe.yaml", "environment.json", "checksums.json", "split.csv", "labels.json", "data.json", "changes.json",
         "gaussians.safetensors", "gaussians.json",
         "stage1/metrics.json", "stage1/metrics_val.json", "stage1/metrics_test_natural.json",
         "stage2/metrics.json", "stage2/metrics_val.json", "stage2/metrics_test_natural.json",
@@ -40,7 +40,7 @@ def test_a_finished_run_holds_what_it_promises(tiny_run: Path) -> None:
     }  # fmt: skip
     shared = {str(path.relative_to(run.shared)) for path in run.shared.rglob("*") if path.is_file()}
     assert shared == {
-        "checkpoint.safetensors", "log.jsonl", "environment.json", "images.npy",
+        "checkpoint.safetensors", "log.jsonl", "environment.json", "images.npy", "checksums.json",
         "features/train.npy", "features/train.npz", "features/val.npy", "features/val.npz",
         "predictions_val.csv", "predictions_test.csv", "predictions_test_natural.csv",
     }  # fmt: skip
