@@ -12,6 +12,7 @@ from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
 import ltml
+from ltml.checksums import DamagedFileError
 from ltml.comparison.across import rank_over_data
 from ltml.comparison.patients import warn_of_resamples
 from ltml.comparison.plan import plan_comparison
@@ -253,15 +254,17 @@ def test_one_patient_alone_is_no_reason_to_lose_the_tables(small: tuple[Path, li
     assert (Path(found["folder"]) / "scores.csv").is_file()
 
 
-def test_predictions_that_cannot_be_read_are_told_and_the_tables_made(
+def test_predictions_that_have_changed_are_refused_and_made_again_once_removed(
     small: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
     found = _compare(small[1], tmp_path / "runs")
     run = Path(found["cells"][1]["run"])
     (run / _stage1(run) / "predictions_test.csv").write_text("id\n")
+    with pytest.raises(DamagedFileError, match=r"predictions_test.csv: it has changed .* remove it and run"):
+        _compare(small[1], tmp_path / "runs")
+    (run / _stage1(run) / "predictions_test.csv").unlink()
     again = _compare(small[1], tmp_path / "runs")
-    assert any(text.startswith("csv_small: asl: nothing over patients, for") for text in again["warnings"])
-    assert again["rows"][1]["mean"] == found["rows"][1]["mean"]
+    assert again["rows"] == found["rows"]
 
 
 def test_resamples_that_make_no_sense_are_refused_before_anything_is_run(

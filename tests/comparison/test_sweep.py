@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from copies import copy_to_edit
 
 import ltml
 from ltml.comparison.summary import choose, summarise
@@ -214,7 +214,7 @@ def test_nothing_is_chosen_where_no_row_has_every_seed(honest: Path, tmp_path: P
     assert choice({"chosen": chosen}) == "chosen on val: nothing, for no row has every seed"
     on_test = {"chosen": chosen | {"on": "test", "oracle": True}}
     assert choice(on_test) == "ORACLE, chosen on test: nothing, for no row has every seed"
-    shutil.copytree(honest, tmp_path / "none")
+    copy_to_edit(honest, tmp_path / "none")
     (tmp_path / "none" / "comparison.json").write_text(json.dumps(result | on_test))
     page = ltml.write_report(tmp_path / "none").read_text()
     assert "Nothing is chosen on test, for no row has every seed." in page

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from copies import copy_to_edit
 
 SIZES = ("data.train_size=120", "data.val_size=60", "data.test_size=80")
 EVIL = (
@@ -62,7 +62,7 @@ def evil_run(cli: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evil_comparison(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The comparison with dangerous names of labels and of a row, and with a run that failed."""
     out = tmp_path_factory.mktemp("evil_grid") / "runs"
-    shutil.copytree(finished, out)
+    copy_to_edit(finished, out)
     folder = out / "_comparisons" / "digits_tiny"
     labels = ("zero", "one", "two", "three", "four", "five")
     names = dict(zip(labels, EVIL, strict=True)) | {"label_adapter": EVIL[1]}

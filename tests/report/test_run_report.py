@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from copies import copy_to_edit
 from scipy.stats import norm
 
 import ltml
@@ -160,7 +161,7 @@ def test_the_graph_has_the_weights_that_its_convolutions_make() -> None:
 def test_what_calibration_fitted_and_changed_is_shown(
     cli, tiny_run: Path, tmp_path: Path, read_page: Callable, options: tuple
 ) -> None:
-    shutil.copytree(tiny_run.parents[1], tmp_path / "runs")
+    copy_to_edit(tiny_run.parents[1], tmp_path / "runs")
     folder = tmp_path / "runs" / tiny_run.relative_to(tiny_run.parents[1])
     found = json.loads(cli("calibrate", folder, *options, "--json").stdout)
     shown, stage = read_page(ltml.write_report(folder)), found["stage"]
@@ -189,7 +190,7 @@ def test_what_calibration_fitted_and_changed_is_shown(
 
 
 def test_a_calibration_that_does_not_fit_is_refused(cli, tiny_run: Path, tmp_path: Path) -> None:
-    shutil.copytree(tiny_run.parents[1], tmp_path / "runs")
+    copy_to_edit(tiny_run.parents[1], tmp_path / "runs")
     folder = tmp_path / "runs" / tiny_run.relative_to(tiny_run.parents[1])
     assert cli("calibrate", folder).exit_code == 0
     path = folder / "stage2" / "calibration.json"
@@ -261,7 +262,7 @@ def test_a_run_on_features_says_what_it_lacks(
 
 
 def test_parts_that_were_removed_are_left_out(tiny_run: Path, tmp_path: Path, read_page: Callable) -> None:
-    shutil.copytree(tiny_run.parents[1], tmp_path / "runs")
+    copy_to_edit(tiny_run.parents[1], tmp_path / "runs")
     folder = tmp_path / "runs" / tiny_run.relative_to(tiny_run.parents[1])
     run, _ = read_run(folder)
     for path in [*run.shared.glob("predictions_*"), *(folder / "stage2").glob("predictions_*")]:
@@ -276,7 +277,7 @@ def test_parts_that_were_removed_are_left_out(tiny_run: Path, tmp_path: Path, re
 
 
 def test_many_rows_and_classes_make_a_modest_page(tiny_run: Path, tmp_path: Path) -> None:
-    shutil.copytree(tiny_run.parents[1], tmp_path / "runs")
+    copy_to_edit(tiny_run.parents[1], tmp_path / "runs")
     folder = tmp_path / "runs" / tiny_run.relative_to(tiny_run.parents[1])
     run, _ = read_run(folder)
     rng, rows = np.random.default_rng(0), 25_000
@@ -286,6 +287,9 @@ def test_many_rows_and_classes_make_a_modest_page(tiny_run: Path, tmp_path: Path
         probs = 1 / (1 + np.exp(-rng.normal(targets - 2)))
         ids = [str(row) for row in range(rows)]
         Predictions(names, ids, ids, probs, targets).to_frame().to_csv(path, index=False)
+    split = pd.read_csv(folder / "split.csv", dtype=str)
+    test = pd.DataFrame({"id": ids, "split": "test"})
+    pd.concat([split[split["split"] != "test"], test]).to_csv(folder / "split.csv", index=False)
     size = ltml.write_report(folder).stat().st_size
     assert size * 14 / 10 < 3_000_000  # of 14 classes
 
