@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from copies import copy_to_edit
 
 from ltml.errors import InputError, LtmlError
 from ltml.models.backbones import Backbone
@@ -71,7 +72,7 @@ def _change_recipe(run: Path, **fields: object) -> Path:
 def their_run(tiny_run: Path, tmp_path: Path, plugin: str) -> Path:
     """A run whose recipe names the plugin and a loss of it."""
     out = tmp_path / "runs"
-    shutil.copytree(tiny_run.parents[2], out)
+    copy_to_edit(tiny_run.parents[2], out)
     run = out / tiny_run.relative_to(tiny_run.parents[2])
     _change_recipe(run, plugins=[plugin], loss={"type": f"{plugin}_loss", f"{plugin}_loss": {"scale": 2.0}})
     return run
