@@ -81,6 +81,7 @@ READERS: dict[str, tuple[tuple[str, ...], ...]] = {
     "SHARED/predictions_test.csv": (RUN, ("evaluate", "RUN")),
     "SHARED/features/train.npy": (("relations", "RUN"), ("report", "RUN")),
     "SHARED/features/train.npz": (("relations", "RUN"),),
+    "SHARED/images.npy": (RUN, STAGE2),
     "SHARED/log.jsonl": (("report", "RUN"),),
 }
 """Commands that read each kind of file."""
@@ -157,6 +158,7 @@ WAYS_OUT: dict[str, Callable[[RunDirectory], list[tuple[str, ...]]]] = {
     "gaussians.safetensors": lambda run: [(*STAGE2, "--fresh")],
     "checksums.json": lambda run: [_removed(run.path / "checksums.json", RUN)],
     "SHARED/checkpoint.safetensors": lambda run: [_removed(run.checkpoint1, RUN)],
+    "SHARED/images.npy": lambda run: [(*RUN, "--fresh"), ("calibrate", "RUN")],
     "SHARED/predictions_test.csv": lambda run: [_removed(run.predictions(1, "test"), RUN)],
     "SHARED/features/train.npy": lambda run: [shutil.rmtree(run.features) or RUN],
 }
