@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ltml.errors import InputError
-from ltml.metrics.bootstrap import LEAST, bootstrap_scores, interval_or_none, number_groups
+from ltml.metrics.bootstrap import LEAST, bootstrap_scores, describe_intervals, interval_or_none, number_groups
 from ltml.recipe.schema import Recipe
 from ltml.report.run_figures import STAGE_NAMES
 from ltml.stages.calibrate import read_calibration
-from ltml.stages.evaluate import collect, describe_resampled, read_predictions
+from ltml.stages.evaluate import collect, read_predictions
 from ltml.stages.run_directory import RunDirectory, read_run, read_train_counts
 from ltml.types import Predictions
 
@@ -147,7 +147,15 @@ class Run:
         last = list(self.stages)[-1]
         if last not in self.resampled:
             return None
-        return describe_resampled(self.resampled[last], self.answers[last], self.not_learned)
+        answers = self.answers[last]
+        return describe_intervals(
+            self.resampled[last],
+            answers.targets,
+            answers.groups,
+            answers.label_names,
+            probs=answers.probs,
+            apart=self.not_learned,
+        )
 
     @property
     def no_stage2(self) -> str:
