@@ -15,8 +15,12 @@ from ltml.data.cache import source_files
 from ltml.data.faults import Fault, Faults
 from ltml.data.images import FileImages
 from ltml.data.inspection import Inspection, Picture, inspect_images, shared_folder
+from ltml.data.pixels import count_levels
 from ltml.errors import InputError, first_few
 from ltml.types import Dataset, Published
+
+FEW_LEVELS = 64
+"""A picture whose pixels use less than so many of 256 levels is doubted; films and fundi use 96 or more."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,8 @@ def check_dataset(dataset: Dataset, reported: Faults, *, fresh: bool = False) ->
     inspection = _inspect(readers, fresh=fresh)
     known = {fault.where for fault in reported.found}
     faults = [*reported.found, *(fault for fault in _unreadable(inspection) if fault.where not in known)]
-    warnings = [*reported.doubts, *_odd_pictures(readers, inspection.pictures), *_labels_without_values(dataset)]
+    pictures = [*_odd_pictures(readers, inspection.pictures), *_flat_pictures(dataset, inspection.pictures)]
+    warnings = [*reported.doubts, *pictures, *_labels_without_values(dataset)]
     columns, unlabelled = _columns_nobody_labels(dataset), _other_versions(dataset)
     across, within = _duplicates(dataset, inspection.pictures)
     return CheckReport(
@@ -159,6 +164,25 @@ def _odd_pictures(readers: list[FileImages], pictures: Mapping[Path, Picture]) -
         if small:
             message = f"{len(small)} image(s) have a side below the {reader.size} px of training: {_few(small)}"
             yield Fault("small image", str(small[0]), message)
+
+
+def _flat_pictures(dataset: Dataset, pictures: Mapping[Path, Picture]) -> Iterator[Fault]:
+    """Pictures of one value, and those that use a small part of the range, as a wrong window leaves them."""
+    for path, picture in pictures.items():
+        yield from _flat_picture(str(path), picture.levels, picture.middle_levels)
+    ids = dataset.table["id"].to_numpy(dtype=object)
+    for row in np.concatenate(list(dataset.splits.values())).tolist():
+        pixels = dataset.images.stored(row)
+        if pixels is not None:
+            yield from _flat_picture(f"{dataset.name}, '{ids[row]}'", *count_levels(pixels))
+
+
+def _flat_picture(where: str, whole: int, middle: int) -> Iterator[Fault]:
+    if whole == 0:
+        yield Fault("picture of one value", where, "all of its pixels are equal once it is decoded")
+    elif middle < FEW_LEVELS:
+        message = f"99 % of its pixels lie within {middle + 1} of the 256 levels once it is decoded"
+        yield Fault("picture of few levels", where, message)
 
 
 def _few(files: list[Path]) -> str:

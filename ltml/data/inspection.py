@@ -28,7 +28,7 @@ from PIL import Image
 from ltml.data.decode import DECODER, open_picture
 from ltml.data.image_files import is_dicom
 from ltml.data.parallel import in_threads
-from ltml.data.pixels import MAX_PIXELS
+from ltml.data.pixels import MAX_PIXELS, count_levels
 from ltml.errors import first_line
 from ltml.files import cache_folder, hash_json
 from ltml.progress import track
@@ -36,7 +36,7 @@ from ltml.types import UnreadableImageError
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 4
 """Raised whenever what is kept changes."""
 
 SECONDS = 0.5
@@ -55,12 +55,16 @@ class Picture:
         height: px.
         mode: Pillow's mode of the file, or ``DICOM``.
         digest: hash of the decoded pixels.
+        levels: how many of 256 levels apart its pixels lie.
+        middle_levels: the same of the middle 99 %.
     """
 
     width: int
     height: int
     mode: str
     digest: str
+    levels: int
+    middle_levels: int
 
 
 @dataclass(frozen=True)
@@ -250,7 +254,8 @@ def _look(path: Path, max_pixels: int) -> Seen | str:
         picture = open_picture(path, max_pixels)
         pixels = hashlib.blake2b(picture.tobytes(), digest_size=16).hexdigest()
         digest = f"{picture.mode}{picture.size}{pixels}"
-        return Seen(content, Picture(picture.width, picture.height, _mode(path), digest))
+        levels = count_levels(np.atleast_3d(np.asarray(picture)))
+        return Seen(content, Picture(picture.width, picture.height, _mode(path), digest, *levels))
     except UnreadableImageError as error:
         return str(error.__cause__ or error)
 

@@ -64,3 +64,20 @@ def stretch(values: npt.NDArray[Any], limits: tuple[float, float] | None = None)
         return np.zeros(values.shape, dtype=np.uint8)
     scaled = (values.astype(np.float64) - low) * (255 / (high - low))
     return scaled.round().clip(0, 255).astype(np.uint8)
+
+
+def count_levels(pixels: UInt8Array) -> tuple[int, int]:
+    """Return how many levels apart a picture's pixels lie: all of them, and the middle 99 %.
+
+    Args:
+        pixels: uint8 ``(..., channels)``; the channel that uses most counts.
+
+    Returns:
+        Two numbers from 0 (one value) to 255.
+    """
+    channels = pixels.reshape(-1, pixels.shape[-1]).T
+    below = np.stack([np.bincount(channel, minlength=256) for channel in channels]).cumsum(axis=1)
+    total = below[0, -1]
+    # The levels in between are those with more than so many pixels at or below them, and at least so many above.
+    whole, middle = (((below > total * tail) & (below < total * (1 - tail))).sum(axis=1).max() for tail in (0, 0.005))
+    return int(whole), int(middle)

@@ -297,3 +297,47 @@ def test_label_files_without_rows_are_said_to_be_so(cli, tree: Path, content: st
     result = cli("data", "check", "nih", f"data.root={tree}")
     assert result.exit_code == 2
     assert ("a header but no rows" if content is None else "no content") in result.stderr
+
+
+def test_pictures_of_one_value_or_few_levels_are_doubted_by_name(cli, tree: Path) -> None:
+    rng = np.random.default_rng(0)
+    marked = np.full((64, 64), 1000) + rng.integers(0, 100, (64, 64))
+    marked[0, :10] = 65535  # a burnt-in letter
+    pictures = {
+        "00000002_000.png": np.full((24, 24), 7, np.uint8),
+        "00000003_000.png": np.full((24, 24, 3), (200, 60, 30), np.uint8),
+        "00000004_000.png": rng.integers(100, 140, (24, 24)).astype(np.uint8),
+        "00000005_000.png": marked.astype(np.uint16),
+        "00000006_000.png": rng.integers(0, 4096, (24, 24)).astype(np.uint16),  # uses all of its own range
+    }
+    for name, pixels in pictures.items():
+        assert (tree / "images" / name).is_file()
+        Image.fromarray(pixels).save(tree / "images" / name)
+    code, report = _check(cli, tree)
+    assert code == 0
+    found = Counter(
+        (w["kind"], Path(w["where"]).name) for w in report["warnings"] if w["kind"].startswith("picture of")
+    )
+    assert found == Counter(
+        [
+            ("picture of one value", "00000002_000.png"),
+            ("picture of one value", "00000003_000.png"),
+            ("picture of few levels", "00000004_000.png"),
+            ("picture of few levels", "00000005_000.png"),
+        ]
+    )
+    _, again = _check(cli, tree)  # from what was seen before
+    assert again["warnings"] == report["warnings"]
+
+
+def test_arrays_are_doubted_too(cli, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8)).astype(np.uint8)
+    images[3] = 9
+    labels = np.arange(40)[:, None] % 2
+    parts = {"train": slice(0, 20), "val": slice(20, 30), "test": slice(30, 40)}
+    arrays = {f"{split}_images": images[part] for split, part in parts.items()}
+    arrays |= {f"{split}_targets": labels[part] for split, part in parts.items()}
+    np.savez(tmp_path / "a.npz", label_names=np.array(["odd"]), **arrays)
+    result = cli("data", "check", "npz", f"data.file={tmp_path / 'a.npz'}", "data.image_size=8", "--json")
+    warnings = [w for w in json.loads(result.stdout)["warnings"] if w["kind"].startswith("picture of")]
+    assert [(w["kind"], w["where"]) for w in warnings] == [("picture of one value", "a, 'train-000003'")]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from ltml.data.decode import decode, read_image
-from ltml.data.pixels import with_channels
+from ltml.data.pixels import count_levels, with_channels
 from ltml.types import UnreadableImageError
 
 RAMP = np.add.outer(np.arange(8), np.arange(8)).astype(np.uint8) * 16
@@ -120,3 +120,13 @@ def test_an_unexpected_exception_of_a_decoder_is_an_unreadable_image(
     monkeypatch.setattr(ImageOps, "exif_transpose", stumble)
     with pytest.raises(UnreadableImageError, match=r"a.png: required argument is not an integer.*data.unreadable=skip"):
         read_image(tmp_path / "a.png", 8, 1)
+
+
+def test_levels_are_those_of_sorted_values() -> None:
+    rng = np.random.default_rng(0)
+    for low, high in ((0, 256), (40, 90), (7, 8)):
+        pixels = rng.integers(low, high, (40, 50, 3)).astype(np.uint8)
+        pixels[0, :4, 1] = (0, 255, 0, 255) if high < 256 else 3
+        values = np.sort(pixels.reshape(-1, 3), axis=0).astype(int)
+        whole, middle = (values[-1] - values[0]).max(), (values[1989] - values[10]).max()
+        assert count_levels(pixels) == (whole, middle)
