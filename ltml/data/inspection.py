@@ -36,7 +36,7 @@ from ltml.types import UnreadableImageError
 
 log = logging.getLogger(__name__)
 
-FORMAT = 4
+FORMAT = 3
 """Raised whenever what is kept changes."""
 
 SECONDS = 0.5
