@@ -201,7 +201,8 @@ def test_the_order_of_the_seeds_does_not_matter_for_the_choice() -> None:
         for seed in (1, 0)
         for split in ("val", "test")
     ]
-    scores = pd.DataFrame(records, columns=["data", "row", "seed", "split", "label", "measure", "value"])
+    columns = ["data", "row", "seed", "split", "label", "measure", "value"]
+    scores = pd.DataFrame(records, columns=columns).assign(learned=True)
     chosen = choose(plan, scores, summarise(plan, scores, {}))
     assert (chosen["row"], chosen["test"]["mean"]) == ("stage2.alpha=0.9", pytest.approx(0.6))
 
