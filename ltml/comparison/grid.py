@@ -6,22 +6,28 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from ltml.comparison.launch import Launch, Task, launched
 from ltml.comparison.plan import Plan, Row, recipe_of
-from ltml.errors import InputError
+from ltml.errors import InputError, LtmlError
+from ltml.files import hash_json
 from ltml.progress import track
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_dataset, check_text
 from ltml.stages.checks import check_recipe
-from ltml.stages.run_directory import progress_of, run_folder
+from ltml.stages.inputs import missing_inputs, raise_missing
+from ltml.stages.run_directory import locate_run, progress_of, run_folder
 
 log = logging.getLogger(__name__)
 
 JOBS = "_jobs"
 """Where under the root of the runs a scheduler's own files lie."""
+
+STARTS = ("data", "backbone", "head", "text", "init_from")
+"""Parts of a recipe that say what its stage 1 starts from."""
 
 State = Literal["done", "begun", "to do", "failed"]
 
@@ -78,12 +84,14 @@ def run_grid(cells: Sequence[Cell], out: Path, launch: Launch, *, to_come: int =
 
     Raises:
         InputError: a row lacks what it asks for, or a file with the words of its prompts; or data are not there.
+        LtmlError: weights that runs start from are neither local nor reachable.
     """
     left = list({cell.run: cell for cell in cells if cell.state != "done"}.values())
     for cell in left:
         _check_inputs(cell)
     for cell in {cell.row.data: cell for cell in reversed(left)}.values():
         _check_data(cell)
+    _check_starts(left, out)
     tasks = [Task(cell.row, cell.seed, out) for cell in left]
     errors: dict[Path, str] = {}
     started = time.monotonic()
@@ -116,6 +124,25 @@ def _check_data(cell: Cell) -> None:
         build_dataset(cell.recipe)
     except InputError as error:
         raise InputError(f"row '{cell.row.name}' on {cell.row.data}: {error}") from error
+
+
+def _check_starts(cells: Sequence[Cell], out: Path) -> None:
+    """Refuse a grid of which runs start from what is not there, all of it named at once, before the first is done."""
+    first = {hash_json([cell.recipe.to_dict()[part] for part in STARTS]): cell for cell in reversed(cells)}
+    missing: dict[str, LtmlError] = {}
+    for cell in first.values():
+        found = missing_inputs(cell.recipe, partial(_labels_of, cell.recipe))
+        if found and not _has_stage1(cell, out):
+            missing |= {str(error): error for error in found}
+    raise_missing(list(missing.values()))
+
+
+def _labels_of(recipe: Recipe) -> tuple[str, ...]:
+    return build_dataset(recipe).label_names
+
+
+def _has_stage1(cell: Cell, out: Path) -> bool:
+    return cell.state == "begun" or locate_run(cell.recipe, build_dataset(cell.recipe), out).checkpoint1.is_file()
 
 
 def _after(cell: Cell, errors: dict[Path, str]) -> Cell:

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ltml.errors import InputError, LtmlError, first_few, first_line, suggest
+from ltml.errors import InputError, first_few, first_line, suggest
+from ltml.models.hub import NotHereError, can_fetch, fetching
 from ltml.models.ibn import check_ibn, mix_norms
 from ltml.models.weights import read_state_dict
 
@@ -147,15 +148,41 @@ def _create(name: str, image_size: int, channels: int, options: dict[str, Any], 
     if not pretrained:
         return net
     log.info("loading pretrained weights of %s from the cache or the network", name)
+    return _create_pretrained(name, in_chans=channels, **options)
+
+
+def check_pretrained(name: str) -> None:
+    """Refuse a model whose pretrained weights are not in the cache where no hub answers; else it is asked later.
+
+    Raises:
+        NotHereError: they are not.
+    """
+    if not can_fetch():
+        _create_pretrained(name)
+
+
+def _create_pretrained(name: str, **options: Any) -> Any:
+    import timm
+
     try:
-        return timm.create_model(name, pretrained=True, in_chans=channels, num_classes=0, **options)
+        with fetching():
+            return timm.create_model(name, pretrained=True, num_classes=0, **options)
     except Exception as error:  # the hub's clients raise errors of several libraries when offline
-        raise LtmlError(
-            f"cannot get pretrained weights for backbone '{name}': {first_line(error).rstrip('.')}. They are neither "
-            "in the cache nor reachable. Fetch them on a machine with network and copy its Hugging Face cache "
-            "(HF_HOME), give a file with backbone.weights=FILE, or set backbone.pretrained=false to train from random "
-            "weights."
+        raise NotHereError(
+            f"get pretrained weights for backbone '{name}'",
+            "give a file with backbone.weights=FILE, or set backbone.pretrained=false to train from random weights",
+            error,
         ) from error
+
+
+def check_file(path: Path) -> None:
+    """Refuse weights that are not there.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    if not path.is_file():
+        raise InputError(f"backbone.weights {path} is not a file")
 
 
 def load_weights(net: nn.Module, path: Path) -> None:
@@ -172,8 +199,7 @@ def load_weights(net: nn.Module, path: Path) -> None:
         InputError: the file cannot be read or belongs to another model.
     """
 
-    if not path.is_file():
-        raise InputError(f"backbone.weights {path} is not a file")
+    check_file(path)
     try:
         state = read_state_dict(path)
     except InputError as error:

@@ -18,8 +18,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ltml.errors import InputError, LtmlError, first_few, first_line, suggest
+from ltml.errors import InputError, first_few, suggest
 from ltml.files import cache_folder, hash_json, write_atomically
+from ltml.models.hub import NotHereError, fetching
 from ltml.models.weights import check_weights
 
 log = logging.getLogger(__name__)
@@ -112,12 +113,16 @@ def _file_state(name: str | None) -> list[tuple[str, int, int]] | None:
     return [(str(item), item.stat().st_size, item.stat().st_mtime_ns) for item in files]
 
 
-def _unavailable(config: TextConfig, error: Exception) -> LtmlError:
-    return LtmlError(
-        f"cannot load the text encoder {config.encoder} '{config.name}' (weights: {config.weights}): "
-        f"{first_line(error).rstrip('.')}. Give a local folder or checkpoint, copy a filled Hugging Face cache "
-        "(HF_HOME), or set text.encoder=none."
+def _unavailable(config: TextConfig, error: Exception) -> NotHereError:
+    return NotHereError(
+        f"load the text encoder {config.encoder} '{config.name}' (weights: {config.weights})",
+        "give a local folder or checkpoint as text.name or text.weights, or set text.encoder=none",
+        error,
     )
+
+
+def _is_local(*names: str | None) -> bool:
+    return any(name is not None and Path(name).exists() for name in names)
 
 
 def _check_local(name: str | None, key: str) -> None:
@@ -144,8 +149,9 @@ def _open_clip(config: TextConfig, prompts: list[str]) -> Any:
     _check_local(config.weights, "text.weights")
     _check_local(name.removeprefix("local-dir:"), "text.name")
     try:
-        model = open_clip.create_model(name, pretrained=config.weights, require_pretrained=True).eval()
-        tokenizer = open_clip.get_tokenizer(name)
+        with fetching(local=_is_local(config.weights)):
+            model = open_clip.create_model(name, pretrained=config.weights, require_pretrained=True).eval()
+            tokenizer = open_clip.get_tokenizer(name)
     except Exception as error:  # the hub's clients raise errors of several libraries
         raise _unavailable(config, error) from error
     tokens = tokenizer(prompts)
@@ -173,8 +179,9 @@ def _transformers(config: TextConfig, prompts: list[str]) -> Any:
 
     _check_local(config.name, "text.name")
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(config.name, trust_remote_code=False)
-        model = transformers.AutoModel.from_pretrained(config.name, trust_remote_code=False).eval()
+        with fetching(local=_is_local(config.name)):
+            tokenizer = transformers.AutoTokenizer.from_pretrained(config.name, trust_remote_code=False)
+            model = transformers.AutoModel.from_pretrained(config.name, trust_remote_code=False).eval()
     except Exception as error:  # OSError, ValueError or the hub client's own
         raise _unavailable(config, error) from error
     batch = tokenizer(prompts, return_tensors="pt", padding=True, return_special_tokens_mask=True)

@@ -30,10 +30,7 @@ def start_from(model: Stage1Model, label_names: Sequence[str], run_dir: Path) ->
         InputError: there is no finished stage 1, the run has a class that the model has not, the head cannot grow, or
             the architectures differ.
     """
-    run, _ = read_run(run_dir)
-    if not run.checkpoint1.is_file():
-        raise InputError(f"init_from={run_dir}: its stage 1 is not finished; finish it with `ltml stage1` first")
-    weights, about = load_weights(run.checkpoint1)
+    weights, about = load_weights(find_start(run_dir))
     old = tuple(about["label_names"])
     missing = [name for name in old if name not in label_names]
     if missing:
@@ -42,6 +39,21 @@ def start_from(model: Stage1Model, label_names: Sequence[str], run_dir: Path) ->
     model.load_state_dict(state)
     fresh = [name for name in label_names if name not in old]
     log.info("stage 1 starts from %s%s", run_dir, f", with new classes {first_few(fresh)}" if fresh else "")
+
+
+def find_start(run_dir: Path) -> Path:
+    """Return the checkpoint of a run that another one starts from.
+
+    Raises:
+        InputError: there is no run, or its stage 1 is not finished.
+    """
+    try:
+        run, _ = read_run(run_dir)
+    except InputError as error:
+        raise InputError(f"init_from: {error}") from error
+    if not run.checkpoint1.is_file():
+        raise InputError(f"init_from={run_dir}: its stage 1 is not finished; finish it with `ltml stage1` first")
+    return run.checkpoint1
 
 
 def grown(

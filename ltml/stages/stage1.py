@@ -29,6 +29,7 @@ from ltml.stages.build import (
 from ltml.stages.evaluate import score_learned, score_run, scored_splits, train_counts, write_predictions
 from ltml.stages.features import SPLITS, extract_features, has_features
 from ltml.stages.grow import start_from
+from ltml.stages.inputs import missing_inputs, raise_missing
 from ltml.stages.predict import describe_batch, predict
 from ltml.stages.run_directory import (
     RunDirectory,
@@ -53,6 +54,8 @@ def run_stage1(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
     compute = choose_compute(recipe.train.device, recipe.train.precision)
     world = compute.world
     if fresh or not is_finished(run.checkpoint1):
+        if fresh or not (run.shared / "state.pt").is_file():
+            raise_missing(missing_inputs(recipe, lambda: dataset.label_names))
         training = Training(recipe, dataset, run, compute, fresh=fresh)
         first_alone(partial(_begin, recipe, dataset, run, fresh=fresh), world)
         training.fit()
