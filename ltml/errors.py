@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable
 
 
@@ -38,6 +39,23 @@ def first_few(items: Iterable[object], *, most: int = 5) -> str:
     values = [str(item) for item in items]
     rest = len(values) - most
     return ", ".join(values[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def brief(value: object, most: int = 40) -> str:
+    """Return a name or value for a message: what cannot be seen as its escape, the middle of a long one left out."""
+    text = str(value)
+    if len(text) > most:
+        text = f"{text[: most // 2]}…{text[-most // 4 :]} ({len(text):,} characters)"
+    return "".join(letter if _is_visible(letter) else ascii(letter)[1:-1] for letter in text)
+
+
+def shown(value: object, most: int = 40) -> str:
+    """Return `brief` in quotes."""
+    return f"'{brief(value, most)}'"
+
+
+def _is_visible(letter: str) -> bool:
+    return letter == " " or unicodedata.category(letter) not in ("Cc", "Cf", "Cs", "Co", "Zs", "Zl", "Zp")
 
 
 def first_line(error: BaseException) -> str:

@@ -1,4 +1,7 @@
-"""Find names that are almost the expected one, such as a column ``Group`` or ``patient_id`` where ``group`` is read."""
+"""Find names that are almost the expected one, such as a column ``Group`` or ``patient_id`` where ``group`` is read.
+
+The same for values that several files or rows must spell alike, such as a patient who is ``7`` here and ``007`` there.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,13 @@ from types import MappingProxyType
 
 SYNONYMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "group": ("patient", "subject", "person", "participant", "case", "mrn", "study instance uid"),
+        "group": (
+            *("patient", "pat", "pid", "pt", "subject", "subj", "person", "participant", "individual", "donor"),
+            *("case", "mrn", "study instance uid", "study id", "exam id", "accession", "visit id", "encounter id"),
+            *("series id", "lesion id", "slide id", "specimen id", "volume id"),
+        ),
         "id": ("image id", "sample id", "row id", "name"),
-        "split": ("fold", "subset", "partition", "set"),
+        "split": ("fold", "subset", "partition", "set", "data split", "phase", "usage", "train test", "train val test"),
         "known": ("mask", "is known", "observed"),
         "source": ("dataset", "origin", "site", "hospital"),
         "image": ("image path", "path", "file", "filename", "file name", "image name", "image file"),
@@ -19,19 +26,20 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """Other usual names of the columns that this project reads."""
 
-_ENDINGS = ("id", "identifier", "number", "nr", "no", "code", "name", "key", "idx", "index")
+_ENDINGS = ("id", "identifier", "number", "num", "nr", "no", "code", "name", "key", "idx", "index", "uid", "hash")
 """Words that people add to a name: ``patient id``, ``subject number``."""
 
 
-MISSING = frozenset({"", "nan", "none", "null", "na", "n/a", "<na>", "nat"})
-"""What programs write, in whatever case, where a table has no value."""
+MISSING = frozenset({"", "nan", "none", "null", "na", "n/a", "#n/a", "<na>", "nat", "unknown", "missing", "-", "?"})
+"""What programs and people write, in whatever case, where a table has no value."""
 
 
 def near_misses(names: Iterable[object], expected: str) -> list[str]:
     """Return those of `names` that were probably meant as `expected`, in order; `expected` itself is none.
 
-    A name is near where it differs by case, blanks, punctuation, Unicode form or a plural, where it is a usual synonym,
-    or where one letter is missing, added, wrong or swapped with the next (in names of at least four letters).
+    A name is near where it differs by case, blanks, punctuation, Unicode form or a plural, where it is a usual synonym
+    or ends in a long one (``anon_patient_id``), or where one letter is missing, added, wrong or swapped with the next
+    (in names of at least four letters).
     """
     wanted = {_plain(expected), *(_plain(synonym) for synonym in SYNONYMS.get(expected, ()))}
     wanted |= {form + ending for form in wanted if form != "id" for ending in _ENDINGS}
@@ -41,6 +49,8 @@ def near_misses(names: Iterable[object], expected: str) -> list[str]:
 
 def fold_name(name: str) -> str:
     """Return a name without what the eye does not see: case, blanks around and inside, invisible characters."""
+    if name.isascii():
+        return "".join(name.casefold().split())
     text = unicodedata.normalize("NFKC", name).casefold()
     return "".join(letter for letter in text if not letter.isspace() and unicodedata.category(letter) != "Cf")
 
@@ -66,7 +76,9 @@ def _plain(name: str) -> str:
 
 def _is_near(text: str, wanted: set[str], expected: str) -> bool:
     singular = text.removesuffix("s")
-    return text in wanted or singular in wanted or (len(expected) >= 4 and _is_one_slip(text, expected))
+    if text in wanted or singular in wanted or text.endswith(tuple(form for form in wanted if len(form) > 8)):
+        return True
+    return len(expected) >= 4 and _is_one_slip(text, expected)
 
 
 def _is_one_slip(first: str, second: str) -> bool:

@@ -16,7 +16,7 @@ from ltml.data.faults import Fault, Faults
 from ltml.data.images import FileImages
 from ltml.data.inspection import Inspection, Picture, inspect_images, shared_folder
 from ltml.data.pixels import count_levels
-from ltml.errors import InputError, first_few
+from ltml.errors import InputError, brief, first_few
 from ltml.types import Dataset, Published
 
 FEW_LEVELS = 64
@@ -67,7 +67,7 @@ def check_dataset(dataset: Dataset, reported: Faults, *, fresh: bool = False) ->
     faults = [*reported.found, *(fault for fault in _unreadable(inspection) if fault.where not in known)]
     pictures = [*_odd_pictures(readers, inspection.pictures), *_flat_pictures(dataset, inspection.pictures)]
     warnings = [*reported.doubts, *pictures, *_labels_without_values(dataset)]
-    columns, unlabelled = _columns_nobody_labels(dataset), _other_versions(dataset)
+    columns, unlabelled = _columns_nobody_labels(dataset, reported.found), _other_versions(dataset)
     across, within = _duplicates(dataset, inspection.pictures)
     return CheckReport(
         faults=_by_kind([*faults, *across, *columns]),
@@ -223,9 +223,12 @@ def _digests(dataset: Dataset, row: int, pictures: Mapping[Path, Picture]) -> It
         yield f"{pixels.shape}{hashlib.blake2b(pixels.tobytes(), digest_size=16).hexdigest()}", dataset.name
 
 
-def _columns_nobody_labels(dataset: Dataset) -> list[Fault]:
-    unknown = np.flatnonzero(~dataset.known.any(axis=0)).tolist()
-    return [Fault("label never known", dataset.label_names[c], "every row leaves it unknown") for c in unknown]
+def _columns_nobody_labels(dataset: Dataset, reported: Sequence[Fault]) -> list[Fault]:
+    """Labels that no row knows, but for those whose values are a fault already."""
+    unknown = [dataset.label_names[c] for c in np.flatnonzero(~dataset.known.any(axis=0)).tolist()]
+    strange = " ".join(fault.where for fault in reported if fault.kind == "unknown label value")
+    silent = [name for name in unknown if f"'{brief(name)}'" not in strange]
+    return [Fault("label never known", name, "every row leaves it unknown") for name in silent]
 
 
 def _labels_without_values(dataset: Dataset) -> Iterator[Fault]:

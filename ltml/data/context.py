@@ -26,6 +26,7 @@ class DataContext:
         id_prefix: what stands before this dataset's ids in that file: the source's name in a union.
         stratify: spread the positives of every label over the splits.
         max_pixels: images with more are refused.
+        labels_only: the images need not be there: nothing but the labels is looked at.
         skip_unreadable: leave out images that are missing or cannot be decoded, instead of stopping.
         roots: folder of each source of a union.
         root_key: what the recipe calls `root`.
@@ -43,6 +44,7 @@ class DataContext:
     id_prefix: str = ""
     stratify: bool = False
     max_pixels: int = MAX_PIXELS
+    labels_only: bool = False
     skip_unreadable: bool = False
     roots: Mapping[str, Path] = field(default_factory=dict)
     root_key: str = "data.root"

@@ -67,10 +67,31 @@ class Faults:
         raise InputError(" ".join(f"{in_one_line(faults)}. {advice}".split()))
 
 
+ROOM = 240
+"""Characters for the faults after the first in one line."""
+
+
 def in_one_line(faults: Sequence[Fault]) -> str:
-    """The first fault, and where the others are."""
+    """Return the first fault, and briefly as many others as there is room for."""
     first, *others = faults
     if not others:
         return f"{first.where}: {first.message}"
-    places = first_few((fault.where for fault in others), most=3)
-    return f"{len(faults)} × {first.kind}, the first: {first.where}: {first.message}; also {places}"
+    shared = len(_shared_beginning([fault.where for fault in faults]))
+    briefly = [f"{fault.where[shared:]}{_difference(fault, first)}" for fault in others]
+    fitting = [text for n, text in enumerate(briefly) if sum(map(len, briefly[: n + 1])) <= ROOM]
+    also = first_few([*fitting, *briefly[len(fitting) :]], most=max(len(fitting), 1))
+    return f"{len(faults)} × {first.kind}, the first: {first.where}: {first.message}; also {also}"
+
+
+def _shared_beginning(places: Sequence[str]) -> str:
+    """Return the file or folder that all places begin with."""
+    first, last = min(places), max(places)
+    same = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    ends = [first.rfind(end, 0, same) + len(end) for end in (", ", "/") if end in first[:same]]
+    return first[: max(ends, default=0)]
+
+
+def _difference(fault: Fault, first: Fault) -> str:
+    """Return what is wrong, without what is allowed, where it is not the same as with the first."""
+    wrong = fault.message.partition("; ")[0]
+    return f": {wrong}" if wrong != first.message.partition("; ")[0] else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from ltml.data.faults import Fault, Faults
+from ltml.errors import shown
 from ltml.types import IntArray
 
 UNKNOWN = -1
@@ -18,7 +21,7 @@ UNKNOWN = -1
 def label_codes(
     table: pd.DataFrame, names: Sequence[str], values: Mapping[str, int], where: str, faults: Faults, advice: str = ""
 ) -> npt.NDArray[np.int8]:
-    """Codes ``(N, C)`` of label columns; a cell that is no allowed value is reported, and unknown.
+    """Codes ``(N, C)`` of label columns; cells that are no allowed value are reported by column, and unknown.
 
     Args:
         table: text cells; its index is the line of each row.
@@ -36,14 +39,31 @@ def label_codes(
     allowed = ", ".join(f"'{value}'" if value else "empty" for value in values)
     for c, name in enumerate(names):
         column = table[name].map(values)
-        wrong: list[int] = np.flatnonzero(column.isna()).tolist()
-        for row in wrong:
-            place = f"{where}, line {table.index[row]}, column '{name}'"
-            message = f"label value '{table[name].iloc[row]}'; allowed: {allowed}"
-            found.append(Fault("unknown label value", place, message))
+        wrong = column.isna()
+        if wrong.any():
+            place = f"{where}, line {table.index[wrong][0]}, column {shown(name)}"
+            found.append(value_fault(place, table[name][wrong].tolist(), allowed))
         codes[:, c] = column.fillna(UNKNOWN).astype(np.int8)
     faults.report(found, advice)
     return codes
+
+
+def value_fault(place: str, values: Sequence[object], allowed: str, what: str = "label value") -> Fault:
+    """Return one fault for all wrong values of a label.
+
+    Args:
+        place: of the first of them.
+        values: one per wrong cell.
+        allowed: what a cell may hold, in words.
+        what: what a single cell holds, in words.
+    """
+    counts = Counter(map(str, values))
+    kinds = "/".join(shown(value) for value, _ in counts.most_common(3))
+    kinds += f" and {len(counts) - 3} other values" if len(counts) > 3 else ""
+    message = f"{what} {kinds}" if len(values) == 1 else f"{len(values):,} × {kinds}"
+    if any(re.fullmatch(r"\d+,\d*", value) for value in counts):
+        allowed += " (a decimal comma is not read: write a point)"
+    return Fault("unknown label value", place, f"{message}; allowed: {allowed}")
 
 
 def one_hot(classes: IntArray, count: int) -> npt.NDArray[np.int8]:

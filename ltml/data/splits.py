@@ -13,10 +13,19 @@ import pandas as pd
 
 from ltml.csv_table import read_csv_table
 from ltml.data.faults import Fault, Faults
-from ltml.errors import InputError, first_few
+from ltml.errors import InputError, first_few, shown
+from ltml.near_names import fold_id
 from ltml.types import BoolArray, IntArray
 
 SPLITS = ("train", "val", "test")
+
+OTHER_SPLIT_NAMES = (
+    {fold_id(name): name for name in SPLITS}
+    | dict.fromkeys(("training", "trn", "tr"), "train")
+    | dict.fromkeys(("valid", "validation", "validate", "dev", "development", "eval"), "val")
+    | dict.fromkeys(("testing", "tst", "te", "holdout"), "test")
+)
+"""What others call a split, and what it is called here."""
 
 Codes = npt.NDArray[np.int8]
 
@@ -220,9 +229,11 @@ def split_by_column(column: pd.Series, where: str) -> dict[str, IntArray]:
     """
     wrong = column[~column.isin(SPLITS)]
     if len(wrong):
+        kinds = "/".join(map(shown, wrong.value_counts().index[:3]))
+        count = f" ({len(wrong):,} × {kinds})" if len(wrong) > 1 else ""
         raise InputError(
-            f"{where}, line {wrong.index[0]}: split is '{wrong.iloc[0]}'; allowed: train, val, test "
-            "(or leave the column out for a split by group)"
+            f"{where}, line {wrong.index[0]}: split is {shown(wrong.iloc[0])}; allowed: train, val, test "
+            f"(or leave the column out for a split by group){count}"
         )
     named = {name: np.flatnonzero(column == name) for name in SPLITS}
     return {name: rows for name, rows in named.items() if len(rows) or name != "val"}
@@ -235,27 +246,78 @@ def split_by_file(file: Path, ids: pd.Series, prefix: str = "") -> dict[str, Int
     prefix only its ids that begin with it count, without the prefix: those of one source of a union.
 
     Raises:
-        InputError: a column is missing, an id is unknown or listed twice, or train, val or test has no rows.
+        InputError: a column is missing, an id is unknown, listed twice or spelt otherwise in the data, a split is
+            called otherwise, or train, val or test has no rows.
     """
-    table = read_csv_table(file, "data.split.file")
-    if missing := [name for name in ("id", "split") if name not in table]:
-        raise InputError(f"{file} has no column {first_few(missing)}; it needs id and split, as a run's split.csv has")
+    table = read_csv_table(file, "data.split.file", ("id", "split"))
+    _check_split_names(table["split"], file)
     table = table[table["id"].str.startswith(prefix)].assign(id=table["id"].str.removeprefix(prefix))
     doubled = table["id"][table["id"].duplicated()]
     if len(doubled):
-        raise InputError(f"{file}, line {doubled.index[0]}: the id '{doubled.iloc[0]}' is listed more than once")
+        raise InputError(f"{file}, line {doubled.index[0]}: the id {shown(doubled.iloc[0])} is listed more than once")
     places = pd.Series(np.arange(len(ids)), index=ids.astype(str))
     strange = table["id"][~table["id"].isin(places.index)]
     if len(strange):
-        raise InputError(
-            f"{file}, line {strange.index[0]}: the id '{strange.iloc[0]}' is not in the data "
-            f"({len(strange)} such id(s)); give the split of this dataset"
-        )
+        raise InputError(f"{file}, line {strange.index[0]}: {_strange_ids(strange, ids)}")
     order = [*SPLITS, *sorted(set(table["split"]) - set(SPLITS))]
     splits = {name: np.sort(places[table["id"][table["split"] == name]].to_numpy()) for name in order}
     if not prefix and (empty := [name for name in SPLITS if not len(splits[name])]):
         raise InputError(f"{file} has no rows for {first_few(empty)}; the column split must name train, val and test")
     return splits
+
+
+def _check_split_names(column: pd.Series, file: Path) -> None:
+    """Refuse an empty split and other spellings of train, val and test, which would be splits that nobody uses."""
+    for line, name in column[~column.isin(SPLITS) & ~column.duplicated()].items():
+        meant = OTHER_SPLIT_NAMES.get(fold_id(str(name)))
+        if not name:
+            raise InputError(f"{file}, line {line}: the split is empty; name one, or take the row out")
+        if meant:
+            raise InputError(f"{file}, line {line}: the split {shown(name)} must be called '{meant}'")
+
+
+def _strange_ids(strange: pd.Series, ids: pd.Series) -> str:
+    """Say how many ids are not in the data, and which are there in another spelling."""
+    spelled = {fold_id(name): name for name in ids.astype(str)}
+    near = [(name, spelled[fold_id(name)]) for name in strange if fold_id(name) in spelled]
+    count = f"({len(strange):,} such id(s))"
+    if not near:
+        return f"the id {shown(strange.iloc[0])} is not in the data {count}; give the split of this dataset"
+    given, there = near[0]
+    return (
+        f"the id {shown(strange.iloc[0])} is not in the data {count}, which spell {len(near):,} of them otherwise: "
+        f"{shown(given)} is {shown(there)} there. Write ids alike in both files (case, blanks, zeros in front, '.0')."
+    )
+
+
+def check_groups_alike(groups: pd.Series, where: str, faults: Faults) -> None:
+    """Report groups whose names differ only by case, blanks, zeros in front or ``.0``: one patient spelt two ways.
+
+    Args:
+        groups: group of each row; the index is the line of each.
+        where: what messages call the file.
+        faults: where to report.
+
+    Raises:
+        InputError: names both spellings.
+    """
+    first = groups[~groups.duplicated()].astype(object)
+    met: dict[str, str] = {}
+    alike = [
+        (line, name, met[folded])
+        for line, name, folded in zip(first.index, first, map(fold_id, map(str, first)), strict=True)
+        if met.setdefault(folded, name) != name
+    ]
+    faults.report(
+        [
+            Fault(
+                "patient spelt two ways", f"{where}, line {line}, group {shown(name)}", f"{shown(other)} is there too"
+            )
+            for line, name, other in alike
+        ],
+        "Groups (patients) that differ only by case, blanks, zeros in front or '.0' would be in two splits. Write a "
+        "patient alike everywhere; if they are two, give them names that differ by more.",
+    )
 
 
 def check_groups_apart(groups: pd.Series, splits: Mapping[str, npt.NDArray[Any]], where: str, faults: Faults) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,13 +20,24 @@ from ltml.data.faults import Fault, Faults
 from ltml.data.images import ArrayImages, FileImages, StackedImages
 from ltml.data.inspection import inspect_images
 from ltml.data.labels import UNKNOWN
-from ltml.data.splits import SPLITS, check_groups_apart, split_by_file, split_by_group, take_validation
-from ltml.errors import InputError, first_few
+from ltml.data.near_files import LONGEST_NAME, NearFiles, impossible_path
+from ltml.data.splits import (
+    SPLITS,
+    check_groups_alike,
+    check_groups_apart,
+    split_by_file,
+    split_by_group,
+    take_validation,
+)
+from ltml.errors import InputError, brief, first_few, shown
 from ltml.files import hash_file
+from ltml.near_names import is_missing
 from ltml.registry import DATASETS
 from ltml.types import Dataset, ImageReader, IntArray, Published, UInt8Array, Units
 
 log = logging.getLogger(__name__)
+
+PATHS_ARE = "Paths are relative to data.root, or to the label file's folder where the dataset says so."
 
 
 @dataclass(frozen=True)
@@ -172,11 +184,15 @@ def to_dataset(table: LabelTable, context: DataContext) -> Dataset:
         InputError: images are missing or lie outside of the root, an id is not unique, or a group is in two splits.
     """
     check_form(table)
-    check_inside(table, context.faults)
     published = tuple(_compare(table, version) for version in table.versions)
     label_files = {path.name: hash_file(path) for path in table.label_files or (Path(table.where),) if path.is_file()}
-    table = _with_readable_images(table, context)
+    if not context.labels_only:
+        table = _with_readable_images(_with_possible_paths(table, context), context)
     check_ids(table, context.faults)
+    if (table.rows["group"] == table.rows["id"]).all():
+        log.info("%s: no patients are known: every image stands alone, in splits and in tests", table.where)
+    else:
+        check_groups_alike(_by_line(table, "group"), table.where, context.faults)
     splits = make_splits(table, context)
     listed = np.sort(np.concatenate(list(splits.values())))
     if len(listed) < len(table.rows):
@@ -238,12 +254,33 @@ def check_ids(table: LabelTable, faults: Faults) -> None:
     Raises:
         InputError: names them.
     """
-    index = table.rows.get("line", table.rows.index)
-    report_doubled(pd.Series(table.rows["id"].to_numpy(), index=index), table.where, faults)
+    report_doubled(_by_line(table, "id"), table.where, faults)
     for column, kind in (("id", "row without an id"), ("group", "row without a patient")):
-        empty = (table.rows[column].isna() | (table.rows[column] == "")).to_numpy()
-        found = [Fault(kind, f"{table.where}, line {line}", f"the {column} is empty") for line in index[empty]]
+        cells = _by_line(table, column)
+        empty = cells[cells.isna() | cells.isin([name for name in cells.unique() if is_missing(str(name))])].fillna("")
+        found = [
+            Fault(kind, f"{table.where}, line {line}", f"the {column} is {shown(name) if name else 'empty'}")
+            for line, name in empty.items()
+        ]
         faults.report(found, "Rows of nobody would all be one patient; fill it in, or take them out.")
+        faults.report(_odd_letters(cells, column, table.where), "Take such letters out of the name.")
+
+
+def _by_line(table: LabelTable, column: str) -> pd.Series:
+    """Return a column whose index is the line of each row."""
+    cells = table.rows[column].to_numpy(dtype=object)
+    return pd.Series(cells, index=table.rows.get("line", table.rows.index), dtype=object)
+
+
+def _odd_letters(cells: pd.Series, column: str, where: str) -> list[Fault]:
+    """Return a fault for each cell with letters that no name holds, such as a NUL byte or a line break."""
+    if "".join(map(str, cells)).isprintable():
+        return []
+    return [
+        Fault("name with an odd letter", f"{where}, line {line}", f"the {column} is {shown(name)}")
+        for line, name in cells.items()
+        if any(unicodedata.category(letter) == "Cc" for letter in str(name))
+    ]
 
 
 def report_doubled(names: pd.Series, where: str, faults: Faults) -> None:
@@ -256,27 +293,46 @@ def report_doubled(names: pd.Series, where: str, faults: Faults) -> None:
     first = {name: line for line, name in names[~again & names.duplicated(keep=False)].items()}
     faults.report(
         [
-            Fault("listed twice", f"{where}, line {line}, '{name}'", f"it is on line {first[name]} already")
+            Fault("listed twice", f"{where}, line {line}, {shown(name, 80)}", f"it is on line {first[name]} already")
             for line, name in names[again].items()
         ],
         advice="Every row needs an id of its own (where there is no id, the image's name is one).",
     )
 
 
-def check_inside(table: LabelTable, faults: Faults) -> None:
-    """Report image paths that lead out of the root.
+def _with_possible_paths(table: LabelTable, context: DataContext) -> LabelTable:
+    """Return the rows whose paths a file can have; the others are reported."""
+    suspects = [n for n, path in enumerate(table.paths) if len(str(path)) > LONGEST_NAME or "\0" in str(path)]
+    wrong = {n: reason for n in suspects if (reason := impossible_path(table.paths[n]))}
+    if not wrong:
+        return table
+    faults = [
+        Fault("path that no file can have", _place(table, n), f"{reason}: {shown(table.paths[n].name)}")
+        for n, reason in wrong.items()
+    ]
+    if not context.skip_unreadable:
+        context.faults.report(faults, "Look whether the columns of the row are shifted or a quote is missing.")
+    rows = np.setdiff1d(np.arange(len(table.rows)), np.array(list(wrong)) // table.images_per_row)
+    if not len(rows):
+        raise InputError(f"{table.where}: no row is left whose path a file can have")
+    return table.choose(rows, "path that no file can have")
 
-    Raises:
-        InputError: names them.
-    """
+
+def _place(table: LabelTable, image: int) -> str:
+    """Return the file and line that list an image."""
+    row = image // table.images_per_row
+    lines = table.rows.get("line", pd.RangeIndex(1, len(table.rows) + 1))
+    return f"{table.where}, line {lines[row]}"
+
+
+def outside(table: LabelTable) -> list[int]:
+    """Return the numbers of the images whose paths lead out of the root."""
     if table.root is None:
-        return
+        return []
     inside = os.path.join(os.path.abspath(table.root), "")
-    outside = [path for path in table.paths if not os.path.abspath(path).startswith(inside)]
-    faults.report(
-        [Fault("path outside the root", str(path), f"the image lies outside of {table.root}") for path in outside],
-        advice="Set data.root to the folder that holds all images.",
-    )
+    texts = [os.fspath(path) for path in table.paths]
+    suspects = [n for n, text in enumerate(texts) if ".." in text or not text.startswith(inside)]
+    return [n for n in suspects if not os.path.abspath(texts[n]).startswith(inside)]
 
 
 def find_missing(paths: Sequence[Path]) -> list[Path]:
@@ -294,15 +350,26 @@ def _size(path: Path) -> int:
 
 
 def _with_readable_images(table: LabelTable, context: DataContext) -> LabelTable:
-    missing = find_missing(table.paths)
+    """Return the table without images that cannot be read, where they may be left out; else report them.
+
+    Raises:
+        InputError: names images that lie outside of the root, are missing or empty.
+    """
+    near = NearFiles(table.root or Path())
+    out = set(outside(table))
+    context.faults.report(
+        [_outside(table.paths[n], table, near) for n in sorted(out)],
+        advice="List images by their path below data.root, or set data.root to the folder that holds all images.",
+    )
+    missing = [n for n, path in enumerate(table.paths) if n not in out and not _size(path)]
     if not context.skip_unreadable:
         context.faults.report(
-            [_missing_or_empty(path) for path in missing],
+            [_missing_or_empty(n, table, near) for n in missing],
             advice=f"{len(missing)} of {len(table.paths)} images listed in {table.where} are missing or empty files. "
-            "Paths are relative to data.root, or to the label file's folder where the dataset says so.",
+            f"{PATHS_ARE}",
         )
         return table
-    bad = set(missing) | set(inspect_images(table.paths, max_pixels=context.max_pixels).unreadable)
+    bad = {table.paths[n] for n in missing} | set(inspect_images(table.paths, max_pixels=context.max_pixels).unreadable)
     if not bad:
         return table
     log.warning("data.unreadable=skip: %d image(s) skipped: %s", len(bad), first_few(sorted(bad)))
@@ -310,15 +377,28 @@ def _with_readable_images(table: LabelTable, context: DataContext) -> LabelTable
     return table.choose(np.flatnonzero(~broken), "missing or unreadable image (data.unreadable=skip)")
 
 
-def _missing_or_empty(path: Path) -> Fault:
+def _outside(path: Path, table: LabelTable, near: NearFiles) -> Fault:
+    hint = "" if _size(path) else near.hint(path)
+    message = f"the image lies outside of {table.root}"
+    return Fault("path outside the root", brief(path, 200), f"{message}; {hint}" if hint else message)
+
+
+def _missing_or_empty(image: int, table: LabelTable, near: NearFiles) -> Fault:
+    path = table.paths[image]
     if path.is_file():
         return Fault("empty image file", str(path), "the file is empty")
-    return Fault("missing image", str(path), "there is no such file")
+    if path.is_dir():
+        return Fault("missing image", str(path), "it is a folder")
+    hint = near.hint(path)
+    line = f" ({_place(table, image).rpartition(', ')[2]})" if "line" in table.rows else ""
+    return Fault("missing image", brief(path, 200), f"there is no such file{line}" + (f"; {hint}" if hint else ""))
 
 
 def _reader(table: LabelTable, context: DataContext) -> ImageReader:
     images: ImageReader
-    if table.pixels is not None:
+    if context.labels_only and table.pixels is None:
+        images = FileImages(table.paths, context.size, context.channels, context.max_pixels)
+    elif table.pixels is not None:
         images = ArrayImages(table.pixels, context.size, context.channels)
     else:
         files = FileImages(

@@ -203,6 +203,14 @@ def test_a_stored_split_comes_back(tmp_path: Path) -> None:
         (lambda t: pd.concat([t, t.iloc[:1]]), "'i0' is listed more than once"),
         (lambda t: t.assign(id=["x9", *t["id"].iloc[1:]]), r"line 2: the id 'x9' is not in the data"),
         (lambda t: t.assign(split="train"), "no rows for val, test"),
+        (lambda t: t.rename(columns={"id": "ID"}), "'ID' must be called 'id'"),
+        (lambda t: t.assign(split=t["split"].str.title()), "line 2: the split 'Train' must be called 'train'"),
+        (
+            lambda t: t.assign(split=t["split"].replace("val", "valid")),
+            "line 4: the split 'valid' must be called 'val'",
+        ),
+        (lambda t: t.assign(split=["", *t["split"].iloc[1:]]), "line 2: the split is empty"),
+        (lambda t: t.assign(id=t["id"].str.upper()), r"'I0' is not in the data \(6 such .*'I0' is 'i0' there"),
     ],
 )
 def test_wrong_stored_splits_are_refused(

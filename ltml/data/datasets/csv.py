@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import pandas as pd
 from pydantic import Field
 
-from ltml.csv_table import read_csv_table
+from ltml.csv_table import TRUTHS, need_columns, read_csv_table
 from ltml.data.context import DataContext
+from ltml.data.faults import Fault, Faults
 from ltml.data.labels import UNKNOWN, label_codes
 from ltml.data.splits import split_by_column
 from ltml.data.table import LabelTable
-from ltml.errors import InputError, first_few, suggest
+from ltml.errors import InputError, brief, first_few, shown, suggest
+from ltml.near_names import near_misses
+from ltml.parquet_table import is_parquet, read_parquet_table
 from ltml.registry import DATASETS, FilePath
 
+log = logging.getLogger(__name__)
+
 RESERVED = ("image", "id", "group", "split", "source", "view", "age", "sex")
-VALUES = {"1": 1, "0": 0, "1.0": 1, "0.0": 0, "True": 1, "False": 0, "": UNKNOWN}
+VALUES = {**TRUTHS, "": UNKNOWN}
+
+MEANINGS = {
+    "group": "the patient, who must not be in two splits",
+    "split": "train, val or test",
+    "id": "the name of a row",
+    "source": "where a row comes from",
+    "known": "what is known: here an empty cell says that a label is unknown",
+}
+"""Columns whose near misses would change figures in silence."""
+
+_UNREAD = "it looks like '{}' ({}), but is not called so"
 
 
 @DATASETS.register("csv")
@@ -29,24 +47,30 @@ def load(
         Field(description="CSV or .parquet: image; optional id, group, split, source, view, age, sex; then labels"),
     ] = None,
     labels: Annotated[tuple[str, ...] | None, Field(description="label columns; null: all others")] = None,
+    ignore: Annotated[tuple[str, ...], Field(description="columns that are no labels and mean nothing here")] = (),
 ) -> LabelTable:
     """Your own images: a CSV or Parquet file with an image column and one column per label (1, 0 or empty).
 
     Paths are relative to the folder of the file unless ``data.root`` is given. Without a ``split`` column the split is
-    by group with the split seed.
+    by group with the split seed. A column that is almost one of those above, such as ``patient``, is refused unless
+    ``labels`` or ``ignore`` names it.
 
     Raises:
         InputError: the file, a column, a label value, an id, a group or an image path is wrong.
     """
     if file is None:
         raise InputError("the dataset 'csv' needs data.file: add data.file=labels.csv")
-    table = _read_parquet(file) if file.suffix == ".parquet" else read_csv_table(file, "data.file")
-    if "image" not in table:
-        there = first_few(table.columns, most=12)
-        raise InputError(f"{file} has no column 'image'; its columns, separated by commas, are {there}")
-    names = _label_columns(table, labels, file)
+    table = read_parquet_table(file, "data.file") if is_parquet(file) else read_csv_table(file, "data.file")
+    need_columns(table, ("image",), file)
+    others = _other_columns(table, labels or (), ignore, file)
+    near = _near_columns(table, [name for name in others if name not in (labels or ())])
+    _report_near(near, file, context.faults)
+    names = _label_columns([name for name in others if name not in near], table, labels, file)
+    if passed_over := [name for name in others if name not in (*names, *near)]:
+        log.info("%s: columns that are not read: %s", file, first_few(map(brief, passed_over), most=12))
+    table = _with_images(table, file, context.faults)
     root = file.parent if context.root is None else context.need_root("csv")
-    advice = "If the column is not a label, list the labels with data.labels=[…]."
+    advice = "If the column is not a label, list the labels with data.labels=[…], or the column in data.ignore=[…]."
     return LabelTable(
         name=file.stem,
         label_names=tuple(names),
@@ -59,43 +83,74 @@ def load(
     )
 
 
-def _read_parquet(file: Path) -> pd.DataFrame:
-    """All cells as text, missing ones empty; the index counts rows from 1."""
-    try:
-        table = pd.read_parquet(file)
-    except ImportError as error:
-        raise InputError(f"{file} needs a reader of Parquet: pip install 'ltml[parquet]'") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read data.file {file}: {error}") from error
-    text = pd.DataFrame({name: [_text(value) for value in table[name]] for name in table}, dtype=object)
-    return text.set_index(pd.RangeIndex(1, len(text) + 1))
-
-
-def _text(value: object) -> str:
-    if value is None or value is pd.NA or (isinstance(value, float) and value != value):
-        return ""
-    return str(int(value)) if isinstance(value, bool) else str(value).strip()
-
-
-def _label_columns(table: pd.DataFrame, labels: tuple[str, ...] | None, file: Path) -> list[str]:
-    others = [name for name in table.columns if name not in RESERVED]
-    names = others if labels is None else list(labels)
-    for name in names:
-        if name not in others:
+def _other_columns(table: pd.DataFrame, labels: Sequence[str], ignore: Sequence[str], file: Path) -> list[str]:
+    """Return the columns without a meaning of their own that are not ignored."""
+    for name in ignore:
+        if name not in table or name in RESERVED or name in labels:
+            free = [str(column) for column in table if column not in (*RESERVED, *labels)]
             raise InputError(
-                f"data.labels names '{name}', which is not a label column of {file}: {suggest(name, others)}"
+                f"data.ignore names {shown(name)}, which is no column to ignore of {file}: {suggest(name, free)}"
+            )
+    return [name for name in table.columns if name not in RESERVED and name not in ignore]
+
+
+def _near_columns(table: pd.DataFrame, others: Sequence[str]) -> dict[str, str]:
+    """Return what is wrong with each column that is almost one with a meaning; a group beside it makes it harmless."""
+    near = {name: _UNREAD.format("known", MEANINGS["known"]) for name in others if name == "known"}
+    for expected in [name for name in MEANINGS if name not in table or name == "known"]:
+        for name in near_misses(others, expected):
+            near.setdefault(name, _UNREAD.format(expected, MEANINGS[expected]))
+    if "group" in table:
+        torn = [name for name in near_misses(others, "group") if _is_torn(table, name)]
+        near |= dict.fromkeys(torn, "rows that share one of its values are in several groups: is it the patient?")
+    return near
+
+
+def _is_torn(table: pd.DataFrame, column: str) -> bool:
+    """Return whether rows that share a value of a column, such as a patient, are in several groups."""
+    filled = table[table[column] != ""]
+    return bool((filled.groupby(column)["group"].nunique() > 1).any())
+
+
+def _report_near(near: Mapping[str, str], file: Path, faults: Faults) -> None:
+    faults.report(
+        [
+            Fault("column that is almost another", f"{file}, column {shown(name)}", message)
+            for name, message in near.items()
+        ],
+        "Rename it, name it in data.labels if it is a label, or say that it means nothing here with "
+        f"data.ignore=[{first_few(map(brief, near))}].",
+    )
+
+
+def _label_columns(others: Sequence[str], table: pd.DataFrame, labels: tuple[str, ...] | None, file: Path) -> list[str]:
+    names = list(others) if labels is None else list(labels)
+    for name in names:
+        if name not in table or name in RESERVED:
+            raise InputError(
+                f"data.labels names {shown(name)}, which is not a label column of {file}: {suggest(name, others)}"
             )
     if len(set(names)) < len(names):
-        raise InputError(f"data.labels names a label more than once: {first_few(names)}")
+        raise InputError(f"data.labels names a label more than once: {first_few(map(brief, names))}")
     if not names:
         raise InputError(f"{file} has no label column: every column besides {', '.join(RESERVED)} is a label")
     return names
 
 
+def _with_images(table: pd.DataFrame, file: Path, faults: Faults) -> pd.DataFrame:
+    """Return the rows that name an image; the others are reported."""
+    empty = table["image"] == ""
+    faults.report(
+        [
+            Fault("row without an image", f"{file}, line {line}", "the column 'image' is empty")
+            for line in table.index[empty]
+        ],
+        "Fill it in, or take the row out.",
+    )
+    return table[~empty]
+
+
 def _meta_columns(table: pd.DataFrame, file: Path) -> pd.DataFrame:
-    for name in ("image", "id", "group"):
-        if name in table and (table[name] == "").any():
-            raise InputError(f"{file}, line {table.index[table[name] == ''][0]}: the column '{name}' is empty")
     ids = table["id"] if "id" in table else table["image"]
     columns = {
         "id": ids,
