@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy.sparse import csr_array
 
 from ltml.errors import InputError
+from ltml.metrics.inputs import read_patients, read_table, read_targets
 from ltml.metrics.ranking import Floats, Ints, auroc_and_ap_per_class
 
 MEASURES = ("auroc", "ap")
@@ -42,7 +44,7 @@ def bootstrap_scores(
     Args:
         probs: ``(N, C)``, higher means present.
         targets: ``(N, C)`` of 0, 1, or NaN for unknown.
-        groups: ``(N,)``, the patient of each row.
+        groups: ``(N,)``, the patient of each row, text or numbers.
         measures: of ``auroc`` and ``ap``.
         resamples: how many, ``R``.
         seed: of the resamples.
@@ -52,18 +54,19 @@ def bootstrap_scores(
 
     Raises:
         InputError: fewer than two groups, or no resample.
-        ValueError: shapes do not fit, or a measure is unknown.
+        ArrayError: shapes do not fit, a value is not allowed, or a row has no group.
+        ValueError: a measure is unknown.
     """
-    scores, labels = np.asarray(probs, dtype=np.float64), np.asarray(targets, dtype=np.float64)
-    if scores.ndim != 2 or not scores.shape == labels.shape == (len(groups), scores.shape[1]):
-        raise ValueError(f"Expected (N, C), (N, C), (N,) but got {scores.shape}, {labels.shape}, ({len(groups)},).")
+    read = read_table(probs, targets, chances=False)
+    scores, labels = read.scores, read.targets
+    patients = read_patients(groups, len(scores), read.rows)
     if unknown := set(measures) - set(MEASURES):
         raise ValueError(f"Expected measures out of {MEASURES} but got {sorted(unknown)}.")
-    group_of_row, n_groups = number_groups(groups)
+    group_of_row, n_groups = number_groups(patients)
     if resamples < 1:
         raise InputError(f"{resamples} resamples: at least 1 is needed, and about 1000 for an interval")
     if n_groups < 2:
-        raise InputError(f"all rows belong to one group ('{groups[0]}'): resampling patients needs at least two")
+        raise InputError(f"all rows belong to one group ('{patients[0]}'): resampling patients needs at least two")
     classes = [_prepare(scores[:, c], labels[:, c], group_of_row, n_groups) for c in range(scores.shape[1])]
     found = {measure: np.full((resamples, len(classes)), np.nan) for measure in measures}
     rng = np.random.default_rng(seed)
@@ -77,9 +80,13 @@ def bootstrap_scores(
     return found
 
 
-def number_groups(groups: Sequence[str]) -> tuple[Ints, int]:
-    """The number of each row's group, in the order of their names, and how many groups there are."""
-    names, numbers = np.unique(np.asarray(groups), return_inverse=True)
+def number_groups(groups: Sequence[str] | npt.NDArray[Any]) -> tuple[Ints, int]:
+    """Return the number of each row's group, in the order of their names as text, and how many groups there are.
+
+    Raises:
+        ArrayError: a row has no group, or two names differ in form alone.
+    """
+    numbers, names = pd.factorize(read_patients(groups), sort=True)
     return numbers, len(names)
 
 
@@ -123,7 +130,7 @@ def confidence_interval(scores: npt.ArrayLike, level: float = LEVEL) -> tuple[fl
 
 def why_no_interval(targets: npt.ArrayLike) -> str | None:
     """``n_pos`` or ``n_neg`` where a class ``(N,)`` has too few known positives or negatives for an interval."""
-    labels = np.asarray(targets)
+    labels = read_targets(targets, dimensions=1)
     if np.count_nonzero(labels == 1) < LEAST:
         return "n_pos"
     return "n_neg" if np.count_nonzero(labels == 0) < LEAST else None
@@ -155,7 +162,7 @@ def describe_intervals(
         The ``estimate`` is the mean of the scores themselves over the same classes, None without `probs`. ``reason``
         says why there is no macro interval; None where there is one.
     """
-    labels = np.asarray(targets, dtype=np.float64)
+    labels = read_targets(targets, dimensions=2)
     chosen = np.array([c for c in interval_classes(labels) if label_names[c] not in apart], dtype=np.intp)
     means = {measure: macro_mean(values, chosen) for measure, values in resampled.items()}
     defined = int((~np.isnan(next(iter(means.values())))).sum())

@@ -7,6 +7,8 @@ import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
+from ltml.metrics.inputs import ArrayError, read_pair, read_probs
+
 Float64Array = npt.NDArray[np.float64]
 
 TEMPERATURES = (0.05, 20.0)
@@ -66,7 +68,7 @@ def fit_temperature(probs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     Returns:
         A value within `TEMPERATURES`, at its ends where the loss falls beyond them; 1 with no known entry.
     """
-    values, outcomes = _known(probs, targets)
+    values, outcomes = _known(probs, targets, any_shape=True)
     scores = _logit(values)
 
     def slope(inverse: float) -> float:
@@ -91,8 +93,16 @@ def apply_temperature(probs: npt.ArrayLike, temperature: npt.ArrayLike) -> Float
 
     Returns:
         Float64 of the shape of `probs`.
+
+    Raises:
+        ArrayError: a probability lies outside [0, 1], or a temperature is not above 0.
     """
-    scaled: Float64Array = expit(_logit(np.asarray(probs, dtype=np.float64)) / np.asarray(temperature))
+    scores, divisors = _logit(read_probs(probs)), np.asarray(temperature, dtype=np.float64)
+    if not (divisors > 0).all():
+        raise ArrayError(f"Expected temperatures above 0 but got {divisors[~(divisors > 0)][0]:g}.")
+    if divisors.shape not in ((), scores.shape[-1:]):
+        raise ArrayError(f"Expected one temperature or one per class of probs {scores.shape} but got {divisors.shape}.")
+    scaled: Float64Array = expit(scores / divisors)
     return scaled
 
 
@@ -124,10 +134,12 @@ def best_f1_threshold(probs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     return float(candidates[np.argmax(2 * hits / (predicted + outcomes.sum()))])
 
 
-def _known(probs: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
-    labels = np.asarray(targets, dtype=np.float64)
+def _known(
+    probs: npt.ArrayLike, targets: npt.ArrayLike, *, any_shape: bool = False
+) -> tuple[Float64Array, Float64Array]:
+    values, labels = read_pair(probs, targets, any_shape=any_shape)
     known = ~np.isnan(labels)
-    return np.asarray(probs, dtype=np.float64)[known], labels[known]
+    return values[known], labels[known]
 
 
 def _logit(probs: Float64Array) -> Float64Array:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm, rankdata
 
+from ltml.metrics.inputs import read_runs
 from ltml.metrics.ranking import Bools, Floats, known_entries
 
 
@@ -39,10 +40,14 @@ def delong(scores_a: npt.ArrayLike, scores_b: npt.ArrayLike, targets: npt.ArrayL
         scores_a: ``(N,)``, higher means present; or ``(S, N)`` of S runs, whose areas are averaged.
         scores_b: ``(N,)`` or ``(S, N)``.
         targets: ``(N,)`` of 0, 1, or NaN for unknown.
+
+    Raises:
+        ArrayError: shapes do not fit, or a value is not allowed.
     """
+    both, labels = read_runs({"scores_a": scores_a, "scores_b": scores_b}, targets)
     parts = []
-    for scores in (scores_a, scores_b):
-        runs = [_placements(*known_entries(run, targets)) for run in np.atleast_2d(scores)]
+    for scores in both:
+        runs = [_placements(*known_entries(run, labels)) for run in scores]
         parts.append([np.mean(side, axis=0) for side in zip(*runs, strict=True)])
     of_positives, of_negatives = (np.stack(side) for side in zip(*parts, strict=True))
     n_pos, n_neg = of_positives.shape[1], of_negatives.shape[1]

@@ -6,33 +6,39 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ltml.errors import InputError, suggest
+from ltml.metrics.inputs import read_counts, read_names
 
 Groups = dict[str, list[str]]
+Counts = Sequence[int] | Mapping[str, int] | npt.NDArray[np.integer[Any]]
+"""Known training positives of every label, in their order or by name; a series of pandas does as well."""
 
 
-def by_thirds(label_names: Sequence[str], positives: Sequence[int]) -> Groups:
+def by_thirds(label_names: Sequence[str], positives: Counts) -> Groups:
     """Thirds of the labels, most frequent first; the first group takes what does not divide. Ties keep label order."""
-    order = np.argsort(-np.asarray(positives), kind="stable")
+    label_names, counts = _read(label_names, positives)
+    order = np.argsort(-np.asarray(counts), kind="stable")
     parts = np.array_split(order, 3)
     names = ("head", "medium", "tail")
     return {name: [label_names[c] for c in part] for name, part in zip(names, parts, strict=True)}
 
 
-def by_counts(label_names: Sequence[str], positives: Sequence[int], head_above: int, tail_below: int) -> Groups:
+def by_counts(label_names: Sequence[str], positives: Counts, head_above: int, tail_below: int) -> Groups:
     """Head above `head_above` positives, tail below `tail_below`, medium between (ImageNet-LT's cuts: 100 and 20)."""
     groups: Groups = {"head": [], "medium": [], "tail": []}
-    for name, count in zip(label_names, positives, strict=True):
+    for name, count in zip(*_read(label_names, positives), strict=True):
         groups["head" if count > head_above else "tail" if count < tail_below else "medium"].append(name)
     return groups
 
 
-def by_quantiles(label_names: Sequence[str], positives: Sequence[int], low: float, high: float) -> Groups:
+def by_quantiles(label_names: Sequence[str], positives: Counts, low: float, high: float) -> Groups:
     """Tail up to the `low` quantile of the counts, head from the `high` quantile, medium between."""
-    tail_end, head_start = np.quantile(np.asarray(positives, dtype=np.float64), [low, high])
+    label_names, counts = _read(label_names, positives)
+    tail_end, head_start = np.quantile(np.asarray(counts, dtype=np.float64), [low, high])
     groups: Groups = {"head": [], "medium": [], "tail": []}
-    for name, count in zip(label_names, positives, strict=True):
+    for name, count in zip(label_names, counts, strict=True):
         groups["tail" if count <= tail_end else "head" if count >= head_start else "medium"].append(name)
     return groups
 
@@ -61,7 +67,7 @@ def describe_rule(rule: Mapping[str, Any]) -> str:
     }[rule["rule"]]
 
 
-def make_groups(label_names: Sequence[str], positives: Sequence[int], rule: Mapping[str, Any]) -> Groups:
+def make_groups(label_names: Sequence[str], positives: Counts, rule: Mapping[str, Any]) -> Groups:
     """Groups by the rule of a recipe's ``metrics.groups``.
 
     Args:
@@ -79,3 +85,9 @@ def make_groups(label_names: Sequence[str], positives: Sequence[int], rule: Mapp
     if rule["rule"] == "named":
         return by_name(label_names, rule["head"], rule["medium"])
     return by_thirds(label_names, positives)
+
+
+def _read(label_names: Sequence[str], positives: Any) -> tuple[list[str], list[int]]:
+    """Return names and counts, which may be a mapping or series by label; see `read_counts`."""
+    names = read_names(label_names)
+    return names, read_counts(positives, names, "positives")

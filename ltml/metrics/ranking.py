@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from ltml.metrics.inputs import Floats as Floats
+from ltml.metrics.inputs import read_pair, read_table
+
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.intp]
 
@@ -24,7 +26,7 @@ def auroc(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
         A value in [0, 1]; NaN where no positive or no negative is known.
 
     Raises:
-        ValueError: a score of a known entry is NaN.
+        ArrayError: shapes do not fit, targets hold another value, or a score of a known entry is NaN.
 
     Example:
         >>> auroc([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1])
@@ -44,7 +46,7 @@ def average_precision(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
         A value in (0, 1]; NaN where no positive or no negative is known.
 
     Raises:
-        ValueError: a score of a known entry is NaN.
+        ArrayError: shapes do not fit, targets hold another value, or a score of a known entry is NaN.
 
     Example:
         >>> round(average_precision([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1]), 4)
@@ -63,9 +65,13 @@ def auroc_and_ap(scores: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[float, 
         targets: ``(N,)`` of 0, 1, or NaN for unknown.
 
     Raises:
-        ValueError: a score of a known entry is NaN.
+        ArrayError: shapes do not fit, targets hold another value, or a score of a known entry is NaN.
     """
-    values, positive = known_entries(scores, targets)
+    return area_and_precision(*known_entries(scores, targets))
+
+
+def area_and_precision(values: Floats, positive: Bools) -> tuple[float, float]:
+    """Compute `auroc_and_ap` from the scores of the known entries ``(K,)`` and which of them are positive."""
     count, n_pos = len(values), int(np.count_nonzero(positive))
     if n_pos in (0, count):
         return float("nan"), float("nan")
@@ -82,18 +88,27 @@ def auroc_and_ap_per_class(probs: npt.ArrayLike, targets: npt.ArrayLike) -> tupl
     """`auroc` and `average_precision` of every class, ``(C,)`` each, of ``(N, C)`` scores and targets.
 
     Raises:
-        ValueError: a score of a known entry is NaN.
+        ArrayError: shapes do not fit, targets hold another value, or a score of a known entry is NaN.
     """
-    columns = (np.asarray(values, dtype=np.float64, order="F").T for values in (probs, targets))  # contiguous by class
-    areas, precisions = np.array([auroc_and_ap(*column) for column in zip(*columns, strict=True)]).reshape(-1, 2).T
+    read = read_table(probs, targets, what="scores", chances=False)
+    columns = (np.asarray(values, order="F").T for values in (read.scores, read.targets))  # contiguous by class
+    pairs = [area_and_precision(*_where_known(*column)) for column in zip(*columns, strict=True)]
+    areas, precisions = np.array(pairs).T
     return areas, precisions
 
 
 def known_entries(scores: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Floats, Bools]:
-    """Scores of the known entries as float64 ``(K,)``, and which of them are positive."""
-    labels = np.asarray(targets, dtype=np.float64)
+    """Return scores of the known entries as float64 ``(K,)``, and which of them are positive.
+
+    Raises:
+        ArrayError: shapes do not fit, targets hold another value, or a score of a known entry is NaN.
+    """
+    return _where_known(*read_pair(scores, targets, what="scores", chances=False))
+
+
+def _where_known(values: Floats, labels: Floats) -> tuple[Floats, Bools]:
     known = ~np.isnan(labels)
-    return np.asarray(scores, dtype=np.float64)[known], labels[known] == 1
+    return values[known], labels[known] == 1
 
 
 def sort_order(values: Floats) -> Ints:

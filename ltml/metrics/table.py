@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ltml.class_counts import TrainCounts, not_learned
-from ltml.errors import InputError
-from ltml.metrics.groups import Groups
+from ltml.metrics.groups import Counts, Groups
+from ltml.metrics.inputs import read_counts, read_label_groups, read_table, read_threshold
 from ltml.metrics.odir import odir_score
-from ltml.metrics.ranking import auroc_and_ap
-from ltml.metrics.threshold import accuracy, balanced_accuracy, confusion, f1, kappa
+from ltml.metrics.ranking import area_and_precision
+from ltml.metrics.threshold import accuracy, balanced_accuracy, count_outcomes, f1, kappa
 
 MEASURES = ("auroc", "ap", "macc", "kappa", "f1", "balanced_accuracy")
 """Names of the measures; ``macc`` of one class is its accuracy."""
@@ -70,23 +70,26 @@ def score(
     targets: npt.ArrayLike,
     *,
     label_names: Sequence[str] | None = None,
-    threshold: float | Sequence[float] = 0.5,
+    threshold: float | Sequence[float] | Mapping[str, float] = 0.5,
     groups: Groups | None = None,
-    train_positives: Mapping[str, int] | None = None,
-    train_known: Mapping[str, int] | None = None,
+    train_positives: Counts | None = None,
+    train_known: Counts | None = None,
     groups_by: str = "",
 ) -> MetricTable:
     """Score predictions per class, over all learned classes and over groups.
 
+    Arrays of numpy, pandas and torch, and lists, are read alike: what a mask hides, None and NA are unknown; two frames
+    are matched by index and columns.
+
     Args:
         probs: ``(N, C)`` in [0, 1].
         targets: ``(N, C)`` of 0, 1, or NaN for unknown; unknown entries are left out.
-        label_names: names of the ``C`` classes; ``"0"``, ``"1"``, … by default.
-        threshold: probability from which the answer is "present", for all classes or one per class.
+        label_names: names of the ``C`` classes; by default the columns of a frame, else ``"0"``, ``"1"``, ….
+        threshold: probability in [0, 1] from which the answer is "present", for all classes or one per class.
         groups: labels by group name, e.g. from `ltml.metrics.groups`.
-        train_positives: known training positives by label, shown beside each class. A class with 0 was not learned and
-            stands outside the means. Without counts nothing is known of that, and all classes are in.
-        train_known: known training labels by label; with it a class without training negatives is not learned either.
+        train_positives: known training positives per class or by label, shown beside each class. A class with 0 was not
+            learned and stands outside the means. Without counts nothing is known of that, and all classes are in.
+        train_known: known training labels, likewise; with it a class without training negatives is not learned either.
         groups_by: how the groups were cut, in words.
 
     Returns:
@@ -94,40 +97,37 @@ def score(
         out of the means, never counted as 0. The official ODIR score alone is over all classes, as it is defined.
 
     Raises:
-        InputError: shapes do not fit, or targets hold another value.
+        ArrayError: shapes, names, indexes or columns do not fit, or a value is not allowed; an `InputError` that is a
+            ValueError too.
 
     Example:
         >>> table = score([[0.9, 0.2], [0.1, 0.7]], [[1, 0], [0, float("nan")]])
         >>> table.macro["auroc"], table.n_classes["auroc"]
         (1.0, 1)
     """
-    scores, labels = (np.asarray(values, dtype=np.float64, order="F") for values in (probs, targets))  # by class
-    if scores.ndim != 2 or scores.shape != labels.shape:
-        raise InputError(f"Expected probs and targets of one shape (N, C) but got {scores.shape} and {labels.shape}.")
-    if not bool(np.all(np.isnan(labels) | (labels == 0) | (labels == 1))):
-        raise InputError("Expected targets of 0, 1 or NaN (unknown) but got other values.")
-    if not bool(np.all((scores >= 0) & (scores <= 1))):
-        raise InputError("Expected probs in [0, 1] without NaN.")
-    names = [str(c) for c in range(scores.shape[1])] if label_names is None else list(label_names)
-    if len(names) != scores.shape[1]:
-        raise InputError(f"Expected {scores.shape[1]} label names but got {len(names)}.")
-    if np.shape(threshold) not in ((), (len(names),)):
-        raise InputError(f"Expected one threshold or {len(names)} but got {len(np.ravel(threshold))}.")
-    limits = np.broadcast_to(threshold, len(names)).tolist()
+    read = read_table(probs, targets, label_names=label_names)
+    names, limits = read.label_names, read_threshold(threshold, read.label_names)
+    per_class = np.broadcast_to(limits, len(names))
+    members = {} if groups is None else read_label_groups(groups, names)
+    positives, known = (
+        {} if given is None or len(given) == 0 else dict(zip(names, read_counts(given, names, what), strict=True))
+        for given, what in ((train_positives, "train_positives"), (train_known, "train_known"))
+    )
+    scores, labels = (np.asarray(values, order="F") for values in (read.scores, read.targets))  # contiguous by class
     rows = tuple(
-        {"label": name, "train_pos": (train_positives or {}).get(name)}
-        | _score_class(scores[:, c], labels[:, c], limits[c])
+        {"label": name, "train_pos": positives.get(name)}
+        | _score_class(scores[:, c], labels[:, c], float(per_class[c]))
         for c, name in enumerate(names)
     )
-    apart = not_learned(names, TrainCounts(train_positives or {}, train_known or {}))
+    apart = not_learned(names, TrainCounts(positives, known))
     learned = [row for row in rows if row["label"] not in apart]
     return MetricTable(
         per_class=rows,
         macro={measure: _mean(learned, measure) for measure in MEASURES},
         n_classes={measure: sum(not math.isnan(row[measure]) for row in learned) for measure in MEASURES},
-        groups={name: _score_group(learned, members) for name, members in (groups or {}).items()},
-        odir=odir_score(scores, labels, threshold),
-        threshold=threshold if isinstance(threshold, int | float) else tuple(limits),
+        groups={group: _score_group(learned, inside) for group, inside in members.items()},
+        odir=odir_score(scores, labels, limits),
+        threshold=limits,
         not_learned=tuple(apart),
         groups_by=groups_by,
     )
@@ -159,8 +159,8 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, fl
 
 
 def _score_class(probs: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], threshold: float) -> dict[str, Any]:
-    counts = confusion(probs, targets, threshold)
-    area, precision = auroc_and_ap(probs, targets)
+    counts, known = count_outcomes(probs >= threshold, targets), ~np.isnan(targets)
+    area, precision = area_and_precision(probs[known], targets[known] == 1)
     return {
         "n_pos": counts.tp + counts.fn,
         "n_known": counts.total,

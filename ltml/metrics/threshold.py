@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ltml.metrics.inputs import ArrayError, Floats, check_thresholds, read_pair
+
 NAN = float("nan")
 
 
@@ -31,11 +33,27 @@ class Confusion:
 
 
 def confusion(probs: npt.ArrayLike, targets: npt.ArrayLike, threshold: npt.ArrayLike = 0.5) -> Confusion:
-    """Count outcomes of ``probs >= threshold`` (one, or one per entry) where targets ``(N,)`` are known (not NaN)."""
-    labels = np.asarray(targets, dtype=np.float64)
+    """Count outcomes of ``probs >= threshold`` of one class.
+
+    Args:
+        probs: ``(N,)`` in [0, 1].
+        targets: ``(N,)`` of 0, 1, or NaN for unknown (left out).
+        threshold: in [0, 1]; one, or one per entry ``(N,)``.
+
+    Raises:
+        ArrayError: shapes do not fit, or a value is not allowed.
+    """
+    values, labels = read_pair(probs, targets)
+    limits = check_thresholds(threshold) if np.ndim(threshold) else check_thresholds([threshold])
+    if limits.shape not in ((1,), values.shape):
+        raise ArrayError(f"Expected one threshold or {len(values)} but got the shape {limits.shape}.")
+    return count_outcomes(values >= limits, labels)
+
+
+def count_outcomes(answers: npt.NDArray[np.bool_], labels: Floats) -> Confusion:
+    """Count answers ``(N,)`` against labels ``(N,)`` of 0, 1, or NaN for unknown."""
     known = ~np.isnan(labels)
-    answer = (np.asarray(probs, dtype=np.float64) >= np.asarray(threshold))[known]
-    truth = labels[known] == 1
+    answer, truth = answers[known], labels[known] == 1
     tp, predicted, positive = int((answer & truth).sum()), int(answer.sum()), int(truth.sum())
     return Confusion(tp, predicted - tp, positive - tp, len(truth) - predicted - positive + tp)
 
