@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from ltml.csv_table import read_csv_table
-from ltml.errors import InputError, first_few
+from ltml.errors import InputError
+from ltml.prediction_columns import find_labels, read_groups, read_ids, read_probs, read_targets
 
 if TYPE_CHECKING:  # scoring and reading predictions need no torch
     from torch import Tensor
@@ -283,42 +284,22 @@ class Predictions:
         """Read a predictions CSV.
 
         Raises:
-            InputError: a missing file or column, or a value outside what its column allows.
+            InputError: a missing file or column, a column that is almost one that is read, or a value outside what its
+                column allows; the message names line, column and value.
         """
-        frame = read_csv_table(path, "the predictions file")
-        columns = [str(column) for column in frame.columns]
-        labels = tuple(column.removeprefix("prob:") for column in columns if column.startswith("prob:"))
-        missing = [c for c in ["id", *(f"target:{name}" for name in labels)] if c not in frame]
-        if not labels or missing:
-            raise InputError(
-                f"{path} is not a predictions file: it lacks {first_few(missing) or 'prob:<label> columns'}. "
-                "It needs the columns id, group (optional), prob:<label> and target:<label> (0, 1 or empty)."
-            )
-        probs = _numbers(frame[[f"prob:{name}" for name in labels]], path)
-        targets = _numbers(frame[[f"target:{name}" for name in labels]], path)
-        if not bool(np.all((probs >= 0) & (probs <= 1))):
-            raise InputError(f"{path} has probabilities that are empty or outside [0, 1] in a prob: column.")
-        if not bool(np.all(np.isnan(targets) | (targets == 0) | (targets == 1))):
-            raise InputError(f"{path} has target: values other than 0, 1 or empty (unknown).")
-        doubled = frame["id"][frame["id"].duplicated()]
-        if len(doubled):
-            raise InputError(f"{path}, line {doubled.index[0]}: the id '{doubled.iloc[0]}' appears more than once")
-        groups = frame.get("group", frame["id"])
-        novel = [column for column in columns if column.startswith("novel:")]
-        held_out = _numbers(frame[novel], path) if novel else np.empty((len(frame), 0))
-        by_label = {column.removeprefix("novel:"): held_out[:, c] for c, column in enumerate(novel)}
-        return cls(labels, frame["id"].tolist(), groups.tolist(), probs, targets, by_label)
+        table = read_csv_table(path, "the predictions file")
+        labels, held_out = find_labels([str(column) for column in table.columns], path)
+        ids = read_ids(table["id"], path)
+        groups = read_groups(table["group"], path) if "group" in table else ids
+        probs = read_probs(table, labels, path)
+        targets = read_targets(table, [f"target:{name}" for name in labels], path)
+        novel = read_targets(table, [f"novel:{name}" for name in held_out], path)
+        return cls(labels, ids, groups, probs, targets, dict(zip(held_out, novel.T, strict=True)))
 
-
-def _numbers(frame: pd.DataFrame, path: Path) -> npt.NDArray[np.float64]:
-    """Text cells as the nearest float64, empty ones as NaN."""
-    columns = []
-    for name in frame:
-        try:
-            columns.append(frame[name].replace("", "nan").to_numpy(dtype=object).astype(np.float64))
-        except ValueError as error:
-            raise InputError(f"{path}: column '{name}' holds a value that is not a number ({error})") from error
-    return np.stack(columns, axis=1)
+    @property
+    def knows_patients(self) -> bool:
+        """Whether groups are more than the ids of the rows."""
+        return list(self.groups) != list(self.ids)
 
 
 @dataclass(frozen=True)

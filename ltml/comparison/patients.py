@@ -27,6 +27,7 @@ from ltml.metrics.bootstrap import (
     number_groups,
 )
 from ltml.metrics.delong import delong
+from ltml.metrics.inputs import NO_PATIENTS
 from ltml.metrics.ranking import Floats, Ints, auroc_and_ap_per_class
 from ltml.stages.evaluate import read_predictions
 from ltml.stages.run_directory import last_stage, read_run
@@ -97,6 +98,7 @@ def add_patients(
         about[data] = {"rows": len(first.ids), "groups": n_groups, "resamples": resamples, "seed": seed}
         warnings += warn_of_resamples(resamples, len(own) - 1)
         warnings += [f"{data}: {text}" for row in answers.values() for text in warn_of_few(row.file)]
+        warnings += [] if first.knows_patients else [f"{data}: {NO_PATIENTS}"]
     return about, list(dict.fromkeys(warnings))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ltml.checksums import check_if_recorded
 from ltml.comparison.patients import warn_of_few, warn_of_resamples
 from ltml.comparison.statistics import add_holm, paired_bootstrap
-from ltml.errors import InputError, first_few
+from ltml.errors import InputError, brief, first_few, shown
 from ltml.metrics.bootstrap import (
     MEASURES,
     bootstrap_scores,
@@ -22,8 +22,10 @@ from ltml.metrics.bootstrap import (
     why_no_interval,
 )
 from ltml.metrics.delong import delong
+from ltml.metrics.inputs import NO_PATIENTS
 from ltml.metrics.ranking import Floats, Ints
 from ltml.metrics.table import score
+from ltml.near_names import fold_id
 from ltml.types import Predictions
 
 
@@ -109,8 +111,9 @@ def _aligned(other: Predictions, first: Predictions, path: Any, first_path: Any)
     for row, (group, wanted) in enumerate(zip(groups, first.groups, strict=True)):
         if group != wanted:
             raise InputError(
-                f"{path}: the group of id '{first.ids[row]}' is '{group}', but '{wanted}' in {first_path}; methods are "
-                "compared on the same groups (without a column `group` each id is a group of its own)"
+                f"{path}: the group of id '{brief(first.ids[row])}' is '{brief(group)}', but '{brief(wanted)}' in "
+                f"{first_path}; methods are compared on the same groups (without a column `group` each id is one of "
+                "its own)"
             )
     differs = ~((targets == first.targets) | (np.isnan(targets) & np.isnan(first.targets)))
     if differs.any():
@@ -128,9 +131,11 @@ def _places(other: Sequence[str], first: Sequence[str], what: str, path: Any, fi
     place = {name: i for i, name in enumerate(other)}
     for names, there, missing in ((first, place, (first_path, path)), (other, set(first), (path, first_path))):
         if absent := [name for name in names if name not in there]:
+            near = [name for name in there if fold_id(name) == fold_id(absent[0])]
+            hint = f" ({shown(near[0])} is: write it alike in both, as the same text)" if near else ""
             raise InputError(
-                f"the {what} '{absent[0]}' is in {missing[0]} but not in {missing[1]} ({len(absent)} such); methods "
-                f"are compared on the same {what}s"
+                f"the {what} '{brief(absent[0])}' is in {missing[0]} but not in {missing[1]}{hint} ({len(absent)} "
+                f"such); methods are compared on the same {what}s"
             )
     return [place[name] for name in first]
 
@@ -171,9 +176,5 @@ def _delong(file: Predictions, first: Predictions, c: int) -> dict[str, Any]:
 
 
 def _warnings(first: Predictions, about: Mapping[str, int], others: int) -> list[str]:
-    alone = (
-        "every row is a group of its own: if patients have several rows, name them in the column `group`, or intervals "
-        "are too narrow"
-    )
-    groups = [alone] if about["groups"] == about["rows"] else []
+    groups = [] if first.knows_patients else [NO_PATIENTS]
     return [*warn_of_few(first), *groups, *warn_of_resamples(about["resamples"], others)]

@@ -15,12 +15,38 @@ Samples = Mapping[Any, int] | Sequence[tuple[Any, int]]
 
 
 def unmasked(values: Any) -> Any:
-    """Tensors as they are, anything else as an array; what a masked array masks is NaN."""
+    """Return tensors as they are, anything else as an array; what is masked or missing (None, NA) is NaN."""
     if isinstance(values, Tensor):
         return values
+    if isinstance(values, list | tuple) and values and all(isinstance(item, Tensor) for item in values):
+        return torch.stack(list(values))
     if isinstance(values, np.ma.MaskedArray):
-        return np.where(np.ma.getmaskarray(values), np.nan, values.data)
-    return np.asanyarray(values)
+        hidden = np.ma.getmaskarray(values)
+        return _numbers(np.where(hidden, np.array(None), values.data.astype(object))) if hidden.any() else values.data
+    return _numbers(np.asanyarray(values))
+
+
+def _numbers(values: Array) -> Array:
+    """Return objects as float64, those that are missing as NaN; objects with text among them stay."""
+    if values.dtype != object or any(isinstance(item, str | bytes) for item in values.flat):
+        return values
+    numbers = np.empty(values.shape)
+    for at in np.ndindex(values.shape):
+        try:
+            numbers[at] = values[at]
+        except TypeError:  # None, or pandas' NA
+            numbers[at] = np.nan
+    return numbers
+
+
+def check_same_rows(features: Any, targets: Any) -> None:
+    """Raise ValueError where two frames have another index."""
+    one, other = getattr(features, "index", None), getattr(targets, "index", None)
+    if hasattr(one, "equals") and hasattr(other, "equals") and not one.equals(other):  # type: ignore[union-attr]
+        raise ValueError(
+            "Expected features and targets with the same index but got two that differ: give both the same, or "
+            ".to_numpy() where their rows are in the same order."
+        )
 
 
 def read_targets(targets: Any) -> Array:
@@ -34,7 +60,9 @@ def read_targets(targets: Any) -> Array:
         wide = part.double().numpy() if isinstance(part, Tensor) else part.astype(np.float64)
         unknown = np.isnan(wide)
         if not bool(np.all(unknown | (wide == 0) | (wide == 1))):
-            raise ValueError("Expected targets of 0, 1 or NaN (unknown) but got other values.")
+            minus = " -1 is CheXpert's mark of an uncertain label: make what is unknown NaN, never a negative."
+            hint = minus if (wide == -1).any() else ""
+            raise ValueError(f"Expected targets of 0, 1 or NaN (unknown) but got other values.{hint}")
         codes[start : start + len(wide)] = np.where(unknown, -1, np.nan_to_num(wide))
     return codes
 

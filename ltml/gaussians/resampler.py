@@ -17,7 +17,15 @@ from torch import Tensor
 from ltml.gaussians.draw import draw_many_labels, draw_one_label, make_generator
 from ltml.gaussians.estimate import check_borrow, check_covariance, estimate
 from ltml.gaussians.gaussian import Pair
-from ltml.gaussians.inputs import Samples, check_shapes, class_numbers, read_classes, read_targets, unmasked
+from ltml.gaussians.inputs import (
+    Samples,
+    check_same_rows,
+    check_shapes,
+    class_numbers,
+    read_classes,
+    read_targets,
+    unmasked,
+)
 from ltml.gaussians.probabilities import label_probabilities
 from ltml.gaussians.statistics import Statistics, check_known_finite, load_groups, save_groups
 
@@ -379,6 +387,7 @@ class GaussianResampler:
     def _add(self, features: Any, targets: Any, *, last: bool = False) -> None:
         if (self.covariance, self.borrow) != self._estimator:
             raise ValueError("Expected covariance and borrow as they were for the samples before: call fit.")
+        check_same_rows(features, targets)
         features, targets = unmasked(features), unmasked(targets)
         if np.ndim(targets) == 1:
             if not last:

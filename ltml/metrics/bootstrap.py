@@ -99,7 +99,7 @@ def draw_weights(rng: np.random.Generator, n_groups: int, count: int) -> Floats:
 
 def interval_classes(targets: npt.ArrayLike) -> Ints:
     """Return the classes of ``targets (N, C)`` that have enough known positives and negatives for an interval."""
-    columns = np.asarray(targets, dtype=np.float64).T
+    columns = read_targets(targets, dimensions=2).T
     return np.array([c for c, column in enumerate(columns) if why_no_interval(column) is None], dtype=np.intp)
 
 

@@ -25,9 +25,9 @@ PLAIN = (bool, int, float, str, bytes, type(None), type(pd.NA), np.generic, Deci
 """Kinds of value that a list may hold beside lists of them."""
 NO_PATIENTS = (
     "No patients are known: every row is counted as a patient of its own. If patients have several rows, name them "
-    "(column or array `group`), or intervals are too narrow"
+    "(column `group`, array `groups`), or splits may share them and intervals are too narrow"
 )
-"""What a resampling or a test over patients says where each row is one."""
+"""What is said wherever patients are split, resampled or tested and each row is one."""
 
 
 class ArrayError(InputError, ValueError):
@@ -324,11 +324,6 @@ def check_alike(names: Iterable[str], what: str) -> None:
                 f"{what}: {_shown(other)} and {_shown(name)} differ only in case, blanks, leading zeros or a '.0'. "
                 "If they are one, write them alike; if not, make them differ in more."
             )
-
-
-def warn_of_rows(n_patients: int, n_rows: int) -> list[str]:
-    """Return `NO_PATIENTS` in a list where each row is a patient, else an empty list."""
-    return [NO_PATIENTS] if n_patients == n_rows else []
 
 
 def _read(values: Any, what: str) -> Given:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ltml.errors import first_few
 from ltml.metrics.bootstrap import LEAST
+from ltml.metrics.inputs import NO_PATIENTS
 from ltml.report.page import Cell, Table, typeset
 from ltml.report.run_data import Metrics, Run
 from ltml.report.run_figures import STAGE_NAMES
@@ -101,7 +102,8 @@ def _interval_note(run: Run) -> str:
         return ""
     stage = f" of {STAGE_NAMES[list(run.stages)[-1]]}" if len(run.stages) == 2 else ""
     patients = f"{run.intervals['resamples']} resamples of {run.intervals['groups']} patients"
-    return f"95 %: interval{stage} over {patients}; none under {LEAST} known positives or negatives."
+    unknown = "" if all(answers.knows_patients for answers in run.answers.values()) else f" {NO_PATIENTS}."
+    return f"95 %: interval{stage} over {patients}; none under {LEAST} known positives or negatives.{unknown}"
 
 
 def groups_table(run: Run) -> Table:

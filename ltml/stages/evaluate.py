@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,11 +24,14 @@ from ltml.class_counts import TrainCounts
 from ltml.csv_table import read_csv_table
 from ltml.errors import InputError
 from ltml.metrics.groups import describe_rule, make_groups
+from ltml.metrics.inputs import NO_PATIENTS
 from ltml.metrics.ranking import auroc
 from ltml.metrics.table import MetricTable, changes, score
 from ltml.recipe.schema import MetricsSection, Recipe
 from ltml.stages.run_directory import RunDirectory, read_run, read_train_counts
 from ltml.types import Dataset, Predictions, RunResult
+
+log = logging.getLogger(__name__)
 
 METRICS: Shape = {
     "split": str,
@@ -143,17 +147,24 @@ def evaluate(
         found = {"ci": find_intervals(answers, resamples, seed, apart=table.not_learned)} if ci else {}
         return table.to_json(split) | found
 
+    def warn(answers: Predictions) -> None:
+        if ci and not answers.knows_patients:
+            log.warning(NO_PATIENTS)
+
     path = Path(target)
     if path.is_file():
         check_if_recorded(path)
         answers = Predictions.read(path)
+        warn(answers)
         return content(answers, score_predictions(answers, MetricsSection(), None), path.stem)
     if not path.is_dir():
         raise InputError(f"{path} is neither a run's folder nor a predictions CSV")
     run, recipe = read_run(path)
     counts = read_train_counts(run)
     splits: dict[str, dict[str, Any]] = {}
-    for stage, split, answers in saved_predictions(run):
+    saved = saved_predictions(run)
+    warn(saved[0][2])  # all of a run are of the same table
+    for stage, split, answers in saved:
         table = score_predictions(answers, recipe.metrics, counts)
         splits.setdefault(split, {})[f"stage{stage}"] = content(answers, table, split)
     test = splits.get("test", {})

@@ -1,27 +1,41 @@
-"""Embeddings that people have already, as ``.npz`` files."""
+"""Embeddings that people have already, as ``.npz`` files; features are mapped into memory, not read into it."""
 
 from __future__ import annotations
 
+import errno
+import tempfile
 import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from numpy.lib import format as npy
 
-from ltml.errors import InputError, first_few
+from ltml.errors import InputError, brief, first_few, shown
 from ltml.files import hash_file
-from ltml.types import Dataset, Digests, FeatureSet, IntArray, UInt8Array
+from ltml.near_names import fold_id, fold_name, is_missing, near_misses
+from ltml.types import Dataset, Digests, FeatureSet, FloatArray, IntArray, UInt8Array
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, tokenize.TokenError, UnicodeDecodeError, NotImplementedError)
 """What numpy and zipfile raise on a damaged archive, besides the usual."""
 NEEDED = ("features", "targets", "label_names")
-OPTIONAL = ("ids", "groups")
+OPTIONAL = ("known", "ids", "groups")
+SINGULAR = {"groups": "group", "ids": "id", "known": "known"}
+"""By what `near_misses` knows the optional arrays."""
+OTHER_NAMES = {
+    "features": ("features", "x", "feature", "feats", "embedding", "embeddings", "vectors", "representations"),
+    "targets": ("targets", "y", "target", "label", "labels", "truth"),
+    "label_names": ("labelnames", "labelname", "names", "classes", "classnames", "labels", "columns"),
+}
+"""What people call the arrays that are needed; case, blanks and underscores aside."""
+PART_BYTES = 1 << 25
+"""Of features that are read, checked or unpacked at a time."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +47,14 @@ class FeatureFile:
         label_names: the ``C`` labels.
         store: features, targets, known, ids.
         groups: text ``(N,)``, the patients; the ids where the file has none.
+        has_groups: whether it has any.
     """
 
     path: Path
     label_names: tuple[str, ...]
     store: FeatureSet
     groups: npt.NDArray[np.object_]
+    has_groups: bool
 
 
 class NoImages:
@@ -73,51 +89,45 @@ class NoImages:
 def read_feature_file(path: Path, split: str) -> FeatureFile:
     """Read an ``.npz`` with ``features`` ``(N, C, D)`` or ``(N, D)``, ``targets`` ``(N, C)`` and ``label_names``.
 
-    Targets are 0, 1 or NaN (unknown). Optional are ``ids`` and ``groups``, text or numbers ``(N,)``.
+    Targets are 0, 1 or NaN (unknown), or ``known`` ``(N, C)`` says which count. Optional are ``ids`` and ``groups``,
+    text or numbers ``(N,)``.
 
     Raises:
-        InputError: the file cannot be read, or something in it is missing or not allowed.
+        InputError: the file cannot be read, or something in it is missing, not allowed, or almost one that is read.
     """
-    arrays = _read_arrays(path)
 
     def refuse(problem: str) -> NoReturn:
         raise InputError(f"the feature file {path}: {problem}")
 
-    if missing := [name for name in NEEDED if name not in arrays]:
-        refuse(f"it lacks {', '.join(missing)}; it needs {', '.join(NEEDED)}, and may have {', '.join(OPTIONAL)}")
-    features, names = arrays["features"], tuple(_names(arrays["label_names"], refuse).tolist())
+    arrays = _read_arrays(path, refuse)
+    features, names = arrays["features"], tuple(_names(arrays["label_names"], "label_names", refuse).tolist())
     if features.ndim not in (2, 3) or features.dtype.kind not in "fiu" or features.shape[-1] == 0:
         refuse(f"features must be numbers (N, C, D) or (N, D), not {features.dtype} of shape {features.shape}")
     if odd := [name for name in names if name != " ".join(name.split()) or not name]:
-        refuse(f"label_names must be plain text without line breaks or blanks around it, not {odd[0]!r}")
+        refuse(f"label_names must be plain text without line breaks or blanks around it, not {shown(odd[0])}")
     count, classes = len(features), len(names)
-    targets = _numbers(arrays["targets"], refuse)
+    targets = _read_targets(arrays, refuse)
     if targets.shape != (count, classes) or (features.ndim == 3 and features.shape[1] != classes):
         refuse(f"{classes} label_names, features {features.shape} and targets {targets.shape} do not fit together")
     if len(set(names)) < classes or count == 0:
         refuse("label_names holds a name twice" if count else "it has no rows")
     known = ~np.isnan(targets)
-    if not bool(np.isin(targets[known], (0, 1)).all()):
-        refuse(f"targets must be 0, 1 or NaN, not {first_few(sorted(set(targets[known]) - {0.0, 1.0}))}")
-    needed = features if split != "train" else features[known if features.ndim == 3 else known.any(axis=1)]
-    with np.errstate(over="ignore"):
-        finite = bool(np.isfinite(needed.astype(np.float32)).all())
-    if not finite:
+    if not _are_finite(features, known if split == "train" else np.ones_like(known)):
         refuse("features hold NaN, infinity, or numbers too large for float32")
-    ids = _names(arrays.get("ids", np.array([f"{split}-{row}" for row in range(count)])), refuse)
-    groups = _names(arrays.get("groups", ids), refuse)
+    ids = _names(arrays.get("ids", np.array([f"{split}-{row}" for row in range(count)])), "ids", refuse)
+    groups = _names(arrays["groups"], "groups", refuse) if "groups" in arrays else ids
     if len(ids) != count or len(groups) != count:
         refuse(f"it has {count} rows but {len(ids)} ids and {len(groups)} groups")
     values = np.nan_to_num(targets).astype(np.uint8)
-    native = features.astype(features.dtype.newbyteorder("=") if features.dtype.kind == "f" else np.float32, copy=False)
-    return FeatureFile(path, names, FeatureSet(native, values, known, ids), groups)
+    return FeatureFile(path, names, FeatureSet(features, values, known, ids), groups, "groups" in arrays)
 
 
 def join_feature_files(files: Mapping[str, FeatureFile]) -> Dataset:
     """The files of all splits as one dataset without images.
 
     Raises:
-        InputError: labels or shapes differ, an id is there twice, or a group is in two splits.
+        InputError: labels or shapes differ, an id is there twice, a group is in two splits, whatever form it has in
+            each, or only some files have groups.
     """
     first, *others = files.values()
     for other in others:
@@ -134,9 +144,14 @@ def join_feature_files(files: Mapping[str, FeatureFile]) -> Dataset:
     table = pd.concat(parts.values(), ignore_index=True).assign(source="features")
     if table["id"].duplicated().any():
         raise InputError(f"ids appear more than once: {first_few(table['id'][table['id'].duplicated()].unique())}")
-    crossing = table.groupby("group")["split"].nunique()
-    if (crossing > 1).any():
-        raise InputError(f"groups are in more than one split: {first_few(crossing[crossing > 1].index)}")
+    _check_apart(table, "group", files)
+    _check_apart(table, "id", files)
+    without = [file.path for file in files.values() if not file.has_groups]
+    if 0 < len(without) < len(files):
+        raise InputError(
+            f"{first_few(without)} has no array `groups`, but another split has: nobody would see a patient who is in "
+            "both. Give groups for all splits, or for none"
+        )
     digests = [hash_file(file.path) for file in files.values()]
     if len(set(digests)) < len(digests):
         raise InputError(
@@ -154,31 +169,165 @@ def join_feature_files(files: Mapping[str, FeatureFile]) -> Dataset:
     )
 
 
-def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+def _check_apart(table: pd.DataFrame, column: str, files: Mapping[str, FeatureFile]) -> None:
+    """Refuse an id or a group that is in two splits, or in two forms (``7`` and ``7.0``).
+
+    Raises:
+        InputError: names them.
+    """
+    distinct = table[[column, "split"]].drop_duplicates()
+    distinct = distinct.assign(fold=distinct[column].map(fold_id))
+    if column == "id":
+        distinct = distinct.drop_duplicates(["fold", "split"])
+    again = distinct["fold"][distinct["fold"].duplicated()]
+    if not len(again):
+        return
+    both = distinct[distinct["fold"] == again.iloc[0]]
+    (name, other), (split, second) = both[column].iloc[:2], both["split"].iloc[:2]
+    if name == other:
+        raise InputError(f"{column}s are in more than one split: {brief(name)} is in {split} and {second}")
+    where = " and ".join(dict.fromkeys(str(files[part].path) for part in (split, second)))
+    raise InputError(
+        f"{where}: the {column}s {shown(name)} and {shown(other)} differ only in case, blanks, leading zeros or a "
+        "'.0'. Write one alike everywhere, and two in another way"
+    )
+
+
+def _read_arrays(path: Path, refuse: Any) -> dict[str, npt.NDArray[Any]]:
+    """Return the arrays of a file; features are mapped, in the machine's own float32, float64 or float16."""
     if path.is_file() and not zipfile.is_zipfile(path):
         raise InputError(f"the feature file {path} is not an .npz (numpy.savez writes them)")
     try:
         with np.load(path) as archive:
-            return {name: archive[name] for name in (*NEEDED, *OPTIONAL) if name in archive}
+            _check_array_names(archive.files, refuse)
+            arrays = {name: archive[name] for name in (*NEEDED, *OPTIONAL) if name in archive and name != "features"}
+        return arrays | {"features": _map_features(path)}
     except (OSError, ValueError, EOFError, AttributeError, TypeError, *DAMAGED) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
         hint = ": text must be stored as numpy text, not as objects" if "pickle" in str(error) else ""
         raise InputError(
             f"cannot read the feature file {path} ({error}){hint}; it must be an .npz (numpy.savez writes them)"
         ) from error
 
 
-def _numbers(targets: npt.NDArray[Any], refuse: Any) -> npt.NDArray[np.float64]:
-    if targets.dtype.kind not in "fiub":
-        refuse(f"targets must be numbers, not {targets.dtype}")
-    numbers: npt.NDArray[np.float64] = targets.astype(np.float64)
+def _check_array_names(names: list[str], refuse: Any) -> None:
+    """Refuse a file that lacks an array, or has one that is almost one that is read."""
+    others = [name for name in names if name not in (*NEEDED, *OPTIONAL)]
+    plain = {name: fold_name(name).replace("_", "").replace("-", "") for name in others}
+    if missing := [name for name in NEEDED if name not in names]:
+        near = {wanted: [name for name in others if plain[name] in OTHER_NAMES[wanted]] for wanted in missing}
+        hints = "".join(f"; is {shown(found[0])} meant as {wanted}?" for wanted, found in near.items() if found)
+        refuse(
+            f"it lacks {', '.join(missing)}; it needs {', '.join(NEEDED)}, and may have {', '.join(OPTIONAL)}{hints}"
+        )
+    for name, wanted in SINGULAR.items():
+        near_ones = [other for other in _near(others, wanted) if name not in names or fold_name(other) == name]
+        if near_ones:
+            remedy = f"there is {name} too, keep one" if name in names else f"call it {name}, or take it out"
+            refuse(f"the array {shown(near_ones[0])} is not read: {remedy}")
+    if splits := _near(others, "split"):
+        refuse(f"the array {shown(splits[0])} is not read: each split has a file (--features, --val, --test)")
+
+
+def _near(names: list[str], wanted: str) -> list[str]:
+    return [name for name in names if name == wanted or near_misses([name], wanted)]
+
+
+def _map_features(path: Path) -> FloatArray:
+    """Map features where they lie in the archive; those that are packed, whole numbers, or of another machine's byte
+    order are unpacked to a temporary file a part at a time, and mapped there.
+    """
+    with zipfile.ZipFile(path) as archive:
+        member = archive.getinfo("features.npy")
+        with archive.open(member) as file:
+            version = npy.read_magic(file)
+            read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+            shape, by_column, dtype = read_header(file)
+            if dtype.hasobject:
+                raise ValueError("features are objects, which only pickle could read")
+            order: Any = "F" if by_column else "C"
+            start = file.tell()
+            plain = member.compress_type == zipfile.ZIP_STORED and dtype == _own(dtype)
+            if 0 in shape or dtype.kind not in "fiu":
+                return np.empty(shape, dtype)
+            if not plain:
+                return _unpack(file, dtype, shape, order)
+            while file.read(PART_BYTES):  # to the end, where the archive's checksum is compared
+                pass
+    with path.open("rb") as whole:
+        whole.seek(member.header_offset + 26)
+        lengths = np.frombuffer(whole.read(4), dtype="<u2").astype(int)
+    offset = member.header_offset + 30 + int(lengths.sum()) + start
+    return np.memmap(path, dtype, "r", offset, shape, order)
+
+
+def _own(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the float type of this machine that features are kept in."""
+    if dtype.kind != "f":
+        return np.dtype(np.float32)
+    return dtype.newbyteorder("=") if dtype.itemsize <= 8 else np.dtype(np.float64)
+
+
+def _unpack(packed: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...], order: Any) -> FloatArray:
+    """Map numbers in a temporary file, which goes when nothing holds the map any more."""
+    with tempfile.TemporaryFile(prefix="ltml-features-") as file:
+        while part := packed.read(PART_BYTES // dtype.itemsize * dtype.itemsize):
+            file.write(np.frombuffer(part, dtype=dtype).astype(_own(dtype)).tobytes())
+        file.flush()
+        return np.memmap(file, _own(dtype), "r", shape=shape, order=order)
+
+
+def _are_finite(features: FloatArray, needed: npt.NDArray[np.bool_]) -> bool:
+    """Return whether the features of needed entries ``(N, C)`` are numbers that float32 can hold."""
+    rows = max(1, PART_BYTES // (4 * features[0].size))
+    for start in range(0, len(features), rows):
+        wanted = needed[start : start + rows]
+        part = features[start : start + rows][wanted if features.ndim == 3 else wanted.any(axis=1)]
+        with np.errstate(over="ignore"):
+            if not np.isfinite(part.astype(np.float32)).all():
+                return False
+    return True
+
+
+def _read_targets(arrays: Mapping[str, npt.NDArray[Any]], refuse: Any) -> npt.NDArray[np.float64]:
+    """Return targets with NaN where they are NaN or `known` is false."""
+    targets, known = _numbers(arrays["targets"], "targets", refuse), arrays.get("known")
+    if known is not None:
+        mask = _numbers(known, "known", refuse)
+        if mask.shape != targets.shape or not np.isin(mask, (0, 1)).all():
+            refuse(f"known must be true or false {targets.shape} as targets, not {known.dtype} of shape {known.shape}")
+        if np.isnan(targets[mask == 1]).any():
+            refuse("known is true where targets are NaN; which of them is right?")
+        targets = np.where(mask == 1, targets, np.nan)
+    strange = sorted(set(targets[~np.isnan(targets)]) - {0.0, 1.0})
+    if strange:
+        hint = " (-1: uncertain or unknown? write NaN, never a negative)" if -1.0 in strange else ""
+        refuse(f"targets must be 0, 1 or NaN, not {first_few(strange)}{hint}")
+    return targets
+
+
+def _numbers(values: npt.NDArray[Any], what: str, refuse: Any) -> npt.NDArray[np.float64]:
+    if values.dtype.kind not in "fiub":
+        refuse(f"{what} must be numbers, not {values.dtype}")
+    numbers: npt.NDArray[np.float64] = values.astype(np.float64)
     return numbers
 
 
-def _names(values: npt.NDArray[Any], refuse: Any) -> npt.NDArray[np.object_]:
-    """Text ``(N,)``."""
+def _names(values: npt.NDArray[Any], what: str, refuse: Any) -> npt.NDArray[np.object_]:
+    """Return text ``(N,)``, none of it empty; whole numbers lose their ``.0``."""
     if values.ndim != 1:
-        refuse(f"label_names, ids and groups must have one dimension, not the shape {values.shape}")
+        refuse(f"{what} must have one dimension, not the shape {values.shape}")
+    if values.dtype.kind not in "USTiufb":
+        refuse(f"{what} must be text or numbers, not {values.dtype}")
     if values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8")
+    if values.dtype.kind == "f":
+        whole = np.isfinite(values) & (values == np.round(values))
+        texts = [str(int(value)) if is_whole else str(value) for value, is_whole in zip(values, whole, strict=True)]
+        values = np.array(texts)
     names: npt.NDArray[np.object_] = values.astype(str).astype(object)
+    empty = [row for row, name in enumerate(names) if is_missing(name)]
+    if empty and what != "label_names":
+        refuse(f"{what}[{empty[0]}] is empty ({len(empty)} such); fill it in, or take the rows out")
     return names

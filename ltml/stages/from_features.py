@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from ltml.checksums import is_finished
 from ltml.errors import InputError, first_few
 from ltml.files import held, remove_partial_files, write_text
 from ltml.gaussians.resampler import GaussianResampler
+from ltml.metrics.inputs import NO_PATIENTS
 from ltml.models.classifier import PerClassLinear
 from ltml.recipe.schema import Recipe, Stage2Method
 from ltml.stages.build import checkpoint_about
@@ -41,7 +39,7 @@ from ltml.stages.run_directory import RunDirectory, begin_run, locate_run, recor
 from ltml.stages.stage2 import save_gaussians
 from ltml.training.checkpoint import save_weights
 from ltml.training.devices import choose_device
-from ltml.types import Dataset, FeatureSet
+from ltml.types import Dataset
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +72,8 @@ def run_on_features(recipe: Recipe, paths: Mapping[str, Path], out: Path, *, fre
         recipe = recipe.model_copy(update={"stage2": recipe.stage2.model_copy(update={"rounds": 0})})
     files = {split: read_feature_file(path, split) for split, path in paths.items()}
     dataset = join_feature_files(files)
+    if not any(file.has_groups for file in files.values()):
+        log.warning(NO_PATIENTS)
     check_labels(recipe, dataset)
     run = locate_run(recipe, dataset, out, on_features=True)
     with held(run.path):
@@ -96,6 +96,8 @@ def _made(run: RunDirectory, dataset: Dataset) -> list[Path]:
 
 
 def _fit(recipe: Recipe, dataset: Dataset, files: Mapping[str, FeatureFile], run: RunDirectory) -> None:
+    from ltml.stages.probe import fit_probe  # slow to import: scipy; a run on images needs no probe
+
     train, val, settings = files["train"].store, files["val"].store, recipe.stage2
     shift = LabelShift(settings, train.masked_targets())
     classifier = fit_probe(train, l2=settings.m_step.l2).to(choose_device(recipe.train.device))
@@ -119,35 +121,6 @@ def _fit(recipe: Recipe, dataset: Dataset, files: Mapping[str, FeatureFile], run
         shift_biases(classifier, -shift.log_odds)
     write_text(run.path / "stage2" / "log.jsonl", "".join(json.dumps(line) + "\n" for line in log_lines))
     _save(recipe, dataset, files, run, classifier, stage=2)
-
-
-def fit_probe(features: FeatureSet, *, l2: float) -> PerClassLinear:
-    """A logistic regression per class on its known samples: mean BCE plus ``l2/2 ‖w‖²``, as stage 1 would end.
-
-    A class with one known label gets no direction, and the log-odds of one half sample of the other label as bias.
-    """
-    from sklearn.exceptions import ConvergenceWarning  # slow to import, and a run on images needs no probe
-    from sklearn.linear_model import LogisticRegression
-
-    targets, width = features.masked_targets(), features.features.shape[-1]
-    weight, bias, unfinished = torch.zeros(targets.shape[1], width), torch.zeros(targets.shape[1]), []
-    for c, column in enumerate(targets.T):
-        rows = np.flatnonzero(~np.isnan(column))
-        positives = int((column[rows] == 1).sum())
-        if positives in (0, len(rows)):
-            bias[c] = float(np.log((positives + 0.5) / (len(rows) - positives + 0.5)))
-            continue
-        inputs = features.features[rows] if features.features.ndim == 2 else features.features[rows, c]
-        # Newton steps: their end does not depend on how features are scaled.
-        model = LogisticRegression(C=1 / max(l2 * len(rows), 1e-12), solver="newton-cholesky", tol=1e-8)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", ConvergenceWarning)
-            model.fit(inputs.astype(np.float64), column[rows])
-        unfinished += [c] if any(issubclass(item.category, ConvergenceWarning) for item in caught) else []
-        weight[c], bias[c] = torch.from_numpy(model.coef_[0]).float(), float(model.intercept_[0])
-    if unfinished:
-        log.warning("the logistic regression of stage 1 did not converge for class %s", first_few(unfinished))
-    return PerClassLinear(weight, bias)
 
 
 def _save(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,10 +16,12 @@ from typer.testing import Result
 
 import ltml
 from ltml.errors import InputError
-from ltml.stages.feature_files import read_feature_file
+from ltml.metrics.inputs import NO_PATIENTS
+from ltml.stages import feature_files, probe
+from ltml.stages.feature_files import join_feature_files, read_feature_file
 from ltml.stages.features import load_features
 from ltml.stages.run_directory import read_run
-from ltml.types import Predictions
+from ltml.types import FeatureSet, Predictions
 
 Cli = Callable[..., Result]
 Files = dict[str, Path]
@@ -169,10 +172,33 @@ def _text(folder: Path) -> Path:
         (_bad(ids=np.full(300, "train-1")), "ids appear more than once: train-1"),
         (_bad(groups=np.full(300, "train-1")), "in more than one split: train-1"),
         (_bad(ids=np.array([None] * 300)), "text must be stored as numpy text"),
+        (_bad(features=np.full((300, 3, 8), None)), "text must be stored as numpy text"),
+        *((_bad(**{name: np.arange(300)}), f"'{name}' is not read: call it groups") for name in (
+            "group", "Groups", "patients", "patient_id", "subject"
+        )),
+        *((_bad(**{name: np.ones((300, 3))}), f"'{name}' is not read: call it known") for name in ("mask", "Known")),
+        *((_bad(**{name: np.arange(300)}), f"'{name}' is not read: call it ids") for name in ("id", "IDs", "image_id")),
+        *((_bad(**{name: np.full(300, "val")}), f"'{name}' is not read: each split") for name in ("split", "fold")),
+        (_bad(ids=np.arange(300), Ids=np.arange(300)), "'Ids' is not read: there is ids too"),
+        *((_bad(targets=None, **{name: np.zeros((300, 3))}), f"lacks targets; it needs features, targets, label_names, "
+           f"and may have known, ids, groups; is '{name}' meant as targets?") for name in ("y", "labels", "Targets")),
+        *((_bad(features=None, **{name: np.zeros((300, 3, 8))}), f"is '{name}' meant as features?") for name in (
+            "X", "embeddings", "Features"
+        )),
+        (_bad(label_names=None, classes=np.array(NAMES)), "is 'classes' meant as label_names?"),
+        (_bad(known=np.ones((300, 2))), "known must be true or false (300, 3)"),
+        (_bad(known=np.full((300, 3), 2)), "known must be true or false"),
+        (_bad(known=np.ones((300, 3))), "known is true where targets are NaN"),
+        (_bad(targets=np.full((300, 3), -1)), "not -1.0 (-1: uncertain or unknown? write NaN, never a negative)"),
+        (_bad(groups=np.array(["a"] * 299 + [""])), "groups[299] is empty (1 such)"),
+        (_bad(groups=np.array([1.0] * 299 + [np.nan])), "groups[299] is empty (1 such)"),
+        (_bad(ids=np.array(["a"] * 299 + ["nan"])), "ids[299] is empty"),
+        (_bad(groups=np.array(["7"] * 299 + ["7.0"])), "the groups '7' and '7.0' differ only in"),
+        (_bad(groups=np.arange(300)), "has no array `groups`, but another split has"),
         (_text, "is not an .npz"),
         (lambda folder: folder / "absent.npz", "absent.npz"),
     ],
-)
+)  # fmt: skip
 def test_files_that_cannot_be_used_are_refused(
     cli: Cli, files: Files, tmp_path: Path, make: Callable[[Path], Path], message: str
 ) -> None:
@@ -241,3 +267,115 @@ def test_damaged_archives_are_refused(files: Files, tmp_path: Path) -> None:
         files["val"].write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
         with suppress(InputError):  # or, where the byte does not matter, it is read
             read_feature_file(files["val"], "val")
+
+
+@pytest.mark.parametrize(
+    ("train", "val"),
+    [
+        (np.arange(600) + 1000, np.arange(300) + 1599),
+        (np.arange(600.0), np.arange(300) + 599),
+        (np.array([f"{i}" for i in range(600)]), np.array([f"{i:04d}" for i in range(599, 899)])),
+        (np.array([f"p{i}" for i in range(600)]), np.array([f"P{i} " for i in range(599, 899)])),
+        (np.array([f"p{i}" for i in range(600)], dtype="S"), np.array([f"p{i}" for i in range(599, 899)])),
+        (np.array([f"{i}.0" for i in range(600)]), np.arange(599.0, 899.0)),
+    ],
+)
+def test_a_patient_in_two_splits_is_found_in_every_form(tmp_path: Path, train: Any, val: Any) -> None:
+    files = {
+        "train": read_feature_file(_write(tmp_path / "train.npz", 600, 0, groups=train), "train"),
+        "val": read_feature_file(_write(tmp_path / "val.npz", 300, 1, groups=val), "val"),
+    }
+    with pytest.raises(InputError, match=r"groups are in more than one split: |groups '.*' and '.*' differ only"):
+        join_feature_files(files)
+    apart = files | {
+        "val": read_feature_file(_write(tmp_path / "val.npz", 300, 1, groups=np.arange(5000, 5300)), "val")
+    }
+    assert join_feature_files(apart).table["group"].nunique() == 900
+
+
+def test_without_groups_the_user_hears_that_no_patients_are_known(cli: Cli, files: Files, tmp_path: Path) -> None:
+    result = cli("stage2", "digits", "stage2.method=bias_shift", *_options(files), "--out", str(tmp_path / "runs"))
+    assert f"warning: {NO_PATIENTS}" in result.stderr
+
+
+def test_known_says_which_targets_count(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    targets, known = rng.integers(0, 2, (300, 3)), rng.random((300, 3)) < 0.6
+    marked = _write(tmp_path / "known.npz", 300, 0, targets=targets, known=known)
+    plain = _write(tmp_path / "plain.npz", 300, 0, targets=np.where(known, targets, np.nan))
+    found, expected = (read_feature_file(path, "train").store.masked_targets() for path in (marked, plain))
+    assert np.array_equal(found, expected, equal_nan=True)
+
+
+def _stored(path: Path, features: Any, *, packed: bool = False) -> Path:
+    (np.savez_compressed if packed else np.savez)(
+        path, features=features, targets=np.zeros((len(features), 3)), label_names=np.array(NAMES)
+    )
+    return path
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x,
+        lambda x: x.astype(np.float16),
+        lambda x: x.astype(np.float64),
+        lambda x: x.astype(">f4"),
+        lambda x: (x * 100).astype(np.int16),
+        np.asfortranarray,
+        lambda x: x[:, 0],
+        lambda x: x.astype(np.longdouble),
+    ],
+)
+def test_features_are_mapped_whatever_way_they_are_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Any], Any], packed: bool
+) -> None:
+    monkeypatch.setattr(feature_files, "PART_BYTES", 1000)
+    features = change(np.random.default_rng(0).normal(size=(50, 3, 8)).astype(np.float32))
+    found = read_feature_file(_stored(tmp_path / "x.npz", features, packed=packed), "val").store.features
+    assert isinstance(found, np.memmap)
+    assert np.array_equal(found, features)
+    assert found.dtype.kind == "f"
+    assert found.dtype.isnative
+
+
+def test_reading_takes_no_memory_for_the_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 24 MB of features, stored or packed, only parts are in memory: when read and when the probe is fitted."""
+    monkeypatch.setattr(feature_files, "PART_BYTES", 1 << 18)
+    monkeypatch.setattr(probe, "PART_BYTES", 1 << 18)
+    rng = np.random.default_rng(0)
+    features, targets = rng.normal(size=(20_000, 300)).astype(np.float32), rng.integers(0, 2, (20_000, 1))
+    for packed in (False, True):
+        save: Any = np.savez_compressed if packed else np.savez
+        save(tmp_path / "x.npz", features=features, targets=targets, label_names=np.array(["a"]))
+        tracemalloc.start()
+        store = read_feature_file(tmp_path / "x.npz", "train").store
+        probe.fit_probe(store, l2=1.0)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < features.nbytes / 2
+
+
+def test_the_probe_is_the_regression_of_scikit_learn_in_parts_or_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    for rows, width, scale in ((400, 8, 1.0), (60, 100, 1.0), (900, 20, 1000.0)):
+        targets = (rng.random(rows) < 0.2).astype(np.uint8)
+        inputs = ((rng.normal(size=(rows, width)) + 0.4 * targets[:, None]) * scale).astype(np.float32)
+        store = FeatureSet(inputs, targets[:, None], np.ones((rows, 1), dtype=bool), np.arange(rows).astype(object))
+        model = LogisticRegression(C=1 / (1e-4 * rows), solver="newton-cholesky", tol=1e-8)
+        model.fit(inputs.astype(np.float64), targets)
+        for part in (1 << 25, 8 * width * 37):
+            monkeypatch.setattr(probe, "PART_BYTES", part)
+            found = probe.fit_probe(store, l2=1e-4)
+            np.testing.assert_allclose(found.weight.detach().numpy(), model.coef_, rtol=1e-6, atol=1e-9)
+            np.testing.assert_allclose(found.bias.detach().numpy(), model.intercept_, rtol=1e-6)
+
+
+def test_a_changed_byte_of_stored_features_is_found(tmp_path: Path) -> None:
+    path = _stored(tmp_path / "x.npz", np.ones((50, 3, 8), dtype=np.float32))
+    whole = bytearray(path.read_bytes())
+    whole[1000] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(InputError, match="cannot read the feature file"):
+        read_feature_file(path, "val")

@@ -1,0 +1,119 @@
+"""Fit logistic regressions to stored features, a part of the rows at a time."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.special import expit
+
+from ltml.errors import first_few
+from ltml.models.classifier import PerClassLinear
+from ltml.types import FeatureSet, FloatArray
+
+log = logging.getLogger(__name__)
+
+Floats = npt.NDArray[np.float64]
+PART_BYTES = 1 << 25
+"""Of the rows that are read at a time, as float64."""
+TOLERANCE = 1e-8
+"""Largest gradient, and half Newton decrement, at which a fit ends."""
+STEPS, HALVINGS = 100, 21
+LEAST_PENALTY = 1e-12
+"""Penalty per sample below which the minimum need not exist."""
+
+
+def fit_probe(features: FeatureSet, *, l2: float) -> PerClassLinear:
+    """Fit a logistic regression per class to its known samples: mean BCE plus ``l2/2 ‖w‖²``, as stage 1 would end.
+
+    A class with one known label gets no direction, and the log-odds of one half sample of the other label as bias.
+    """
+    targets, width = features.masked_targets(), features.features.shape[-1]
+    weight, bias, unfinished = torch.zeros(targets.shape[1], width), torch.zeros(targets.shape[1]), []
+    for c, column in enumerate(targets.T):
+        rows = np.flatnonzero(~np.isnan(column))
+        positives = int((column[rows] == 1).sum())
+        if positives in (0, len(rows)):
+            bias[c] = float(np.log((positives + 0.5) / (len(rows) - positives + 0.5)))
+            continue
+        inputs = features.features if features.features.ndim == 2 else features.features[:, c]
+        solution, converged = _minimise(inputs, rows, column[rows].astype(np.float64), l2)
+        unfinished += [] if converged else [c]
+        weight[c], bias[c] = torch.from_numpy(solution[:-1]).float(), float(solution[-1])
+    if unfinished:
+        log.warning("the logistic regression of stage 1 did not converge for class %s", first_few(unfinished))
+    return PerClassLinear(weight, bias)
+
+
+class _Point(NamedTuple):
+    """The objective at some weights: value, gradient ``(D + 1,)``, Hessian ``(D + 1, D + 1)``; the bias is last."""
+
+    value: float
+    gradient: Floats
+    hessian: Floats
+
+
+def _minimise(inputs: FloatArray, rows: npt.NDArray[np.intp], labels: Floats, l2: float) -> tuple[Floats, bool]:
+    """Return weights and bias ``(D + 1,)``, and whether they are the minimum.
+
+    Newton's steps, each halved until the objective falls as it should (Armijo): their end does not depend on how the
+    features are scaled, and what they need of the data are sums over rows.
+    """
+    penalty = max(l2, LEAST_PENALTY / len(rows))
+    weights = np.zeros(inputs.shape[1] + 1)
+    here = _evaluate(inputs, rows, labels, weights, penalty)
+    for _ in range(STEPS):
+        step = -_solve(here.hessian, here.gradient)
+        slope, decrement = float(here.gradient @ step), float(step @ here.hessian @ step)
+        for halving in range(HALVINGS):
+            share = 0.5**halving
+            there = _evaluate(inputs, rows, labels, weights + share * step, penalty)
+            fell = there.value - here.value <= share * slope / 2048
+            flat = abs(there.value - here.value) <= 16 * np.finfo(np.float64).eps * abs(here.value)
+            if fell or (flat and np.abs(there.gradient).sum() <= np.abs(here.gradient).sum()):
+                break
+        else:
+            return weights, False
+        weights, here = weights + share * step, there
+        if np.abs(here.gradient).max() <= TOLERANCE and share**2 * decrement / 2 <= TOLERANCE:
+            return weights, True
+    return weights, False
+
+
+def _evaluate(
+    inputs: FloatArray, rows: npt.NDArray[np.intp], labels: Floats, weights: Floats, penalty: float
+) -> _Point:
+    """Sum the objective over parts of the rows."""
+    count, width = len(rows), len(weights) - 1
+    value, gradient, hessian = 0.0, np.zeros(width + 1), np.zeros((width + 1, width + 1))
+    size = max(1, PART_BYTES // (8 * width))
+    for start in range(0, count, size):
+        part = slice(start, start + size)
+        values, truth = inputs[rows[part]].astype(np.float64), labels[part]
+        scores = values @ weights[:-1] + weights[-1]
+        chances = expit(scores)
+        errors, curve = (chances - truth) / count, chances * (1 - chances) / count
+        value += float((np.logaddexp(0, scores) - truth * scores).sum()) / count
+        gradient[:-1] += values.T @ errors
+        gradient[-1] += errors.sum()
+        hessian[:-1, :-1] += values.T @ (curve[:, None] * values)
+        hessian[-1, :-1] += values.T @ curve
+        hessian[-1, -1] += curve.sum()
+    hessian[:-1, -1] = hessian[-1, :-1]
+    value += penalty / 2 * float(weights[:-1] @ weights[:-1])
+    gradient[:-1] += penalty * weights[:-1]
+    hessian[range(width), range(width)] += penalty
+    return _Point(value, gradient, hessian)
+
+
+def _solve(hessian: Floats, gradient: Floats) -> Floats:
+    """Return ``H⁻¹ g``; the shortest such vector where the Hessian is singular."""
+    try:
+        solution: Floats = cho_solve(cho_factor(hessian), gradient)
+    except LinAlgError:
+        return np.linalg.lstsq(hessian, gradient)[0].astype(np.float64)
+    return solution
