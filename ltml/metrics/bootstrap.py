@@ -162,7 +162,8 @@ def describe_intervals(
         The ``estimate`` is the mean of the scores themselves over the same classes, None without `probs`. ``reason``
         says why there is no macro interval; None where there is one.
     """
-    labels = read_targets(targets, dimensions=2)
+    read = None if probs is None else read_table(probs, targets, chances=False)
+    labels = read_targets(targets, dimensions=2) if read is None else read.targets
     chosen = np.array([c for c in interval_classes(labels) if label_names[c] not in apart], dtype=np.intp)
     means = {measure: macro_mean(values, chosen) for measure, values in resampled.items()}
     defined = int((~np.isnan(next(iter(means.values())))).sum())
@@ -184,7 +185,7 @@ def describe_intervals(
         "macro": {measure: interval_or_none(values) for measure, values in means.items()},
         "macro_resamples": defined,
         "reason": why_no_macro_interval(len(chosen), defined),
-        "estimate": None if probs is None else _estimate(np.asarray(probs), labels, chosen, list(resampled)),
+        "estimate": None if read is None else _estimate(read.scores, labels, chosen, list(resampled)),
         "per_class": rows,
     }
 
