@@ -20,13 +20,14 @@ def check(
     recipe: RecipeName,
     overrides: Overrides = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="look again at images that have not changed")] = False,
+    labels_only: Annotated[bool, typer.Option("--labels-only", help="look at no image: none need be there")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Is my copy complete and sane? Exit code 1 if something is wrong, 0 with warnings only."""
     import ltml
     from ltml.report.data_tables import check_table
 
-    report = ltml.check_data(load(recipe, overrides), fresh=fresh).to_json()
+    report = ltml.check_data(load(recipe, overrides), fresh=fresh, labels_only=labels_only).to_json()
     print_json(report) if as_json else say(check_table(report))
     if report["faults"]:
         raise typer.Exit(1)

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from ltml.errors import LtmlError
+from ltml.errors import LtmlError, shorten
 from ltml.world import ALONE, LostProcessError, World, this_world
 
 from .output import say, show_controls
@@ -60,6 +60,7 @@ def guarded(command: F) -> F:
 
 def _fail(error: BaseException, world: World) -> NoReturn:
     message, code = _explain(error)
+    message = shorten(show_controls(message))
     if isinstance(error, LostProcessError):
         _wait_to_be_ended(2 * SECONDS, code)
     elif not world.is_first and isinstance(error, KeyboardInterrupt):

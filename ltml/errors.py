@@ -41,6 +41,29 @@ def first_few(items: Iterable[object], *, most: int = 5) -> str:
     return ", ".join(values[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
+LONGEST = 600
+"""Characters that a message may have."""
+
+
+def shorten(message: str, most: int = LONGEST) -> str:
+    """Return a message without its middle where it is too long: what is wrong stands first, the way out last."""
+    if len(message) <= most:
+        return message
+    cut = " […] "
+    head = most * 3 // 5
+    return message[:head].rstrip() + cut + message[len(message) - (most - head - len(cut)) :].lstrip()
+
+
+def in_short(value: object, most: int = 60) -> str:
+    """Return a value of a file for a message: itself where it is short, else what it is, never its content."""
+    text = repr(value)
+    if len(text) <= most:
+        return text
+    if isinstance(value, dict | list | tuple):
+        return f"a {'mapping' if isinstance(value, dict) else 'list'} of {len(value):,} entries"
+    return shown(value) if isinstance(value, str) else brief(text)
+
+
 def brief(value: object, most: int = 40) -> str:
     """Return a name or value for a message: what cannot be seen as its escape, the middle of a long one left out."""
     text = str(value)

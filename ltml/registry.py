@@ -18,7 +18,7 @@ from typing import Annotated, Any, Generic, TypeVar, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
 
-from ltml.errors import InputError, suggest
+from ltml.errors import InputError, in_short, suggest
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -137,7 +137,7 @@ def create(registry: Registry[Any], name: str, options: dict[str, Any], facts: M
         if problem["type"] == "extra_forbidden":
             allowed = registry.options(name).model_fields
             raise InputError(f"{registry.kind} '{name}' has no option '{key}': {suggest(key, allowed)}") from None
-        raise InputError(f"{registry.kind} '{name}': {key} = {problem['input']!r}: {problem['msg']}") from None
+        raise InputError(f"{registry.kind} '{name}': {key} = {in_short(problem['input'])}: {problem['msg']}") from None
     given = {key: value for key, value in {**(facts or {}), **options}.items() if key in needs}
     if missing := [key for key in needs if key not in given]:
         known = f"; what is known here: {', '.join(facts)}" if facts else f"; see help({component.__qualname__})"

@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError
 
-from ltml.errors import InputError, first_few, first_line, suggest
-from ltml.recipe.catalog import NAME_PATTERN, experiment_names, find_experiment, find_method, recipe_names
+from ltml.errors import InputError, brief, first_few, in_short, suggest
+from ltml.recipe.catalog import NAME_PATTERN, experiment_names, find_experiment, find_method, recipe_names, yaml_fault
 from ltml.recipe.load import load_recipe
 from ltml.recipe.schema import Recipe, Section
 
@@ -184,17 +184,18 @@ def load_experiment(name_or_path: str) -> Experiment:
     """
     try:
         content = yaml.safe_load(find_experiment(name_or_path))
-        if isinstance(content, dict):
-            content = {"name": Path(name_or_path).stem} | content
-        experiment = Experiment.model_validate_json(json.dumps(content), strict=True)
+        if not isinstance(content, dict):
+            raise InputError(f"{name_or_path} is not an experiment, which is at least {LEAST}")
+        content = {"name": Path(name_or_path).stem} | content
+        experiment = Experiment.model_validate_json(json.dumps(content, default=str), strict=True)
     except yaml.YAMLError as error:
-        raise InputError(f"{name_or_path} is not a valid experiment file: {first_line(error)}") from error
+        raise InputError(f"{name_or_path} is not a valid experiment file: {yaml_fault(error)}") from error
     except ValidationError as error:
         problem = error.errors()[0]
-        key = ".".join(str(step) for step in problem["loc"])
+        key = brief(".".join(str(step) for step in problem["loc"]), 120)
         if problem["type"] == "missing":
             raise InputError(f"{name_or_path}: the key '{key}' is missing; an experiment is at least {LEAST}") from None
-        raise InputError(f"{name_or_path}: {key}: {problem['msg']} (value {problem['input']!r})") from None
+        raise InputError(f"{name_or_path}: {key}: {problem['msg']} (value {in_short(problem['input'])})") from None
     _check_rows(experiment, name_or_path)
     return experiment
 

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from ltml.data.context import DataContext
-from ltml.data.faults import Fault, Faults
-from ltml.data.labels import UNKNOWN, one_hot
+from ltml.data.faults import Faults
+from ltml.data.labels import UNKNOWN, one_hot, value_fault
 from ltml.data.table import LabelTable, LabelVersion
 from ltml.errors import InputError, first_line
 from ltml.types import IntArray, UInt8Array
@@ -75,13 +75,9 @@ def class_codes(classes: IntArray, count: int, where: str, faults: Faults) -> Co
         InputError: a class is not allowed, unless faults are collected.
     """
     wrong = (classes < 0) | (classes >= count)
-    rows: list[int] = np.flatnonzero(wrong).tolist()
-    faults.report(
-        [
-            Fault("unknown label value", f"{where}, row {row}", f"class {classes[row]}; allowed: 0 to {count - 1}")
-            for row in rows
-        ]
-    )
+    if wrong.any():
+        place = f"{where}, row {np.flatnonzero(wrong)[0]}"
+        faults.report([value_fault(place, classes[wrong].tolist(), f"0 to {count - 1}", "class")])
     codes = one_hot(np.where(wrong, 0, classes), count)
     codes[wrong] = UNKNOWN
     return codes

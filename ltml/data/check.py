@@ -53,15 +53,16 @@ class CheckReport:
         return values | {kind: [vars(fault) for fault in values[kind]] for kind in ("faults", "warnings")}
 
 
-def check_dataset(dataset: Dataset, reported: Faults, *, fresh: bool = False) -> CheckReport:
+def check_dataset(dataset: Dataset, reported: Faults, *, fresh: bool = False, labels_only: bool = False) -> CheckReport:
     """Look at labels, splits and every image.
 
     Args:
         dataset: loaded with faults collected.
         reported: what the loader met.
         fresh: look again at files that were seen before and have not changed.
+        labels_only: look at no image file.
     """
-    readers = list(source_files(dataset.images))
+    readers = [] if labels_only else list(source_files(dataset.images))
     inspection = _inspect(readers, fresh=fresh)
     known = {fault.where for fault in reported.found}
     faults = [*reported.found, *(fault for fault in _unreadable(inspection) if fault.where not in known)]

@@ -29,6 +29,7 @@ class DataContext:
         labels_only: the images need not be there: nothing but the labels is looked at.
         skip_unreadable: leave out images that are missing or cannot be decoded, instead of stopping.
         roots: folder of each source of a union.
+        source: name of the source of a union that is loaded; empty outside of one.
         root_key: what the recipe calls `root`.
         root_hint: where else it could be given, for messages.
         faults: where to report what is wrong with the data.
@@ -47,9 +48,16 @@ class DataContext:
     labels_only: bool = False
     skip_unreadable: bool = False
     roots: Mapping[str, Path] = field(default_factory=dict)
+    source: str = ""
     root_key: str = "data.root"
     root_hint: str = ""
     faults: Faults = field(default_factory=Faults)
+
+    def option(self, name: str, value: str = "") -> str:
+        """Return how a user gives an option of the dataset: on the command line, or to the source of a union."""
+        if self.source:
+            return f"'{name}: {value or '…'}' for the source '{self.source}' in data.sources"
+        return f"data.{name}={value}" if value else f"data.{name}"
 
     def need_root(self, dataset: str) -> Path:
         """The folder of a dataset.

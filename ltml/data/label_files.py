@@ -42,6 +42,11 @@ def find_file(folder: Path, name: str) -> Path:
     raise InputError(f"{folder} has neither {name} nor {name}.gz; give the folder that holds the dataset's files")
 
 
+def without_points(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Return a table whose numbers in some columns lost the ``.0`` that pandas writes where a column has gaps."""
+    return table.assign(**{name: table[name].str.replace(r"^(\d+)\.0$", r"\1", regex=True) for name in columns})
+
+
 def observation_codes(
     table: pd.DataFrame, names: Sequence[str], uncertain: Uncertain, blank: Blank, where: str, faults: Faults
 ) -> npt.NDArray[np.int8]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from ltml.data.faults import Fault, Faults
-from ltml.errors import shown
+from ltml.errors import brief, shown
 from ltml.types import IntArray
 
 UNKNOWN = -1
@@ -57,13 +58,53 @@ def value_fault(place: str, values: Sequence[object], allowed: str, what: str = 
         allowed: what a cell may hold, in words.
         what: what a single cell holds, in words.
     """
-    counts = Counter(map(str, values))
-    kinds = "/".join(shown(value) for value, _ in counts.most_common(3))
+    counts = Counter(shown(value) if isinstance(value, str) else brief(value) for value in values)
+    kinds = "/".join(kind for kind, _ in counts.most_common(3))
     kinds += f" and {len(counts) - 3} other values" if len(counts) > 3 else ""
     message = f"{what} {kinds}" if len(values) == 1 else f"{len(values):,} × {kinds}"
-    if any(re.fullmatch(r"\d+,\d*", value) for value in counts):
+    if any(re.fullmatch(r"'\d+,\d*'", kind) for kind in counts):
         allowed += " (a decimal comma is not read: write a point)"
     return Fault("unknown label value", place, f"{message}; allowed: {allowed}")
+
+
+def report_wrong(
+    targets: npt.NDArray[Any],
+    wrong: npt.NDArray[np.bool_],
+    names: Sequence[str],
+    where: str,
+    allowed: str,
+    faults: Faults,
+    *,
+    what: str = "label value",
+    first_row: int = 0,
+) -> None:
+    """Report the wrong targets of arrays, one fault per label.
+
+    Args:
+        targets: ``(N, C)``.
+        wrong: which of them are, ``(N, C)``.
+        names: the ``C`` labels.
+        where: what messages call the array.
+        allowed: what a target may be, in words.
+        faults: where to report.
+        what: what a target is called.
+        first_row: number of the first row, in messages.
+
+    Raises:
+        InputError: a target is wrong, unless faults are collected.
+    """
+    first = {c: np.flatnonzero(wrong[:, c])[0] for c in np.flatnonzero(wrong.any(axis=0)).tolist()}
+    faults.report(
+        [
+            value_fault(
+                f"{where}, row {first[c] + first_row}, label {shown(names[c])}",
+                targets[wrong[:, c], c].tolist(),
+                allowed,
+                what,
+            )
+            for c in sorted(first, key=first.__getitem__)
+        ]
+    )
 
 
 def one_hot(classes: IntArray, count: int) -> npt.NDArray[np.int8]:

@@ -54,11 +54,13 @@ def describe_sizes(dataset: Dataset) -> dict[str, int]:
 
 
 def _size(path: Path) -> str:
-    if is_dicom(path):
-        return "DICOM"
     try:
+        if is_dicom(path):
+            return "DICOM"
         with Image.open(path) as opened:
             return f"{opened.width}×{opened.height}"
+    except FileNotFoundError:
+        return "missing"
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return "unreadable"
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from ltml.errors import InputError, suggest
+from ltml.errors import InputError, brief, first_line, suggest
+from ltml.file_kinds import foreign_kind
 from ltml.files import write_text
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -51,16 +52,66 @@ def _find(name_or_path: str, shipped: Mapping[str, Traversable], kind: str) -> s
     if name_or_path in shipped:
         return shipped[name_or_path].read_text(encoding="utf-8")
     path = Path(name_or_path)
+    _refuse_other_files(path, kind)
     if path.suffix not in (".yaml", ".yml") and not path.is_file():
         article = "An" if kind[0] in "aeiou" else "A"
         raise InputError(
-            f"unknown {kind} '{name_or_path}': {suggest(name_or_path, shipped)}. "
+            f"unknown {kind} '{brief(name_or_path, 120)}': {suggest(name_or_path, shipped)}. "
             f"{article} {kind} is one of these names or the path of a .yaml file."
         )
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the {kind} file {path}: {error}") from error
+
+
+TABLES = (".csv", ".csv.gz", ".tsv", ".parquet", ".pq", ".xlsx")
+"""Endings of files that hold labels, not recipes."""
+
+
+def _refuse_other_files(path: Path, kind: str) -> None:
+    """Refuse data where a recipe belongs, and say what to type.
+
+    Raises:
+        InputError: the path is that of a table, an array, an image or a folder of a run.
+    """
+    try:
+        found = foreign_kind(path) if path.exists() else ""
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the {kind} file {brief(path, 120)}: {error}") from error
+    name = path.name.lower()
+    if found == "a folder":
+        if (path / "recipe.yaml").is_file():
+            raise InputError(f"{path} is the folder of a run; its {kind} is {path / 'recipe.yaml'}")
+        return
+    if path.is_file() and name.endswith(TABLES):
+        raise InputError(f"{path} is a table, not a {kind}. {_use_of_table(path)}")
+    if path.is_file() and name.endswith(".npz"):
+        raise InputError(
+            f"{path} is a file of arrays, not a {kind}. Images: write `npz data.file={path}` in its place, as in `ltml "
+            f"data check npz data.file={path}`; features: `ltml stage2 RECIPE --features {path} --val FILE`"
+        )
+    if found:
+        raise InputError(f"{path} is {found}, not a {kind}, which is a YAML file (`ltml recipes cp digits mine.yaml`)")
+
+
+def _use_of_table(path: Path) -> str:
+    """Say what to type for a table: predictions are scored, labels are data of a recipe."""
+    if path.suffix == ".csv":
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            header = file.readline(100_000)
+        if "prob:" in header:
+            return f"Score predictions with `ltml evaluate {path}`, or compare them with `ltml compare --predictions`"
+    use = f"csv_small data.file={path}"
+    return f"Write `{use}` in its place, as in `ltml data check {use}`"
+
+
+def yaml_fault(error: Exception) -> str:
+    """Return what is wrong with a YAML file and where, without a line of the file itself."""
+    mark = getattr(error, "problem_mark", None)
+    place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark is not None else ""
+    problem = getattr(error, "problem", None) or first_line(error)
+    return f"{brief(problem, 200)}{place}"
 
 
 def experiment_names() -> list[str]:

@@ -23,9 +23,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
-from ltml.errors import InputError, LtmlError, first_few, first_line, suggest
+from ltml.errors import InputError, LtmlError, brief, first_few, first_line, in_short, shown, suggest
 from ltml.files import hash_json
-from ltml.recipe.catalog import find_method, find_recipe
+from ltml.recipe.catalog import find_method, find_recipe, yaml_fault
 from ltml.recipe.schema import MACHINE_FIELDS, VARIANT_PATTERN, Component, DataSection, Recipe
 from ltml.registry import DATASETS, HEADS, LOSSES, OBJECTIVES, Registry
 
@@ -41,6 +41,10 @@ Plugins = Literal["import", "refuse", "leave"]
 """What happens to the plugins of a recipe: imported; or not, and their components are refused or left as written."""
 
 _trusts_plugins: ContextVar[bool] = ContextVar("_trusts_plugins", default=False)
+
+
+MOST = 5
+"""Problems of one file that are told at once."""
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = (), *, trust_plugins: bool = True) -> Recipe:
@@ -156,9 +160,10 @@ def _resolve(raw: DictConfig, changes: Mapping[str, Any], where: str, plugins: P
 
 def _parse(text: str, where: str) -> DictConfig:
     try:
-        content = OmegaConf.create(text)
+        holds_keys = isinstance(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)), dict | None)
+        content = OmegaConf.create(text) if holds_keys else None
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, AssertionError) as error:
-        raise InputError(f"{where} is not a valid recipe file: {' '.join(str(error).split())}") from error
+        raise InputError(f"{where} is not a valid recipe file: {yaml_fault(error)}") from error
     if not isinstance(content, DictConfig):
         raise InputError(f"{where} is not a recipe: it must hold keys and values (see `ltml recipes show digits`)")
     _refuse_resolvers(OmegaConf.to_container(content, resolve=False), where)
@@ -193,11 +198,11 @@ def _parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not re.fullmatch(r"[\w-]+(\[\d+\])*(\.[\w-]+(\[\d+\])*)*", key):
-            raise InputError(f"cannot read the override '{override}': write KEY=VALUE, e.g. train.epochs=3")
+            raise InputError(f"cannot read the override {shown(override, 120)}: write KEY=VALUE, e.g. train.epochs=3")
         try:
             parsed = OmegaConf.to_container(OmegaConf.from_dotlist([f"value={text}"]), resolve=False)
         except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
-            raise InputError(f"cannot read the override '{override}': {' '.join(str(error).split())}") from error
+            raise InputError(f"cannot read the override {shown(override, 120)}: {yaml_fault(error)}") from error
         assert isinstance(parsed, dict)
         changes[key] = parsed["value"]
         _refuse_resolvers(changes[key], key)
@@ -302,7 +307,7 @@ def _resolve_component(part: Component, registry: Registry[Any], path: str, wher
             allowed = [*fixed, *registry.names()]
             raise InputError(f"{where}: unknown key '{path}.{name}': {suggest(name, allowed)}")
         if not isinstance(block, dict):
-            raise InputError(f"{where}: {path}.{name} must hold options of '{name}', not {block!r}")
+            raise InputError(f"{where}: {path}.{name} must hold options of '{name}', not {in_short(block)}")
         _check(registry.options(name), block, f"{path}.{name}", where)
     options = _check(registry.options(part.type), part.options, f"{path}.{part.type}", where)
     own = {name: getattr(part, name) for name in fixed}
@@ -324,7 +329,8 @@ def _check(
         return model.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         lines = [_explain(problem, model, path, also) for problem in _distinct(error.errors())]
-        raise InputError(f"{where}: " + "\n".join(lines)) from None
+        more = [f"and {len(lines) - MOST} more"] if len(lines) > MOST else []
+        raise InputError(f"{where}: " + "\n".join([*lines[:MOST], *more])) from None
 
 
 def _location(problem: Any) -> tuple[str, ...]:
@@ -349,16 +355,16 @@ def _distinct(problems: Sequence[Any]) -> list[Any]:
 
 def _explain(problem: Any, model: type[BaseModel], path: str, also: type[BaseModel] | None) -> str:
     location = _location(problem)
-    key = ".".join([path, *location] if path else location)
+    key = brief(".".join([path, *location] if path else location), 120)
     if problem["type"] == "extra_forbidden":
         allowed = [*_fields_at(model, location[:-1]), *(also.model_fields if also and len(location) == 1 else ())]
-        return f"unknown key '{key}' (value {problem['input']!r}): {suggest(location[-1], allowed)}"
+        return f"unknown key '{key}' (value {in_short(problem['input'])}): {suggest(location[-1], allowed)}"
     if problem["type"] == "missing":
         return f"missing key '{key}'"
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])
     hint = f" ({suggest(problem['input'], near)})" if (near := _expected(problem)) else ""
-    return f"{key} = {problem['input']!r} is not allowed: {problem['msg'][0].lower()}{problem['msg'][1:]}{hint}"
+    return f"{key} = {in_short(problem['input'])} is not allowed: {problem['msg'][0].lower()}{problem['msg'][1:]}{hint}"
 
 
 def _expected(problem: Any) -> list[str]:

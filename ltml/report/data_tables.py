@@ -65,7 +65,7 @@ def _looked_at(report: Mapping[str, Any]) -> Iterator[str]:
     if report["versions"]:
         yield "label version: " + ", ".join(f"{source} {version}" for source, version in report["versions"].items())
     if report["sizes"]:
-        yield f"image sizes: {_pairs(report['sizes'])}; modes: {_pairs(report['modes'])}"
+        yield f"image sizes: {_sizes(report['sizes'])}; modes: {_pairs(report['modes'])}"
     if not report["faults"]:
         yield "no faults" + (", warnings only" if report["warnings"] else "")
 
@@ -101,7 +101,20 @@ def _summary(found: Mapping[str, Any], order: Sequence[str]) -> Iterator[str]:
     pairs = [(found["cooccurrence"][places[a]][places[b]], a, b) for i, a in enumerate(order) for b in order[i + 1 :]]
     often = [f"{a} + {b} {count}" for count, a, b in sorted(pairs, key=lambda pair: -pair[0])[:5] if count]
     yield "most often together in train: " + (", ".join(often) or "no two labels")
-    yield "image sizes: " + _pairs(dict(list(found["sizes"].items())[:6]))
+    yield "image sizes: " + _sizes(found["sizes"])
+
+
+def _sizes(counts: Mapping[str, int]) -> str:
+    """Return the commonest sizes with their counts, and of many the range."""
+    if len(counts) <= SHOWN:
+        return _pairs(counts)
+    common = dict(list(counts.items())[:3])
+    sides = [[int(side) for side in size.split("×")] for size in counts if "×" in size]
+    (widths, heights) = zip(*sides, strict=True)
+    return (
+        f"{_pairs(common)} and {len(counts) - len(common)} more; widths {min(widths)} to {max(widths)}, "
+        f"heights {min(heights)} to {max(heights)} px"
+    )
 
 
 def _pairs(counts: Mapping[str, Any]) -> str:

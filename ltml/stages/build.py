@@ -33,7 +33,7 @@ GRAPH = "head.classifier.graph"
 """Where it keeps the graph of labels, if it has one."""
 
 
-def build_context(recipe: Recipe, faults: Faults | None = None) -> DataContext:
+def build_context(recipe: Recipe, faults: Faults | None = None, *, labels_only: bool = False) -> DataContext:
     """What the recipe tells every loader; faults are raised unless they are to be collected."""
     data = recipe.data
     return DataContext(
@@ -46,16 +46,17 @@ def build_context(recipe: Recipe, faults: Faults | None = None) -> DataContext:
         split_file=data.split.file,
         stratify=data.split.stratify,
         max_pixels=data.max_pixels,
+        labels_only=labels_only,
         skip_unreadable=data.unreadable == "skip",
         roots=data.roots,
         faults=faults or Faults(),
     )
 
 
-def build_dataset(recipe: Recipe) -> Dataset:
-    """Table, labels, splits and image reader of the recipe's data."""
+def build_dataset(recipe: Recipe, *, labels_only: bool = False) -> Dataset:
+    """Table, labels, splits and image reader of the recipe's data; with `labels_only` image files need not be there."""
     data = recipe.data
-    dataset = load_dataset(data.type, build_context(recipe), **data.options)
+    dataset = load_dataset(data.type, build_context(recipe, labels_only=labels_only), **data.options)
     dataset = keep_sources(dataset, data.train_on, data.test_on)
     return hold_out(dataset, data.novel) if data.novel else dataset
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,33 +23,45 @@ from ltml.stages.build import build_context, build_dataset
 from ltml.stages.evaluate import train_counts
 from ltml.world import this_world
 
+log = logging.getLogger(__name__)
 
-def check_data(recipe: Recipe, *, fresh: bool = False) -> CheckReport:
+MOST = 20
+"""Faults that are listed where the check cannot go on."""
+
+
+def check_data(recipe: Recipe, *, fresh: bool = False, labels_only: bool = False) -> CheckReport:
     """Check labels, splits and every image of a recipe's data; see `ltml.data.check.check_dataset`.
+
+    Args:
+        recipe: whose data.
+        fresh: look again at images that have not changed.
+        labels_only: check labels and splits; the image files need not be there.
 
     Raises:
         InputError: the data cannot be loaded at all, e.g. the label file is missing.
     """
     faults = Faults(collect=True)
-    context = build_context(recipe, faults)
+    context = build_context(recipe, faults, labels_only=labels_only)
     try:
         dataset = load_dataset(recipe.data.type, context, **recipe.data.options)
     except InputError as error:
         if not faults.found:
             raise
+        for fault in faults.found[:MOST]:
+            log.warning("%s: %s", fault.where, fault.message)
         raise InputError(f"{error} (before that, {in_one_line(faults.found)})") from error
-    return check_dataset(dataset, faults, fresh=fresh)
+    return check_dataset(dataset, faults, fresh=fresh, labels_only=labels_only)
 
 
 def data_stats(recipe: Recipe) -> dict[str, Any]:
-    """Label counts, imbalance, co-occurrence, head/medium/tail and image sizes of a recipe's data.
+    """Label counts, imbalance, co-occurrence, head/medium/tail and sizes of the images that are there.
 
     Returns:
         What `ltml.data.stats.describe_labels` returns, with ``groups`` (labels by group, those that can be learned),
         ``groups_by`` (how they were cut), ``not_learned`` (labels without a positive or a negative in train) and
         ``sizes``.
     """
-    dataset, rule = build_dataset(recipe), recipe.metrics.groups.model_dump()
+    dataset, rule = build_dataset(recipe, labels_only=True), recipe.metrics.groups.model_dump()
     groups = make_groups(dataset.label_names, dataset.class_counts().tolist(), rule)
     apart = not_learned(dataset.label_names, train_counts(dataset))
     about = {

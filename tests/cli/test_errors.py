@@ -8,7 +8,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from ltml.errors import shorten
 
 FAST = ["train.epochs=1", "data.train_size=64", "data.val_size=64", "data.test_size=32"]
 
@@ -198,3 +205,72 @@ def test_debug_shows_the_traceback() -> None:
     debug = subprocess.run([*command, "--debug"], capture_output=True, text=True, check=False)
     assert debug.returncode != 0
     assert "Traceback" in debug.stderr
+
+
+def _other_files(folder: Path) -> dict[str, Path]:
+    """Files that are no recipes, each with private rows in it."""
+    films = folder / "films.csv"
+    films.write_text("image,even,name\n" + "".join(f"{i}.png,1,SECRET{i} note: x\n" for i in range(2000)))
+    pd.read_csv(films).to_parquet(folder / "films.parquet")
+    (folder / "predictions.csv").write_text("id,group,prob:a,target:a\nSECRET1,p1,0.5,1\n")
+    np.savez(folder / "films.npz", images=np.zeros((2, 4, 4), np.uint8))
+    Image.new("L", (4, 4)).save(folder / "film.png")
+    (folder / "text.yaml").write_text(films.read_text())
+    (folder / "key.yaml").write_text("SECRET1,a: " + "x," * 5000)
+    (folder / "broken.yaml").write_text("name: x\nSECRET2: [1, 2\nSECRET3: }\n")
+    (folder / "long.yaml").write_text(f"name: x\ndata: {{type: csv, image_size: SECRET4{'y' * 3000}, views: 3}}\n")
+    (folder / "many.yaml").write_text("".join(f"key{i}: SECRET\n" for i in range(200)))
+    (folder / "rows.yaml").write_text(f"rows: SECRET5{'y' * 3000}\n")
+    (folder / "latin.yaml").write_bytes("name: é\n".encode("latin-1"))
+    return {path.name: path for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("command", ["run", "data check", "data stats", "compare", "recipes validate"])
+def test_other_files_than_recipes_are_named_and_never_printed(cli, tmp_path: Path, command: str) -> None:
+    for name, path in _other_files(tmp_path).items():
+        more = ("--methods", "bce") if command == "compare" and name != "rows.yaml" else ()
+        result = cli(*command.split(), path, *more)
+        (message,) = result.stderr.split("error: ")[1:]
+        assert result.exit_code == 2, (name, result.output)
+        assert len(message) <= 601
+        assert message.count("SECRET") <= 5, message
+        assert str(path) in message
+        assert "Traceback" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("films.csv", "ltml data check csv_small data.file="),
+        ("films.parquet", "ltml data check csv_small data.file="),
+        ("predictions.csv", "ltml evaluate"),
+        ("films.npz", "ltml data check npz data.file="),
+        ("film.png", "is an image (PNG), not a recipe"),
+        ("broken.yaml", "(line 3, column"),
+    ],
+)
+def test_what_to_type_in_place_of_another_file(cli, tmp_path: Path, name: str, remedy: str) -> None:
+    check(cli("data", "check", _other_files(tmp_path)[name]), 2, remedy)
+
+
+def test_the_folder_of_a_run_names_its_recipe(cli, tiny_run: Path) -> None:
+    check(cli("data", "check", tiny_run), 2, f"its recipe is {tiny_run / 'recipe.yaml'}")
+
+
+@given(st.text(max_size=2000), st.integers(40, 600))
+def test_a_long_message_keeps_its_beginning_and_its_end(message: str, most: int) -> None:
+    short = shorten(message, most)
+    assert len(short) <= max(most, 0)
+    if len(message) <= most:
+        assert short == message
+    else:
+        assert message.startswith(short[:10].rstrip(" […]"))
+        assert message.endswith(short[-10:].lstrip(" […]"))
+
+
+def test_no_error_is_longer_than_600_characters(cli) -> None:
+    check(cli("run", "digits", f"train.epochs={'9x' * 5000}"), 2, "train.epochs")
+    for override in ("x" * 5000, f"train.epochs={'9x' * 5000}", f"{'x' * 5000}=1", f"head.type={'x' * 5000}"):
+        result = cli("run", "digits", override)
+        assert result.exit_code == 2
+        assert len(result.stderr) <= 600 + len("error: \n")

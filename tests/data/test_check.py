@@ -15,6 +15,7 @@ from trees import nih
 
 from ltml.data import inspection
 from ltml.data.inspection import inspect_images
+from ltml.report.data_tables import check_table
 from ltml.stages.data_commands import check_data
 
 LABELS = "Data_Entry_2017_v2020.csv"
@@ -229,7 +230,7 @@ def test_advice_is_in_the_table_once_and_with_every_fault(cli, tree: Path) -> No
 def test_faults_come_in_the_order_of_the_file(cli, tree: Path) -> None:
     text = (tree / LABELS).read_text().splitlines()
     for line in (2, 9, 10, 11):
-        text[line] = text[line].replace(".png,", ".png,x|", 1)
+        text[line] = text[line].replace(".png,", f".png,x{line}|", 1)
     (tree / LABELS).write_text("\n".join(text))
     _, report = _check(cli, tree)
     assert [fault["where"].rpartition(" ")[2] for fault in report["faults"]] == ["3", "10", "11", "12"]
@@ -341,3 +342,13 @@ def test_arrays_are_doubted_too(cli, tmp_path: Path) -> None:
     result = cli("data", "check", "npz", f"data.file={tmp_path / 'a.npz'}", "data.image_size=8", "--json")
     warnings = [w for w in json.loads(result.stdout)["warnings"] if w["kind"].startswith("picture of")]
     assert [(w["kind"], w["where"]) for w in warnings] == [("picture of one value", "a, 'train-000003'")]
+
+
+def test_many_sizes_are_told_by_the_commonest_and_their_range() -> None:
+    sizes = {"1024×1024": 50} | {f"{width}×{2 * width}": 1 for width in range(100, 190)}
+    report = {"faults": [], "warnings": [], "rows": {}, "left_out": {}, "label_files": {}, "versions": {}}
+    shown = check_table(report | {"sizes": sizes, "modes": {"L": 140}})
+    assert (
+        "image sizes: 1024×1024 50, 100×200 1, 101×202 1 and 88 more; widths 100 to 1024, heights 200 to 1024" in shown
+    )
+    assert "150×300" not in shown

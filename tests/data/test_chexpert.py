@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -183,3 +184,21 @@ def test_the_recipe_runs_on_a_tree_in_the_official_layout(cli, tmp_path: Path) -
     result = cli("stage1", "chexpert", root, *small, "--out", str(tmp_path / "runs"))
     assert result.exit_code == 0, result.stderr
     assert "Pleural Effusion" in result.stdout
+
+
+def test_the_batches_of_the_full_release_are_read(tmp_path: Path) -> None:
+    plain = build(tmp_path / "plain", prefix="CheXpert-v1.0", folder="")
+    root = tmp_path / "batches"
+    names = ("1 (validate & csv)", "2 (train 1)", "3 (train 2)")
+    first, second, third = (root / f"CheXpert-v1.0 batch {name}" for name in names)
+    shutil.copytree(plain, first)
+    for number, patient in enumerate(sorted((first / "train").iterdir())):
+        shutil.move(patient, (second if number < 10 else third) / patient.name)
+    (first / "train").rmdir()
+    expected, found = _load(plain), _load(root)
+    assert found.table["id"].tolist() == expected.table["id"].tolist()
+    for row in range(len(found.table)):
+        (ours,), (theirs,) = found.images.files(row), expected.images.files(row)
+        assert ours.read_bytes() == theirs.read_bytes()
+    with pytest.raises(InputError, match="is one batch of CheXpert; give the folder that holds all batches"):
+        _load(first)

@@ -4,6 +4,8 @@ import gzip
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from trees.mimic import build, dicom_id
 
@@ -162,3 +164,27 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     (tmp_path / "mimic-cxr-2.1.0-test-set-labeled.csv").unlink()
     with pytest.raises(InputError, match="neither mimic-cxr-2.1.0-test-set-labeled.csv"):
         _load(tmp_path, test_labels="radiologist")
+
+
+def test_ids_that_became_floats_are_the_same_ids(tmp_path: Path) -> None:
+    plain = _load(build(tmp_path / "plain", packed=False))
+    root = build(tmp_path / "floats", packed=False)
+    for name, columns in (("split", ["study_id", "subject_id"]), ("chexpert", ["study_id", "subject_id"])):
+        file = root / f"mimic-cxr-2.0.0-{name}.csv"
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+        table[columns] = table[columns] + ".0"
+        table.to_csv(file, index=False)
+    found = _load(root)
+    assert found.table["group"].tolist() == plain.table["group"].tolist()
+    np.testing.assert_array_equal(found.known, plain.known)
+    np.testing.assert_array_equal(found.targets, plain.targets)
+
+
+def test_label_files_of_other_studies_are_refused(tmp_path: Path) -> None:
+    root = build(tmp_path, packed=False)
+    file = root / "mimic-cxr-2.0.0-chexpert.csv"
+    file.write_text(file.read_text().replace(",5000", ",s5000"))
+    with pytest.raises(
+        InputError, match=r"no study of .* has labels of chexpert: studies are '50000001' .*'s50000002'"
+    ):
+        _load(root)

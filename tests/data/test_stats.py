@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -133,3 +134,34 @@ def test_patients_are_only_counted_where_there_are_groups(cli, image_table: Call
     assert "patients: no groups given" in plain
     grouped = cli("data", "stats", "csv_small", f"data.file={image_table(group=[f'g{i // 2}' for i in range(60)])}")
     assert "patients: train 21, val 3, test 6" in grouped.stdout
+
+
+@pytest.mark.parametrize(
+    ("recipe", "module"),
+    [
+        ("nih", "nih"),
+        ("chexpert", "chexpert"),
+        ("mimic", "mimic"),
+        ("covidx", "covidx"),
+        ("padchest", "padchest"),
+        ("cxr_lt", "cxr_lt"),
+        ("odir5k", "odir5k"),
+    ],
+)
+def test_labels_are_looked_at_without_any_image(cli, tmp_path: Path, recipe: str, module: str) -> None:
+    root = importlib.import_module(f"trees.{module}").build(tmp_path) or tmp_path
+    options = ["data.min_images=1"] if recipe == "padchest" else []
+    name = {"mimic": "mimic", "cxr_lt": "cxr_lt"}.get(recipe, recipe)
+    before = _stats(cli, name, f"data.root={root}", *options)
+    for file in root.rglob("*"):
+        if file.suffix.lower() in (".png", ".jpg", ".jpeg"):
+            file.unlink()
+    for folder in sorted(root.rglob("*"), reverse=True):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    after = _stats(cli, name, f"data.root={root}", *options)
+    assert set(after["sizes"]) == {"missing"}
+    assert after | {"sizes": 0} == before | {"sizes": 0}
+    result = cli("data", "check", name, f"data.root={root}", *options, "--labels-only", "--json")
+    assert {fault["kind"] for fault in json.loads(result.stdout)["faults"]} <= {"label never known"}, result.output
+    assert "missing image" in cli("data", "check", name, f"data.root={root}", *options).output or recipe == "nih"

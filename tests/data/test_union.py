@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -360,3 +361,13 @@ def test_digits_twice_with_disjoint_labels_runs(cli, tmp_path: Path) -> None:
     result = cli("stage1", "cxr_union", f"data.sources={sources}", "data.labels=null", *small, "--out", tmp_path)
     assert result.exit_code == 0, result.output
     assert "nine" in result.stdout
+
+
+def test_a_source_names_its_own_options(tmp_path: Path) -> None:
+    root = nih.build(tmp_path)
+    (root / "train_val_list.txt").unlink()
+    context = DataContext(root=None, size=16, channels=1, ratio=(7, 1, 2), seed=0, roots={"nih": root})
+    with pytest.raises(InputError, match=r"'lists: FOLDER' for the source 'nih' in data.sources"):
+        load_dataset("union", context, sources=(UnionSource(type="nih"),))
+    with pytest.raises(InputError, match=r"add 'file: labels.csv' for the source 'mine' in data.sources"):
+        load_dataset("union", replace(context, roots={}), sources=(UnionSource(type="csv", name="mine"),))

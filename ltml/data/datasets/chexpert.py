@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,7 +17,7 @@ from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
 from ltml.data.label_files import NO_FINDING, Blank, NoFinding, Uncertain, keep, observation_codes
 from ltml.data.table import LabelTable, LabelVersion, report_doubled
-from ltml.errors import InputError, first_few
+from ltml.errors import InputError, first_few, shown
 from ltml.registry import DATASETS
 
 LABELS = (
@@ -36,6 +38,9 @@ LABELS = (
 )
 PREFIXES = ("CheXpert-v1.0-small", "CheXpert-v1.0")
 """Folders that copies have, and that every path begins with whether they have them or not."""
+
+BATCHES = "CheXpert-v1.0 batch *"
+"""Folders that the full-size release is packed in: ``batch 1 (validate & csv)``, ``batch 2 (train 1)`` and so on."""
 
 TEST_FILES = ("test_labels.csv", "test.csv")
 META = ("Sex", "Age", "Frontal/Lateral", "AP/PA")
@@ -79,13 +84,12 @@ def load(
     rows, codes = rows[first], codes[first]
     chosen, left_out = keep({f"other views than {films}": ~_is_view(rows["view"], films)})
     rows, codes = rows[chosen].reset_index(drop=True), codes[chosen]
-    images = _image_folder(folder)
     return LabelTable(
         name="chexpert",
         label_names=names,
         codes=codes,
         rows=rows.drop(columns="split"),
-        paths=[images / name for name in rows["id"]],
+        paths=_image_paths(root, folder, rows["id"].tolist()),
         root=root,
         where=str(folder / "train.csv"),
         splits={split: np.flatnonzero(rows["split"] == split) for split in files},
@@ -104,15 +108,20 @@ def _versions(*, with_test: bool) -> tuple[LabelVersion, ...]:
 
 
 def _label_folder(root: Path) -> Path:
+    if root.match(BATCHES) and not (root / "train").is_dir():
+        raise InputError(f"{root} is one batch of CheXpert; give the folder that holds all batches, {root.parent}")
     if (root / "train.csv").is_file():
         return root
-    there = [root / prefix for prefix in PREFIXES if (root / prefix / "train.csv").is_file()]
+    places = [root / prefix for prefix in PREFIXES] + sorted(root.glob(BATCHES))
+    there = [place for place in places if (place / "train.csv").is_file()]
     if len(there) == 1:
         return there[0]
     if there:
-        raise InputError(f"{root} holds {first_few(PREFIXES)}, each with a train.csv; give one of them as data.root")
+        names = first_few(place.name for place in there)
+        raise InputError(f"{root} holds {names}, each with a train.csv; give one of them as data.root")
     raise InputError(
-        f"{root} has no train.csv, and no folder {' or '.join(PREFIXES)} in it has one; give the folder of CheXpert"
+        f"{root} has no train.csv, and no folder {', '.join(PREFIXES)} or '{BATCHES}' in it has one; give "
+        "the folder of CheXpert"
     )
 
 
@@ -122,6 +131,21 @@ def _image_folder(folder: Path) -> Path:
     return next((place for place in places if (place / "train").is_dir()), folder)
 
 
+def _image_paths(root: Path, folder: Path, names: Sequence[str]) -> list[Path]:
+    """Return the files of images: below one folder, or each patient's below the batch that has it."""
+    batches = sorted(root.glob(BATCHES))
+    if not batches:
+        images = _image_folder(folder)
+        return [images / name for name in names]
+    patients = {f"train/{entry}": batch / entry for batch in batches for entry in os.listdir(batch)}
+    places = [(split, batch / split) for split in ("train", "valid", "test") for batch in (*batches, root, folder)]
+    patients |= {
+        f"{split}/{entry}": place / entry for split, place in places if place.is_dir() for entry in os.listdir(place)
+    }
+    parts = [name.split("/", 2) for name in names]
+    return [patients.get(f"{split}/{patient}", folder / split / patient) / rest for split, patient, rest in parts]
+
+
 def _read(file: Path, faults: Faults) -> pd.DataFrame:
     """Rows that name a patient, each path once; the index is the line."""
     table = read_csv_table(file, "the label file")
@@ -129,7 +153,10 @@ def _read(file: Path, faults: Faults) -> pd.DataFrame:
     need_columns(table, needed, file)
     strange = table["Path"][~table["Path"].str.contains(r"(?:^|/)patient\d+/")]
     faults.report(
-        [Fault("path without a patient", f"{file}, line {line}", f"Path '{path}'") for line, path in strange.items()],
+        [
+            Fault("path without a patient", f"{file}, line {line}", f"Path {shown(path, 80)}")
+            for line, path in strange.items()
+        ],
         "Paths read CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg.",
     )
     table = table.drop(index=strange.index)

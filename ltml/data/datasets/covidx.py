@@ -11,7 +11,7 @@ from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
 from ltml.data.labels import label_codes
 from ltml.data.table import LabelTable, LabelVersion, report_doubled
-from ltml.errors import InputError
+from ltml.errors import InputError, shown
 from ltml.registry import DATASETS
 
 LABEL = "COVID-19"
@@ -83,7 +83,7 @@ def _fields(line: str, place: str) -> tuple[str, str, str, str]:
     parts = line.rsplit(maxsplit=2)  # from the right: file names hold blanks
     names = parts[0].split(maxsplit=1)
     if len(parts) < 3 or len(names) < 2:
-        raise InputError(f"{place}: '{line}' is not '{FORM}' with blanks between them")
+        raise InputError(f"{place}: {shown(line, 80)} is not '{FORM}' with blanks between them")
     return names[0], names[1].strip(), parts[1], parts[2]
 
 

@@ -59,18 +59,20 @@ def load(
         InputError: the file, a column, a label value, an id, a group or an image path is wrong.
     """
     if file is None:
-        raise InputError("the dataset 'csv' needs data.file: add data.file=labels.csv")
+        key, example = context.option("file"), context.option("file", "labels.csv")
+        raise InputError(f"the dataset 'csv' needs {key}: add {example}")
     table = read_parquet_table(file, "data.file") if is_parquet(file) else read_csv_table(file, "data.file")
     need_columns(table, ("image",), file)
     others = _other_columns(table, labels or (), ignore, file)
     near = _near_columns(table, [name for name in others if name not in (labels or ())])
-    _report_near(near, file, context.faults)
+    _report_near(near, file, context)
     names = _label_columns([name for name in others if name not in near], table, labels, file)
     if passed_over := [name for name in others if name not in (*names, *near)]:
         log.info("%s: columns that are not read: %s", file, first_few(map(brief, passed_over), most=12))
     table = _with_images(table, file, context.faults)
     root = file.parent if context.root is None else context.need_root("csv")
-    advice = "If the column is not a label, list the labels with data.labels=[…], or the column in data.ignore=[…]."
+    labels_key, ignore_key = context.option("labels", "[…]"), context.option("ignore", "[…]")
+    advice = f"If the column is not a label, list the labels with {labels_key}, or the column with {ignore_key}."
     return LabelTable(
         name=file.stem,
         label_names=tuple(names),
@@ -112,14 +114,14 @@ def _is_torn(table: pd.DataFrame, column: str) -> bool:
     return bool((filled.groupby(column)["group"].nunique() > 1).any())
 
 
-def _report_near(near: Mapping[str, str], file: Path, faults: Faults) -> None:
-    faults.report(
+def _report_near(near: Mapping[str, str], file: Path, context: DataContext) -> None:
+    context.faults.report(
         [
             Fault("column that is almost another", f"{file}, column {shown(name)}", message)
             for name, message in near.items()
         ],
-        "Rename it, name it in data.labels if it is a label, or say that it means nothing here with "
-        f"data.ignore=[{first_few(map(brief, near))}].",
+        f"Rename it, name it in {context.option('labels')} if it is a label, or say that it means nothing here with "
+        f"{context.option('ignore', f'[{first_few(map(brief, near))}]')}.",
     )
 
 

@@ -13,7 +13,7 @@ from pydantic import Field
 from ltml.csv_table import need_columns, read_csv_table
 from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
-from ltml.data.label_files import find_file
+from ltml.data.label_files import find_file, without_points
 from ltml.data.labels import label_codes
 from ltml.data.table import LabelTable, LabelVersion, report_doubled
 from ltml.errors import InputError, first_few
@@ -98,7 +98,7 @@ def load(
 
 def _read(file: Path, faults: Faults) -> pd.DataFrame:
     """Rows of a file, each film once; the index is the line."""
-    table = read_csv_table(file, "the label file", META)
+    table = without_points(read_csv_table(file, "the label file", META), ("subject_id", "study_id"))
     report_doubled(table["dicom_id"], str(file), faults)
     return table[~table["dicom_id"].duplicated()]
 

@@ -12,8 +12,8 @@ from pydantic import Field
 
 from ltml.data.arrays import array_table, check_pixels, class_codes, read_npz
 from ltml.data.context import DataContext
-from ltml.data.faults import Fault, Faults
-from ltml.data.labels import UNKNOWN
+from ltml.data.faults import Faults
+from ltml.data.labels import UNKNOWN, report_wrong
 from ltml.data.splits import SPLITS
 from ltml.data.table import LabelTable, LabelVersion
 from ltml.errors import InputError, first_few, first_line
@@ -182,14 +182,5 @@ def _codes(labels: npt.NDArray[np.integer[Any]], flag: str, where: str, faults: 
     if flag not in MULTI_LABEL:
         return class_codes(labels[:, 0], len(LABELS[flag]), where, faults)
     wrong = (labels != 0) & (labels != 1)
-    faults.report(
-        [
-            Fault(
-                "unknown label value",
-                f"{where}, row {row}, label '{LABELS[flag][column]}'",
-                f"label value {labels[row, column]}; allowed: 0, 1",
-            )
-            for row, column in np.argwhere(wrong)
-        ]
-    )
+    report_wrong(labels, wrong, LABELS[flag], where, "0, 1", faults)
     return np.where(wrong, UNKNOWN, labels).astype(np.int8)

@@ -23,8 +23,10 @@ from ltml.data.label_files import (
     find_file,
     keep,
     observation_codes,
+    without_points,
 )
 from ltml.data.table import LabelTable, LabelVersion, report_doubled
+from ltml.errors import InputError, shown
 from ltml.registry import DATASETS
 
 LABELS = (
@@ -88,7 +90,13 @@ def load(
     def read(file: Path) -> _Studies:
         return _read_studies(file, names, uncertain, blank, context.faults)
 
-    codes, labelled = read(find_file(root, f"mimic-cxr-2.0.0-{labeler}.csv")).of(listed["study_id"])
+    studies = read(find_file(root, f"mimic-cxr-2.0.0-{labeler}.csv"))
+    codes, labelled = studies.of(listed["study_id"])
+    if not labelled.any():
+        raise InputError(
+            f"no study of {where} has labels of {labeler}: studies are {shown(listed['study_id'].iloc[0])} there and "
+            f"{shown(studies.numbers[0])} in the label file; use files of one release as they are published"
+        )
     by_reader = (listed["split"] == "test").to_numpy() & (test_labels == "radiologist")
     if test_labels == "radiologist":
         read_codes, read_labelled = read(find_file(root, RADIOLOGIST_FILE)).of(listed["study_id"])
@@ -144,11 +152,12 @@ class _Studies:
 def _listed_films(file: Path, faults: Faults) -> pd.DataFrame:
     """Rows of the split file, each film once, all of a known split; the index is the line."""
     table = read_csv_table(file, "the split file", ("dicom_id", "study_id", "subject_id", "split"))
+    table = without_points(table, ("study_id", "subject_id"))
     report_doubled(table["dicom_id"], str(file), faults)
     table = table[~table["dicom_id"].duplicated()]
     wrong = table["split"][~table["split"].isin(list(SPLIT_NAMES))]
     faults.report(
-        [Fault("unknown split", f"{file}, line {line}", f"split is '{value}'") for line, value in wrong.items()],
+        [Fault("unknown split", f"{file}, line {line}", f"split is {shown(value)}") for line, value in wrong.items()],
         f"Allowed: {', '.join(SPLIT_NAMES)}.",
     )
     return table.drop(index=wrong.index)
@@ -170,6 +179,7 @@ def _read_studies(file: Path, names: tuple[str, ...], uncertain: Uncertain, blan
     """Each study once, with the names that the labelers have for its observations."""
     table = read_csv_table(file, "the label file", ("study_id",)).rename(columns=RADIOLOGIST_NAMES)
     need_columns(table, names, file)
+    table = without_points(table, ("study_id",))
     report_doubled(table["study_id"], str(file), faults)
     table = table[~table["study_id"].duplicated()]
     codes = observation_codes(table, names, uncertain, blank, str(file), faults)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -13,11 +13,13 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
+from ltml.csv_table import csv_rows
 from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
 from ltml.data.labels import UNKNOWN
 from ltml.data.table import LabelTable, LabelVersion, report_doubled
-from ltml.errors import InputError, first_few
+from ltml.errors import InputError, brief, first_few, shown
+from ltml.near_names import fold_id
 from ltml.registry import DATASETS, FilePath
 from ltml.types import IntArray
 
@@ -98,13 +100,13 @@ def load(
         InputError: a file is missing, or something in it is not as published.
     """
     root = context.need_root("nih")
-    file = labels_file or _label_file(root)
+    file = labels_file or _label_file(root, context.option("labels_file"))
     table = _read(file)
     report_doubled(table["image"], str(file), context.faults)
     table = table[~table["image"].duplicated()]
     codes = _codes(table["findings"], file, context.faults)
-    splits, listed = _splits(lists or root, table["image"].tolist(), context.faults, official=lists is None)
-    found = _find_images(root)
+    splits, listed = _splits(lists or root, table["image"].tolist(), context, official=lists is None)
+    found = _find_images(root, need=not context.labels_only)
     rows = table.iloc[listed].reset_index(names="line")
     names = (*LABELS, NO_FINDING)
     count = len(names) if no_finding else len(LABELS)
@@ -136,21 +138,16 @@ def load(
     )
 
 
-def _label_file(root: Path) -> Path:
+def _label_file(root: Path, key: str) -> Path:
     there = [root / name for name in LABEL_FILES if (root / name).is_file()]
     if not there:
-        raise InputError(f"{root} has neither {' nor '.join(LABEL_FILES)}; give data.root or data.labels_file")
+        raise InputError(f"{root} has neither {' nor '.join(LABEL_FILES)}; give the folder that has one, or {key}")
     return there[0]
 
 
 def _read(file: Path) -> pd.DataFrame:
     """Our columns as text. The header's bracketed names hold commas, and older copies end rows with one."""
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.reader(lines, strict=True)
-            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
-        raise InputError(f"cannot read the label file {file}: {error}") from error
+    rows = list(csv_rows(file, "the label file"))
     if len(rows) < 2:
         raise InputError(f"{file} has {'a header but no rows' if rows else 'no content'}")
     (_, header), *body = rows
@@ -159,7 +156,8 @@ def _read(file: Path) -> pd.DataFrame:
     }
     absent = [" or ".join(COLUMNS[ours]) for ours, place in places.items() if place < 0]
     if absent:
-        raise InputError(f"{file} has no column {first_few(absent)}; its columns are {first_few(header, most=12)}")
+        there = first_few(map(brief, header), most=12)
+        raise InputError(f"{file} has no column {first_few(absent)}; its columns are {there}")
     for line, row in body:
         if len(row) <= max(places.values()):
             raise InputError(f"{file}, line {line}: {len(row)} cells under a header of {len(header)}")
@@ -171,21 +169,28 @@ def _codes(findings: pd.Series, file: Path, faults: Faults) -> npt.NDArray[np.in
     """Codes of the 14 findings and, last, of no finding."""
     codes = np.zeros((len(findings), len(LABELS) + 1), dtype=np.int8)
     places = {label: c for c, label in enumerate((*LABELS, NO_FINDING))}
-    wrong: list[Fault] = []
-    for row, (line, text) in enumerate(findings.items()):
+    wrong: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for row, (line, text) in enumerate(zip(findings.index.tolist(), findings.tolist(), strict=True)):
         names = text.split("|")
         if not places.keys() >= set(names) or (NO_FINDING in names and len(names) > 1):
             codes[row] = UNKNOWN
-            wrong.append(Fault("unknown label value", f"{file}, line {line}", f"Finding Labels '{text}'"))
+            wrong[next((name for name in names if name not in places), NO_FINDING)].append((line, text))
             continue
         codes[row, [places[name] for name in names]] = 1
     advice = f"Allowed: {NO_FINDING} alone, or names out of {', '.join(LABELS)} with | between them."
-    faults.report(wrong, advice)
+    faults.report([_finding_fault(file, name, cells) for name, cells in wrong.items()], advice)
     return codes
 
 
+def _finding_fault(file: Path, name: str, cells: Sequence[tuple[int, str]]) -> Fault:
+    """Return one fault for all rows with a finding that is not known, or that stands beside no finding."""
+    line, text = cells[0]
+    more = f" ({len(cells):,} rows with {shown(name)})" if len(cells) > 1 else ""
+    return Fault("unknown label value", f"{file}, line {line}", f"Finding Labels {shown(text, 60)}{more}")
+
+
 def _splits(
-    folder: Path, names: Sequence[str], faults: Faults, *, official: bool
+    folder: Path, names: Sequence[str], context: DataContext, *, official: bool
 ) -> tuple[dict[str, IntArray], IntArray]:
     """Row numbers by split among the listed rows, and which rows are listed."""
     files = {"train": "train_val_list.txt", "test": "test_list.txt"}
@@ -196,33 +201,35 @@ def _splits(
     strange: list[Fault] = []
     twice: list[Fault] = []
     for split, list_name in files.items():
-        for name in _read_list(folder / list_name):
+        for name in _read_list(folder / list_name, context.option("lists", "FOLDER")):
             if name not in places:
-                strange.append(Fault("unknown id", f"{folder / list_name}", f"{name} is not in the label file"))
+                strange.append(Fault("unknown id", f"{folder / list_name}", f"{brief(name)} is not in the label file"))
             elif split_of[places[name]] not in ("", split):
                 message = f"it is in more than one of the lists {', '.join(files.values())}"
                 twice.append(Fault("image in two splits", f"{folder}, {name}", message))
             else:
                 split_of[places[name]] = split
-    faults.report(strange, "Use the lists of this label file.")
-    faults.report(twice)
+    alike = {fold_id(name) for name in names} & {fold_id(fault.message.split()[0]) for fault in strange[:100]}
+    hint = " Some differ only by case, blanks or zeros: write names alike in both." if alike else ""
+    context.faults.report(strange, f"Use the lists of this label file.{hint}")
+    context.faults.report(twice)
     listed = np.flatnonzero(split_of != "")
     return {split: np.flatnonzero(split_of[listed] == split) for split in files}, listed
 
 
-def _read_list(path: Path) -> list[str]:
+def _read_list(path: Path, key: str) -> list[str]:
     """File names, one per line; what follows a name on its line (labels, in some lists) is not read."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read the split list {path}: {error}") from error
+        raise InputError(f"cannot read the split list {path}: {error}. Another folder of lists: {key}") from error
     return [line.split()[0] for line in lines if line.strip()]
 
 
-def _find_images(root: Path) -> Mapping[str, Path]:
+def _find_images(root: Path, *, need: bool) -> Mapping[str, Path]:
     """Image files by name: flat in ``images/``, or in ``images_001/images/`` … ``images_012/images/``."""
     folders = [root / "images", *sorted(root.glob("images_*/images"))]
     there = [folder for folder in folders if folder.is_dir()]
-    if not there:
+    if need and not there:
         raise InputError(f"{root} has no folder images/ and none like images_001/images/; give the folder that has")
     return {name: folder / name for folder in there for name in os.listdir(folder)}

@@ -14,8 +14,8 @@ from pydantic import Field
 
 from ltml.data.arrays import check_pixels, join_pixels, read_npz
 from ltml.data.context import DataContext
-from ltml.data.faults import Fault, Faults
-from ltml.data.labels import UNKNOWN
+from ltml.data.faults import Faults
+from ltml.data.labels import UNKNOWN, report_wrong
 from ltml.data.splits import SPLITS, split_by_column
 from ltml.data.table import LabelTable
 from ltml.errors import InputError, first_few, suggest
@@ -65,7 +65,8 @@ def load(
         InputError: the file, an array's name, shape or type, or a target is wrong.
     """
     if file is None:
-        raise InputError("the dataset 'npz' needs data.file: add data.file=images.npz")
+        key, example = context.option("file"), context.option("file", "images.npz")
+        raise InputError(f"the dataset 'npz' needs {key}: add {example}")
     arrays = read_npz(file)
     prefixes = [f"{split}_" for split in SPLITS if f"{split}_images" in arrays] or [""]
     _check_names(arrays, prefixes, file)
@@ -154,17 +155,7 @@ def _text(arrays: Arrays, name: str, count: int, file: Path) -> list[str] | None
 
 def _codes(targets: npt.NDArray[Any], names: tuple[str, ...], where: str, faults: Faults) -> npt.NDArray[np.int8]:
     known = (targets == 0) | (targets == 1)
-    wrong = ~known & ~np.isnan(targets)
-    faults.report(
-        [
-            Fault(
-                "unknown label value",
-                f"{where}, row {row + 1}, label '{names[column]}'",
-                f"target {targets[row, column]}; allowed: 0, 1, NaN",
-            )
-            for row, column in np.argwhere(wrong)
-        ]
-    )
+    report_wrong(targets, ~known & ~np.isnan(targets), names, where, "0, 1, NaN", faults, what="target", first_row=1)
     return np.where(known, targets, UNKNOWN).astype(np.int8)
 
 

@@ -138,7 +138,7 @@ def load(
         InputError: a file is missing, or something in it is not as published.
     """
     root = context.need_root("odir5k")
-    file = labels_file or _label_file(root)
+    file = labels_file or _label_file(root, context.option("labels_file"))
     table = _read(file)
     report_doubled(table["ID"], str(file), context.faults)
     table = table[~table["ID"].duplicated()]
@@ -267,10 +267,10 @@ def _meta(table: pd.DataFrame, patients: npt.NDArray[np.intp]) -> pd.DataFrame:
     )
 
 
-def _label_file(root: Path) -> Path:
+def _label_file(root: Path, key: str) -> Path:
     there = [root / name for name in LABEL_FILES if (root / name).is_file()]
     if not there:
-        raise InputError(f"{root} has none of {', '.join(LABEL_FILES)}; give data.root or data.labels_file")
+        raise InputError(f"{root} has none of {', '.join(LABEL_FILES)}; give the folder that has one, or {key}")
     return there[0]
 
 

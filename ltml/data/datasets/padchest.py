@@ -19,7 +19,7 @@ from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
 from ltml.data.label_files import find_file
 from ltml.data.table import LabelTable, report_doubled
-from ltml.errors import InputError, first_few, suggest
+from ltml.errors import InputError, first_few, shown, suggest
 from ltml.registry import DATASETS
 
 LABEL_FILE = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
@@ -116,7 +116,7 @@ def _label_lists(cells: pd.Series, file: Path, faults: Faults) -> pd.Series:
     parsed = {cell: () if cell.strip() in MISSING else parse_labels(cell) for cell in cells.unique()}
     wrong = [(line, cell) for line, cell in cells.items() if parsed[cell] is None]
     faults.report(
-        [Fault("unknown label value", f"{file}, line {line}", f"Labels '{cell}'") for line, cell in wrong],
+        [Fault("unknown label value", f"{file}, line {line}", f"Labels {shown(cell, 60)}") for line, cell in wrong],
         "Allowed: a list such as ['normal'], or nothing.",
     )
     return pd.Series([parsed[cell] or () for cell in cells], index=cells.index, dtype=object)

@@ -23,7 +23,7 @@ from ltml.data.splits import SPLITS, check_groups_apart, divide
 from ltml.data.subset import choose_splits
 from ltml.data.table import load_rows
 from ltml.data.vocabulary import Vocabulary
-from ltml.errors import InputError, first_few, suggest
+from ltml.errors import InputError, first_few, in_short, suggest
 from ltml.registry import DATASETS
 from ltml.seeds import derive_seed
 from ltml.types import Dataset, IntArray, Units
@@ -76,7 +76,7 @@ class UnionSource(BaseModel):
             key = ".".join(str(step) for step in problem["loc"])
             allowed = (*UnionSource.model_fields, *model.model_fields)
             hint = suggest(key, allowed) if problem["type"] == "extra_forbidden" else problem["msg"]
-            raise ValueError(f"source '{self.title}': {key} = {problem['input']!r}: {hint}") from None
+            raise ValueError(f"source '{self.title}': {key} = {in_short(problem['input'])}: {hint}") from None
         if self.model_extra is not None:
             self.model_extra.update({name: getattr(checked, name) for name in self.model_extra})
         return self
@@ -149,6 +149,7 @@ def _load_source(context: DataContext, source: UnionSource) -> Dataset:
         root=_folder(context, source),
         roots={},
         id_prefix=f"{context.id_prefix}{source.title}:",
+        source=source.title,
         root_key=f"data.roots.{source.title}",
         root_hint=f", or a folder '{source.title}' in data.root",
     )
