@@ -82,7 +82,7 @@ def add_patients(
             _add_nothing(row)
         if plan.measure not in MEASURES:
             continue
-        apart = {label for row in own for label, part in row["per_label"].items() if not part["learned"]}
+        apart = {label for row in own for label, part in row["per_label"].items() if not part.get("learned", True)}
         answers, why_not = _read_all(plan, cells, data, resamples, seed, apart)
         warnings += why_not
         for row in own:

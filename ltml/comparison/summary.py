@@ -218,7 +218,9 @@ def _scores_of(cell: Cell) -> list[tuple[Any, ...]]:
 
 
 def not_learned_of(scores: pd.DataFrame, data: str) -> list[str]:
-    """Return the labels of some data that a row has not learned, from `read_scores`."""
+    """Return the labels of some data that a row has not learned, from `read_scores`; none where that is not said."""
+    if "learned" not in scores:
+        return []
     return list(dict.fromkeys(scores.loc[(scores["data"] == data) & ~scores["learned"].astype(bool), "label"]))
 
 
