@@ -33,6 +33,8 @@ class Backbone(nn.Module):
 
     Attributes:
         width: channels ``D0`` of the feature map.
+        channels: of the input.
+        fixed_size: side of the input, px, where the model takes no other; else None.
 
     Raises:
         InputError: unknown name, wrong options, a weight file that does not fit, or IBN where it is not defined.
@@ -59,6 +61,8 @@ class Backbone(nn.Module):
         if ibn:
             mix_norms(name, self.net, loaded=pretrained or weights is not None)
         self.width: int = self.net.num_features
+        self.channels = channels
+        self.fixed_size = image_size if _has_fixed_size(self.net) else None
         self._prefix_tokens = int(getattr(self.net, "num_prefix_tokens", 0))
         self._check_input(name, image_size, channels)
 
@@ -96,6 +100,11 @@ class Backbone(nn.Module):
         if side * side != count:
             raise ValueError(f"{count} tokens are not a square grid")
         return tokens.transpose(1, 2).reshape(batch, width, side, side)
+
+
+def _has_fixed_size(net: Any) -> bool:
+    flexible = getattr(getattr(net, "patch_embed", None), "strict_img_size", True) is False
+    return bool(net.pretrained_cfg.get("fixed_input_size")) and not flexible
 
 
 def list_backbones(pattern: str = "*") -> list[str]:

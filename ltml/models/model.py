@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ltml.models.classifier import PerClassLinear
+from ltml.models.inputs import check_images
 from ltml.types import ModelOutput
 
 
@@ -33,13 +34,19 @@ class Stage1Model(nn.Module):
         self.images_per_row = images_per_row
         self.backbone = backbone
         self.head = head
+        self._channels = images_per_row * int(getattr(backbone, "channels", len(mean)))
+        self._size: int | None = getattr(backbone, "fixed_size", None)
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> ModelOutput:
-        """Features and logits of uint8 images ``(B, channels, H, W)``; logits in float32 under autocast too.
+        """Return features and logits of images ``(B, channels, H, W)``; logits in float32 under autocast too.
 
-        Logits of half precision would tie scores that differ, for some heads more than for others.
+        Images are uint8, or other numbers from 0 to 255: the model normalises them itself. Logits of half precision
+        would tie scores that differ, for some heads more than for others.
+
+        Raises:
+            InputError: images of another shape or kind, such as floats in [0, 1].
         """
         feature_map = self._map(images)
         features = self._side_by_side(self.head.features(feature_map))
@@ -48,7 +55,7 @@ class Stage1Model(nn.Module):
         return ModelOutput(features, logits, self._side_by_side(feature_map.mean(dim=(2, 3))))
 
     def features(self, images: Tensor) -> Tensor:
-        """Class-aware ``(B, C, D)`` or shared ``(B, D)`` features of uint8 images ``(B, channels, H, W)``.
+        """Return class-aware ``(B, C, D)`` or shared ``(B, D)`` features of images as in `forward`.
 
         With `n` images per row, ``(B, n channels, H, W)`` gives ``(B, C, n D)`` or ``(B, n D)``.
         """
@@ -56,6 +63,7 @@ class Stage1Model(nn.Module):
 
     def _map(self, images: Tensor) -> Tensor:
         """Feature map of every single image, those of a row after one another."""
+        check_images(images, self._channels, self._size)
         single = torch.stack(images.chunk(self.images_per_row, dim=1), dim=1).flatten(0, 1)
         feature_map: Tensor = self.backbone(
             single.float().div_(255).sub_(self.mean).div_(self.std)  # in place: no fresh memory to fault in
