@@ -18,7 +18,7 @@ from ltml.checksums import (
 )
 from ltml.comparison.across import rank_over_data
 from ltml.comparison.gain import relate_own_runs
-from ltml.comparison.grid import Cell, make_grid, run_grid
+from ltml.comparison.grid import Cell, data_fields, data_key, make_grid, run_grid
 from ltml.comparison.launch import Launch
 from ltml.comparison.patients import add_patients
 from ltml.comparison.plan import Plan
@@ -37,7 +37,7 @@ from ltml.comparison.summary import (
 from ltml.errors import InputError, LtmlError, first_few, suggest
 from ltml.files import hash_json, held
 from ltml.helpers import refuse_second_start
-from ltml.recipe.load import identity
+from ltml.recipe.schema import MACHINE_FIELDS
 from ltml.stages.build import build_dataset
 from ltml.stages.checks import check_out
 from ltml.stages.evaluate import scored_splits
@@ -209,7 +209,7 @@ def check_cells(plan: Plan, cells: Sequence[Cell]) -> None:
 
 def _check_same_samples(cells: Sequence[Cell]) -> None:
     """Scores on other images, or of other labels, cannot be chosen between."""
-    first = {hash_json(_data_fields(cell)): cell for cell in reversed(cells)}
+    first = {hash_json(data_fields(cell)): cell for cell in reversed(cells)}
     if len(first) < 2:
         return
     samples = {cell.row.name: _samples_of(cell) for cell in first.values()}
@@ -234,10 +234,6 @@ def _samples_of(cell: Cell) -> dict[str, str]:
     }
 
 
-def _data_fields(cell: Cell) -> dict[str, Any]:
-    return {key: value for key, value in identity(cell.recipe).items() if key.startswith("data.")}
-
-
 def _check_split(plan: Plan, cells: Sequence[Cell]) -> None:
     """Refuse a split that the data do not have before anything is run; all have val and test."""
     if plan.split in ("val", "test"):
@@ -250,7 +246,13 @@ def _check_split(plan: Plan, cells: Sequence[Cell]) -> None:
 
 def rows_of(plan: Plan) -> list[list[Any]]:
     """What tells whether two comparisons have the same rows: data, name, recipe and overrides of each, in any order."""
-    return [[row.data, row.name, row.recipe, sorted(row.overrides)] for row in plan.rows]
+    return [[row.data, row.name, row.recipe, sorted(filter(_counts, row.overrides))] for row in plan.rows]
+
+
+def _counts(override: str) -> bool:
+    """Whether an override changes what comes out, and not only where or on what machine."""
+    key = override.partition("=")[0]
+    return not f"{key}.".startswith(tuple(f"{field}." for field in MACHINE_FIELDS))
 
 
 def _warn_of_seeds(plan: Plan) -> list[str]:
@@ -302,7 +304,7 @@ def _refuse_changed_data(cells: Sequence[Cell]) -> None:
     seen: dict[str, tuple[str, Path]] = {}
     for cell in (cell for cell in cells if cell.state == "done"):
         fingerprint = read_fingerprint(cell.run)
-        key = hash_json([_data_fields(cell), cell.recipe.seeds.split])
+        key = data_key(cell)
         digest, run = seen.setdefault(key, (fingerprint, cell.run))
         if digest != fingerprint:
             raise InputError(

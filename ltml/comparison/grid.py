@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ltml.comparison.launch import Launch, Task, launched
 from ltml.comparison.plan import Plan, Row, recipe_of
+from ltml.data.check import refuse_unreadable
 from ltml.errors import InputError, LtmlError
 from ltml.files import hash_json
 from ltml.progress import track
+from ltml.recipe.load import identity
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_dataset, check_text
 from ltml.stages.checks import check_recipe
@@ -68,7 +70,9 @@ def make_grid(plan: Plan, out: Path) -> list[Cell]:
     return cells
 
 
-def run_grid(cells: Sequence[Cell], out: Path, launch: Launch, *, to_come: int = 0) -> list[Cell]:
+def run_grid(
+    cells: Sequence[Cell], out: Path, launch: Launch, *, to_come: int = 0, known: set[str] | None = None
+) -> list[Cell]:
     """Run what is left of a grid; one failure does not stop the others.
 
     Cells whose run is the same (rows may share one) are run once; runs that differ in stage 2 alone share stage 1.
@@ -78,19 +82,20 @@ def run_grid(cells: Sequence[Cell], out: Path, launch: Launch, *, to_come: int =
         out: root of the run directories.
         launch: where and how many at a time.
         to_come: runs after these, for the time that is left.
+        known: data that need no look, by `data_key`; those looked at are added.
 
     Returns:
         The cells in their order, each ``done`` or ``failed``.
 
     Raises:
-        InputError: a row lacks what it asks for, or a file with the words of its prompts; or data are not there.
+        InputError: a row lacks what it asks for, or a file with the words of its prompts; or data are not there, or
+            are not those of the runs that are done already.
         LtmlError: weights that runs start from are neither local nor reachable.
     """
     left = list({cell.run: cell for cell in cells if cell.state != "done"}.values())
     for cell in left:
         _check_inputs(cell)
-    for cell in {cell.row.data: cell for cell in reversed(left)}.values():
-        _check_data(cell)
+    _check_data(cells, out, set() if known is None else known, look=launch.launcher == "local")
     _check_starts(left, out)
     tasks = [Task(cell.row, cell.seed, out) for cell in left]
     errors: dict[Path, str] = {}
@@ -118,12 +123,51 @@ def _check_inputs(cell: Cell) -> None:
         raise InputError(f"{where}: {error}") from error
 
 
-def _check_data(cell: Cell) -> None:
-    """Refuse a grid whose data are not there, before every run of it fails for that."""
+def data_fields(cell: Cell) -> dict[str, Any]:
+    """The fields of a cell's recipe that say what its data are."""
+    return {key: value for key, value in identity(cell.recipe).items() if key.startswith("data.")}
+
+
+def data_key(cell: Cell) -> str:
+    """The same for cells whose runs see the same rows in the same splits."""
+    return hash_json([data_fields(cell), cell.recipe.seeds.split])
+
+
+def _check_data(cells: Sequence[Cell], out: Path, known: set[str], *, look: bool) -> None:
+    """Refuse a grid before any of its runs where data are not there, cannot be read, or are not those of runs so far.
+
+    Data that only runs to come have are loaded once for all rows on them. With `look` their images are looked at here,
+    and not by every run at once.
+    """
+    first = {cell.row.data: cell for cell in reversed(cells) if cell.state != "done"}
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        groups.setdefault(data_key(cell), []).append(cell)
+    for key, group in groups.items():
+        begun = [cell for cell in group if cell.state != "to do"]
+        if key in known or not (begun or any(cell is first.get(cell.row.data) for cell in group)):
+            continue
+        _check_group(group, begun, out, look=look)
+        known.add(key)
+
+
+def _check_group(group: Sequence[Cell], begun: Sequence[Cell], out: Path, *, look: bool) -> None:
+    left = [cell for cell in group if cell.state != "done"]
+    cell = (left or group)[0]
     try:
-        build_dataset(cell.recipe)
+        dataset = build_dataset(cell.recipe)
     except InputError as error:
-        raise InputError(f"row '{cell.row.name}' on {cell.row.data}: {error}") from error
+        if left:
+            raise InputError(f"row '{cell.row.name}' on {cell.row.data}: {error}") from error
+        log.info("%s: all runs are done, and the data are not looked at: %s", cell.row.data, error)
+        return
+    for cell in (*begun, *left[:1]):
+        try:
+            if look and cell in left:
+                refuse_unreadable(dataset)
+            locate_run(cell.recipe, dataset, out)
+        except InputError as error:
+            raise InputError(f"row '{cell.row.name}' on {cell.row.data}, seed {cell.seed}: {error}") from error
 
 
 def _check_starts(cells: Sequence[Cell], out: Path) -> None:

@@ -85,11 +85,11 @@ def search(
         LtmlError: no run could be finished.
     """
     refuse_second_start()
-    where, root = launch or Launch(), Path(out)
+    where, root, known = launch or Launch(), Path(out), set[str]()
     sweep = _read(recipe, settings, seeds, name, measure, oracle)
 
     def run(plan: Plan, to_come: int) -> list[Cell]:
-        return run_grid(make_grid(plan, root), root, where, to_come=to_come * len(plan.seeds))
+        return run_grid(make_grid(plan, root), root, where, to_come=to_come * len(plan.seeds), known=known)
 
     cells: dict[Row, list[Cell]] = {}
     proposed = _trials(sweep, trials, search_seed, where.jobs, root, run)
