@@ -194,7 +194,10 @@ def test_runs_on_data_that_have_changed_since_are_not_compared(cli, image_table,
     table.assign(bright=table["bright"].sample(frac=1, random_state=0).to_numpy()).to_csv(file, index=False)
     result = cli("compare", "csv_small", *small, "--methods", "bce,bce_maxpool")
     assert result.exit_code == 2
-    assert "the data have changed between" in result.stderr
+    assert "row 'bce' on csv_small, seed 0:" in result.stderr
+    assert "differs in the data (ids, labels or split have changed since)" in result.stderr
+    assert not list((tmp_path / "runs" / "csv_small").glob("bce_maxpool*"))  # said before anything is run
+    assert len(list((tmp_path / "runs").rglob("recipe.yaml"))) == 1
 
 
 def test_any_failure_is_borne_and_when_all_fail_the_tables_stay(
