@@ -87,6 +87,18 @@ def test_dicom_files_are_images(tmp_path: Path) -> None:
     assert "cat/scan.DCM" in set(_load(tmp_path).table["id"])
 
 
+def test_dicom_files_of_any_name_are_images_and_other_files_are_not(tmp_path: Path) -> None:
+    _classes(tmp_path)
+    for name in ("1.2.826.0.1.3680043.8.498", "IM0001", "scan.IMA", "film.img"):
+        (tmp_path / "cat" / name).write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "dog" / "disk.img").write_bytes(bytes(200))
+    dataset = _load(tmp_path)
+    assert {name.partition("/")[2] for name in dataset.table["id"] if name.startswith("cat/")} >= {
+        "1.2.826.0.1.3680043.8.498", "IM0001", "scan.IMA", "film.img",
+    }  # fmt: skip
+    assert dataset.left_out == {"file that is no image in a class's folder": 1}
+
+
 def test_folders_of_wrong_form_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"add data\.root"):
         _load(None)
