@@ -15,6 +15,7 @@ import pandas as pd
 
 from ltml.csv_table import read_csv_table
 from ltml.errors import InputError
+from ltml.parquet_table import is_parquet, read_parquet_table
 from ltml.prediction_columns import find_labels, read_groups, read_ids, read_probs, read_targets
 
 if TYPE_CHECKING:  # scoring and reading predictions need no torch
@@ -281,13 +282,14 @@ class Predictions:
 
     @classmethod
     def read(cls, path: Path) -> Predictions:
-        """Read a predictions CSV.
+        """Read a predictions file, CSV or Parquet.
 
         Raises:
             InputError: a missing file or column, a column that is almost one that is read, or a value outside what its
                 column allows; the message names line, column and value.
         """
-        table = read_csv_table(path, "the predictions file")
+        what = "the predictions file"
+        table = read_parquet_table(path, what) if is_parquet(path) else read_csv_table(path, what)
         labels, held_out = find_labels([str(column) for column in table.columns], path)
         ids = read_ids(table["id"], path)
         groups = read_groups(table["group"], path) if "group" in table else ids

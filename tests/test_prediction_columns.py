@@ -180,3 +180,18 @@ def test_ids_in_another_form_are_refused_with_their_twin(
     with pytest.raises(InputError, match="write it alike in both") as caught:
         ltml.compare_predictions(paths, resamples=2)
     assert hint in str(caught.value)
+
+
+def test_parquet_is_read_as_csv(tmp_path: Path) -> None:
+    frame = BASE.assign(**{"target:Mass": pd.array([None, *TARGETS[1:, 1]], dtype="Int8")})
+    frame.to_parquet(tmp_path / "x.parquet", index=False)
+    frame.set_index("id").to_parquet(tmp_path / "indexed.parquet")
+    right = Predictions.read(_write(tmp_path / "x.csv", frame))
+    for name in ("x.parquet", "indexed.parquet"):
+        found = Predictions.read(tmp_path / name)
+        assert (found.label_names, found.ids, found.groups) == (right.label_names, right.ids, right.groups)
+        assert np.array_equal(found.probs, right.probs)
+        assert np.array_equal(found.targets, right.targets, equal_nan=True)
+    BASE.rename(columns={"group": "Group"}).to_parquet(tmp_path / "near.parquet", index=False)
+    with pytest.raises(InputError, match="the column 'Group' is not read"):
+        Predictions.read(tmp_path / "near.parquet")
