@@ -339,10 +339,18 @@ def _read(values: Any, what: str) -> Given:
             raise ArrayError(f"{what} has the column {_shown(name)} twice; every class needs a name of its own.")
         parts = [_column(values[name], what) for name in values]
         array = np.stack(parts, axis=1) if parts else np.empty(values.shape)
-        return Given(what, array, values.index, values.columns)
+        return Given(what, array, values.index, _labels_of(values.columns))
     columns = getattr(values, "columns", None)  # of other libraries' frames
     named = None if columns is None else pd.Index(list(columns))
     return Given(what, _to_float(_bare(values), what), None, named)
+
+
+def _labels_of(columns: pd.Index) -> pd.Index:
+    """Return columns without the ``prob:`` or ``target:`` that all of them have in a predictions file."""
+    for prefix in ("prob:", "target:"):
+        if len(columns) and all(isinstance(name, str) and name.startswith(prefix) for name in columns):
+            return columns.str.removeprefix(prefix)
+    return columns
 
 
 def _bare(values: Any) -> Any:

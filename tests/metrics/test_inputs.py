@@ -452,3 +452,12 @@ def test_temperatures_that_cannot_be_meant_are_refused(temperature: Any, message
         calibration.apply_temperature(PROBS, temperature)
     with pytest.raises(ArrayError, match="in \\[0, 1\\]"):
         calibration.apply_temperature(PROBS - 1, 1)
+
+
+def test_columns_of_a_predictions_file_are_matched_by_label() -> None:
+    probs, targets = _frame(PROBS).add_prefix("prob:"), _frame(KNOWN, "Int8").add_prefix("target:")
+    table = ltml.score(probs, targets[["target:c", "target:a", "target:b"]])
+    assert [row["label"] for row in table.per_class] == NAMES
+    assert _figures(table) == _figures(ltml.score(PROBS, KNOWN))
+    with pytest.raises(ArrayError, match="columns of probs and targets differ"):
+        ltml.score(probs, targets.rename(columns={"target:a": "target:A"}))
