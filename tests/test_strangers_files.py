@@ -20,6 +20,7 @@ import torch
 import yaml
 from copies import copy_to_edit
 
+from ltml.comparison.plan import plan_comparison, recipe_of
 from ltml.errors import InputError, LtmlError
 from ltml.models.backbones import Backbone
 from ltml.models.text import TextConfig, embed_prompts
@@ -204,6 +205,18 @@ def test_nothing_of_the_environment_comes_into_a_recipe(
         assert "hunter2" not in str(caught.value)
     with pytest.raises(InputError, match="nothing of the environment"):
         load_recipe("digits", [f"description='{text}'"])
+
+
+def test_an_experiment_brings_nothing_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THEIR_SECRET", "hunter2")
+    file = tmp_path / "mine.yaml"
+    for place in ("data: {d: {recipe: digits, set: {description: SECRET}}}", "data: {d: {recipe: digits}}"):
+        row = "{name: a, method: bce}" if "set" in place else "{name: a, method: bce, set: {description: SECRET}}"
+        file.write_text(f"{place}\nrows: [{row}]\n".replace("SECRET", "'${oc.env:THEIR_SECRET}'"))
+        plan = plan_comparison([str(file)], seeds="0")
+        with pytest.raises(InputError, match="nothing of the environment") as caught:
+            recipe_of(plan.rows[0], 0)
+        assert "hunter2" not in str(caught.value)
 
 
 def test_other_keys_may_be_referred_to(tmp_path: Path) -> None:
