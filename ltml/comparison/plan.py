@@ -17,7 +17,15 @@ import yaml
 from pydantic import Field, ValidationError
 
 from ltml.errors import InputError, brief, first_few, in_short, suggest
-from ltml.recipe.catalog import NAME_PATTERN, experiment_names, find_experiment, find_method, recipe_names, yaml_fault
+from ltml.recipe.catalog import (
+    NAME_PATTERN,
+    experiment_names,
+    find_experiment,
+    find_method,
+    find_recipe,
+    recipe_names,
+    yaml_fault,
+)
 from ltml.recipe.load import load_recipe
 from ltml.recipe.schema import Recipe, Section
 
@@ -324,6 +332,7 @@ def _plan_methods(
         if name not in recipe_names() and not Path(name).is_file():
             known = [*recipe_names(), *experiment_names()]
             raise InputError(f"there is no recipe, experiment or file '{name}': {suggest(name, known)}")
+        find_recipe(name)
     if not methods:
         raise InputError("--methods is missing: name presets, e.g. --methods bce,ldrnet (`ltml list methods`)")
     if len(set(methods)) < len(methods):

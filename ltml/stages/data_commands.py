@@ -49,7 +49,7 @@ def check_data(recipe: Recipe, *, fresh: bool = False, labels_only: bool = False
             raise
         for fault in faults.found[:MOST]:
             log.warning("%s: %s", fault.where, fault.message)
-        raise InputError(f"{error} (before that, {in_one_line(faults.found)})") from error
+        raise InputError(f"{in_one_line(faults.found)}. With what is left: {error}") from error
     return check_dataset(dataset, faults, fresh=fresh, labels_only=labels_only)
 
 
