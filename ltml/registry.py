@@ -11,6 +11,7 @@ import fnmatch
 import importlib
 import inspect
 import pkgutil
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -39,15 +40,18 @@ class Registry(Generic[T]):
         self.kind = kind
         self._room = room
         self._components: dict[str, T] = {}
+        self._origins: dict[str, str] = {}
         self._discovered = False
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator that makes a component known as `name`; a second one of that name is an error."""
+        origin = str(sys._getframe(1).f_globals.get("__name__", ""))
 
         def add(component: T) -> T:
             if name in self._components:
                 raise ValueError(f"{self.kind} '{name}' is registered already, by {self._components[name]!r}")
             self._components[name] = component
+            self._origins[name] = origin
             return component
 
         return add
@@ -67,6 +71,11 @@ class Registry(Generic[T]):
         if name not in self._components:
             raise InputError(f"unknown {self.kind} '{name}': {suggest(name, self.names())}")
         return self._components[name]
+
+    def origin(self, name: str) -> str:
+        """Name of the module that registers a component; empty if there is no such component."""
+        self._discover()
+        return self._origins.get(name, "")
 
     def summary(self, name: str) -> str:
         """First line of the component's docstring."""

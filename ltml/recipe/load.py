@@ -102,9 +102,12 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def identity(recipe: Recipe) -> dict[str, Any]:
-    """Flat fields that say what a run is: all but the machine's and the prose."""
+    """Flat fields that say what a run is: all but the machine's, the prose, and the list of plugins.
+
+    A plugin counts by the components that are taken from it, which are among the fields; see `component_code`.
+    """
     flat = flatten(recipe.to_dict())
-    left_out = (*MACHINE_FIELDS, "description")
+    left_out = (*MACHINE_FIELDS, "description", "plugins")
     return {key: value for key, value in flat.items() if not f"{key}.".startswith(tuple(f"{n}." for n in left_out))}
 
 

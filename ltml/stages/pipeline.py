@@ -103,7 +103,7 @@ def _locate(recipe: Recipe, dataset: Dataset, out: Path, *, stages: tuple[int, .
     """Where the run lies, once all images that it still needs are known to be readable."""
     if fresh or progress_of(recipe, out) != "done":
         refuse_unreadable(dataset)
-    return locate_run(recipe, dataset, out, renew=fresh and 1 in stages)
+    return locate_run(recipe, dataset, out, redone=stages if fresh else ())
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import sys
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +34,7 @@ from ltml.checksums import (
 from ltml.class_counts import TrainCounts
 from ltml.errors import InputError, first_few, first_line
 from ltml.files import hash_file, hash_json, write_json, write_utf8
+from ltml.recipe.components import component_code
 from ltml.recipe.load import identity, identity_by_content, recipe_from_dict
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import text_modes
@@ -58,6 +59,10 @@ PACKAGES = (
 
 AGAIN = "give another --out, or train again with --fresh."
 """What to do where a stage 1 cannot be used."""
+
+
+Inputs = Mapping[str, Mapping[str, str]]
+"""What a stage is trained from, such as weights or a loss: SHA-256 by path of its files."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,7 @@ def progress_of(recipe: Recipe, out: Path) -> Literal["done", "begun", "to do"]:
 
 
 def locate_run(
-    recipe: Recipe, dataset: Dataset, out: Path, *, on_features: bool = False, renew: bool = False
+    recipe: Recipe, dataset: Dataset, out: Path, *, on_features: bool = False, redone: Collection[int] = ()
 ) -> RunDirectory:
     """The folder of a recipe's run under `out`; nothing is written.
 
@@ -158,11 +163,11 @@ def locate_run(
         dataset: its data.
         out: root of the run directories.
         on_features: the data are stored features; the run then has a stage 1 of its own, and a folder per data.
-        renew: stage 1 will be trained again, so other images or weights than before are no obstacle.
+        redone: stages that will be made again, so other images, weights or code than before are no obstacle.
 
     Raises:
-        InputError: the folder holds the run of another recipe or of other data, or stage 1 was trained on other images
-            or from other weights; the message names what differs.
+        InputError: the folder holds the run of another recipe or of other data, or a stage was trained on other
+            images, from other weights or by other code of a plugin; the message names what differs.
     """
     path = run_folder(recipe, out)
     if on_features:
@@ -170,12 +175,14 @@ def locate_run(
         run = RunDirectory(path, shared=path / "stage1")
     else:
         run = RunDirectory(path, out / recipe.name / "_stage1" / _stage1_hash(recipe, dataset))
-    if not renew and not on_features:
+    if 1 not in redone and not on_features:
         _refuse_earlier_version(run)
     _refuse_another_run(run, recipe)
-    if not renew and not on_features:
+    if 1 not in redone and not on_features:
         _refuse_changed_images(run, dataset)
-        _refuse_changed_inputs(run, recipe)
+        _refuse_changed_inputs(run.shared, _inputs_of_stage1(recipe), 1)
+    if not redone:
+        _refuse_changed_inputs(run.path / "stage2", _inputs_of_stage2(recipe), 2)
     _say_if_unverified(run)
     return run
 
@@ -251,14 +258,14 @@ def _record_data(run: RunDirectory, dataset: Dataset, *, anew: bool) -> None:
 
 
 def record_inputs(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:
-    """Write beside a stage 1 that is about to be trained which images it is of and which local weights it starts from.
+    """Write beside a stage 1 that is about to be trained its images, local weights and code of plugins.
 
     ``images.npy`` has 8 bytes per image: a hash of the file's bytes, or of the pixels where images come in arrays, in
     the order of the rows.
     """
     write_recorded(run.images, lambda path: np.save(path, dataset.image_digests))
-    if files := _input_files(recipe):
-        write_recorded_json(run.shared / "inputs.json", files)
+    if inputs := _inputs_of_stage1(recipe):
+        write_recorded_json(run.shared / "inputs.json", inputs)
 
 
 def record_environment(folder: Path) -> None:
@@ -276,8 +283,10 @@ def record_environment(folder: Path) -> None:
     write_json(folder / "environment.json", environment | several)
 
 
-def record_stage1(run: RunDirectory) -> None:
-    """Write which stage 1 a stage 2 starts from."""
+def record_stage1(run: RunDirectory, recipe: Recipe) -> None:
+    """Write which stage 1 a stage 2 starts from, and the code of plugins that it takes."""
+    if inputs := _inputs_of_stage2(recipe):
+        write_recorded_json(run.path / "stage2" / "inputs.json", inputs)
     write_recorded_json(run.path / "stage2" / "stage1.json", _hashes_of_stage1(run))
 
 
@@ -330,32 +339,39 @@ def _stage1_hash(recipe: Recipe, dataset: Dataset) -> str:
     What the images hold is left out: where they have changed, the same folder is found, and refused.
     """
     prompts = bool(text_modes(recipe)) and recipe.text.encoder != "none"
-    parts = {"data", "backbone", "head", "loss", "objectives", "train", "plugins", "init_from"}
+    parts = {"data", "backbone", "head", "loss", "objectives", "train", "init_from"}
     parts |= {"text"} if prompts else set()
     fields = {key: value for key, value in identity_by_content(recipe).items() if key.split(".")[0] in parts}
     return hash_json([fields, recipe.seeds.split, recipe.seeds.train, dataset.table_fingerprint])[:16]
 
 
-def _input_files(recipe: Recipe) -> dict[str, str]:
-    """Hash by path of the local weights and plugins that stage 1 starts from, as far as they are (still) there."""
+def _inputs_of_stage1(recipe: Recipe) -> Inputs:
+    """The local weights that stage 1 starts from, as far as they are (still) there, and its code of plugins."""
     names = [recipe.backbone.weights, recipe.text.name, recipe.text.weights]
     paths = [Path(name) for name in names if name is not None]
     if recipe.init_from is not None and (recipe.init_from / "recipe.yaml").is_file():
         paths.append(read_run(recipe.init_from)[0].checkpoint1)
-    paths += [Path(str(sys.modules[name].__file__)) for name in recipe.plugins if name in sys.modules]
-    return {str(path): hash_file(path) for path in paths if path.is_file()}
+    weights = {str(path): {str(path): hash_file(path)} for path in paths if path.is_file()}
+    return weights | component_code(recipe, 1)
 
 
-def _refuse_changed_inputs(run: RunDirectory, recipe: Recipe) -> None:
-    saved = run.shared / "inputs.json"
-    remedy = f"remove it if the files that stage 1 started from are still the same, else remove {run.shared}"
+def _inputs_of_stage2(recipe: Recipe) -> Inputs:
+    return component_code(recipe, 2) if recipe.stage2.method != "none" else {}
+
+
+def _refuse_changed_inputs(folder: Path, inputs: Inputs, stage: int) -> None:
+    """Refuse weights and code that are not those that the stage in a folder was trained from, whatever their names."""
+    saved = folder / "inputs.json"
+    remedy = f"remove it if the files that stage {stage} started from are still the same, else remove {folder}"
     before = read_recorded_json(saved, remedy, {}) if saved.is_file() else {}
-    changed = [path for path, digest in _input_files(recipe).items() if before.get(path, digest) != digest]
-    if changed:
-        raise InputError(
-            f"{first_few(changed)} has changed since stage 1 in {run.shared} was trained from it. Give the new file "
-            "another name, or train again with --fresh."
-        )
+    for what, files in inputs.items():
+        then = before.get(what, files)
+        changed = [path for path, digest in files.items() if digest not in then.values()]
+        if changed or len(then) != len(files):
+            raise InputError(
+                f"{first_few(changed or files)} has changed since stage {stage} in {folder} was trained from it. Give "
+                "the new file another name, or train again with --fresh."
+            )
 
 
 def _refuse_changed_images(run: RunDirectory, dataset: Dataset) -> None:

@@ -115,7 +115,7 @@ def _begin(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, anew: bool) -
         remove_stage(run, 2)
     begin_run(run, recipe, dataset)
     record_environment(run.path)
-    record_stage1(run)
+    record_stage1(run, recipe)
 
 
 def _finish(recipe: Recipe, dataset: Dataset, run: RunDirectory) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -301,17 +300,3 @@ def test_ten_crops_are_averaged_in_the_final_predictions(cli, image_table: Calla
     result = cli("run", "csv_small", *options, "data.resize=null", "data.ten_crop=true", "--out", tmp_path / "x")
     assert result.exit_code == 2
     assert "data.ten_crop needs data.resize above data.image_size" in result.stderr
-
-
-def test_a_changed_plugin_is_noticed(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
-    plugin = tmp_path / "plugin_of_this_test.py"
-    plugin.write_text("FACTOR = 1\n")
-    run = ("stage1", "digits_tiny", "method=bce", "plugins=[plugin_of_this_test]", *FAST, "--out", tmp_path / "runs")
-    assert cli(*run).exit_code == 0
-    assert cli(*run).exit_code == 0
-    plugin.write_text("FACTOR = 2\n")
-    result = cli(*run)
-    assert result.exit_code == 2
-    assert "plugin_of_this_test.py has changed since stage 1" in result.stderr
