@@ -2,30 +2,68 @@
 
 from __future__ import annotations
 
+import atexit
+import codecs
 import contextlib
 import errno
 import functools
 import inspect
 import io
 import logging
+import os
 import signal
 import sys
 import time
+import traceback
+import unicodedata
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from threading import current_thread, main_thread
+from types import SimpleNamespace
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from ltml.errors import LtmlError, shorten
+from ltml.errors import InputError, LtmlError, explain_storage, shorten
 from ltml.world import ALONE, LostProcessError, World, this_world
 
 from .output import say, show_controls
 
 F = TypeVar("F", bound=Callable[..., None])
 
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+"""Exit codes of a command that a signal has ended, as shells count them."""
+NEAR = {
+    **dict.fromkeys("−–—─━", "-"),
+    **dict.fromkeys("│┃", "|"),
+    **dict.fromkeys("“”„", '"'),
+    **dict.fromkeys("‘’‚", "'"),
+    "→": "->",
+    "←": "<-",
+    "±": "+-",
+    "×": "x",
+    "÷": "/",
+    "≥": ">=",
+    "≤": "<=",
+    "≈": "~",
+    "·": ".",
+    "…": "...",
+    "∞": "inf",
+    "✓": "+",
+    "✗": "x",
+    "█": "#",
+}
+"""What stands for a letter that the encoding of a terminal lacks."""
 SECONDS = 5.0
 """For another process, which knows more of what went wrong, to say so first."""
+
+_state = SimpleNamespace(interrupted=False)
+
+
+class Terminated(BaseException):
+    """This process has been asked to end (SIGTERM)."""
+
 
 DebugFlag = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
@@ -43,12 +81,15 @@ def guarded(command: F) -> F:
     @functools.wraps(command)
     def guard(*args: Any, debug: bool = False, **options: Any) -> None:
         world = ALONE
+        degrade_output()
         try:
             world = this_world()
             _log_to_stderr()
-            with contextlib.nullcontext() if world.is_first else _silence():
+            _refuse_nul([*args, *options.values()])
+            silent = contextlib.nullcontext() if world.is_first else _silence()
+            with silent, _terminations() if world.is_first else contextlib.nullcontext():
                 command(*args, **options)
-        except (Exception, KeyboardInterrupt) as error:
+        except (Exception, KeyboardInterrupt, Terminated) as error:
             if debug or isinstance(error, typer.Exit | BrokenPipeError):  # click ends quietly on a closed pipe
                 raise
             _fail(error, world)
@@ -61,13 +102,15 @@ def guarded(command: F) -> F:
 def _fail(error: BaseException, world: World) -> NoReturn:
     message, code = _explain(error)
     message = shorten(show_controls(message))
+    _state.interrupted = code == INTERRUPTED
     if isinstance(error, LostProcessError):
         _wait_to_be_ended(2 * SECONDS, code)
     elif not world.is_first and isinstance(error, KeyboardInterrupt):
         sys.exit(code)  # the first process is interrupted too
     elif not world.is_first:
         _wait_to_be_ended(SECONDS, code)
-    say(f"error: {message}" if world.is_first else f"error in process {world.rank}: {message}", err=True)
+    who = "error" if world.is_first else f"error in process {world.rank}"
+    say(message if isinstance(error, Terminated) else f"{who}: {message}", err=True)
     sys.exit(code)
 
 
@@ -90,16 +133,102 @@ def _silence() -> Iterator[None]:
 def _explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, LtmlError):
         return str(error), error.exit_code
-    if isinstance(error, KeyboardInterrupt):
-        return (
-            "interrupted; what was finished stays, and the same command (without --fresh) goes on from there",
-            1,
-        )
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return "the disk is full; free some space and run the same command again (without --fresh), it resumes", 1
+    if isinstance(error, KeyboardInterrupt | Terminated):
+        what, code = ("ended by SIGTERM", TERMINATED) if isinstance(error, Terminated) else ("interrupted", INTERRUPTED)
+        return f"{what}; what was finished stays, and the same command (without --fresh) goes on from there", code
     if isinstance(error, OSError):
-        return str(error), 1
+        return _explain_os(error)
+    if isinstance(error, ValueError) and "null" in str(error):  # of Python's functions on files
+        return "a name has a NUL byte in it, which no file or folder can have; write it without", InputError.exit_code
     return f"unexpected {type(error).__name__}: {error} (add --debug for the traceback)", 1
+
+
+def _explain_os(error: OSError) -> tuple[str, int]:
+    if _is_of_printing(error):
+        _drop_output()
+        return f"cannot write to stdout: {error.strerror}", 1
+    explained = explain_storage(error, error.filename or "a file")
+    if explained is None or error.errno in (errno.EACCES, errno.EPERM):
+        return str(error), 1
+    return str(explained), explained.exit_code
+
+
+def _is_of_printing(error: OSError) -> bool:
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_globals.get("__name__") == typer.echo.__module__ for frame in frames)
+
+
+def _drop_output() -> None:
+    """Let stdout take all from now on and drop it, or what waits for it would fail again at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _refuse_nul(values: Iterable[Any]) -> None:
+    for value in values:
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str | Path) and "\0" in str(text):
+                shown = str(text).replace("\0", "\\0")[:80]
+                raise InputError(f"'{shown}' has a NUL byte (\\0) in it, which no name can have; write it without")
+
+
+@contextlib.contextmanager
+def _terminations() -> Iterator[None]:
+    """Raise `Terminated` on SIGTERM inside the block."""
+    if current_thread() is not main_thread():  # only there can Python handle a signal
+        yield
+        return
+
+    def terminate(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def end_as_shells_expect() -> None:
+    """Let a process that Ctrl-C has ended die by that signal at its exit, or a shell's loop over seeds would go on."""
+
+    def end() -> None:
+        if _state.interrupted and sys.platform != "win32":
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError, ValueError):
+                    stream.flush()
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    atexit.register(end)
+
+
+def with_help_explained(app: Callable[[], Any]) -> None:
+    """Run the command line; an OSError can only come of printing a help text, for commands explain their own."""
+    try:
+        app()
+    except OSError as error:
+        _drop_output()
+        say(f"error: cannot write to stdout: {error.strerror}", err=True)
+        sys.exit(1)
+
+
+def degrade_output() -> None:
+    """Let stdout and stderr write something near to what their encoding has no letter for, such as -> for an arrow."""
+    codecs.register_error("ltml.near", _nearest)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="ltml.near")
+
+
+def _nearest(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(map(_near, error.object[error.start : error.end])), error.end
+
+
+def _near(letter: str) -> str:
+    plain = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
+    return NEAR.get(letter) or plain or "?"
 
 
 def _log_to_stderr() -> None:

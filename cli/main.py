@@ -14,7 +14,7 @@ from .arguments import JsonFlag, Overrides, RecipeName, Resamples, ResampleSeed,
 from .calibrate import calibrate
 from .compare import compare
 from .data import data_app
-from .errors import guarded
+from .errors import degrade_output, end_as_shells_expect, guarded, with_help_explained
 from .output import say
 from .relations import relations
 from .report import report
@@ -258,4 +258,6 @@ def main() -> None:
     # where torch is not imported yet.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("PYTHONSAFEPATH", "1")  # no file of the current folder stands in for a module
-    app()
+    degrade_output()
+    end_as_shells_expect()
+    with_help_explained(app)

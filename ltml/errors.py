@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import unicodedata
 from collections.abc import Iterable
 
@@ -17,6 +18,33 @@ class InputError(LtmlError):
     """Bad input (exit code 2): a recipe, file, label, name or value that has to be changed."""
 
     exit_code = 2
+
+
+RESUME = "free some space and run the same command again (without --fresh), it resumes"
+STORAGE = {
+    errno.ENOSPC: ("the disk is full", f"Please {RESUME}."),
+    errno.EDQUOT: ("the quota of this user's disk space is used up", f"Please {RESUME}."),
+    errno.EFBIG: ("a file is larger than this system allows", "See `ulimit -f` and the limits of the file system."),
+    errno.EROFS: ("the file system is read-only", "Give a folder that can be written."),
+    errno.EACCES: ("permission is denied", "Give a folder that this user can write to."),
+    errno.EPERM: ("permission is denied", "Give a folder that this user can write to."),
+    errno.EIO: ("the disk reports an error", "Look after it, and run the same command again elsewhere."),
+}
+"""By the system's number for it what keeps a file from being written, and the remedy."""
+
+
+class StorageError(LtmlError):
+    """A file cannot be written: the disk is full, say."""
+
+
+def explain_storage(error: OSError, path: object) -> LtmlError | None:
+    """Return one sentence for what keeps a file from being written, with its remedy; None for any other trouble."""
+    if error.errno == errno.ENAMETOOLONG:
+        return InputError(f"the name '{str(path)[:80]}…' ({len(str(path))} letters) is too long for the file system")
+    if error.errno not in STORAGE:
+        return None
+    what, remedy = STORAGE[error.errno]
+    return StorageError(f"{what}: cannot write {path}. {remedy}")
 
 
 def suggest(name: str, allowed: Iterable[str], *, most: int = 20) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import platformdirs
 from filelock import FileLock, Timeout
 
-from ltml.errors import InputError, first_line
+from ltml.errors import InputError, LtmlError, explain_storage, first_line
 from ltml.helpers import refuse_second_start
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,9 @@ PARTIAL = ".partial"
 
 QUERY_LIMITED_INFORMATION, ACCESS_DENIED, STILL_ACTIVE = 0x1000, 5, 259
 """Of Windows: the right to ask whether a process runs, the error of having none, and the answer that it does."""
+
+PROBE = 1 << 18
+"""Bytes that are appended to a file to learn whether the disk takes more."""
 
 
 def cache_folder() -> Path:
@@ -38,21 +41,53 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file in the folder of `path`, then rename it to `path`.
 
     An exception, a kill or a full disk leaves what was at `path` as it was.
+
+    Raises:
+        StorageError: the disk is full, read-only, or does not let this user write.
+        InputError: the name is too long.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.name}.", suffix=f".{os.getpid()}{PARTIAL}{path.suffix}"
-    )
-    os.close(handle)
-    temporary = Path(name)
+    with storage_explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=f".{os.getpid()}{PARTIAL}{path.suffix}"
+        )
+        os.close(handle)
+        _fill(Path(name), path, write)
+
+
+@contextmanager
+def storage_explained(path: Path) -> Iterator[None]:
+    """Say of the block's OSErrors, in one sentence, why `path` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        explained = explain_storage(error, path)
+        about = path if error.filename is None else Path(os.fsdecode(error.filename))
+        if explained is None or not path.absolute().is_relative_to(about.absolute().parent):
+            raise  # it is about another file, which was read meanwhile
+        raise explained from error
+
+
+def _fill(temporary: Path, path: Path, write: Callable[[Path], None]) -> None:
     try:
         write(temporary)
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp makes it private; a result is an ordinary file
         temporary.replace(path)
+    except (OSError, LtmlError):
+        raise
+    except Exception:  # torch, safetensors and others raise errors of their own, so ask the disk itself
+        _write_a_little(temporary)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _write_a_little(path: Path) -> None:
+    """Append to a file whose writing has failed, which raises the OSError of a disk that takes no more."""
+    with path.open("ab") as file:
+        file.write(bytes(PROBE))
 
 
 def write_text(path: Path, text: str) -> None:

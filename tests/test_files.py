@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import errno
 import os
+import resource
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from ltml.errors import STORAGE, StorageError
 from ltml.files import hash_json, held, remove_partial_files, write_atomically, write_json, write_text
+from ltml.training.checkpoint import save_state, save_weights
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -108,3 +114,36 @@ def test_holding_a_folder_that_is_never_made_leaves_nothing(tmp_path: Path) -> N
         pass
     assert list(tmp_path.iterdir()) == [tmp_path / "runs"]  # it was there before
     assert not list((tmp_path / "runs").iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES])
+def test_what_a_disk_refuses_is_one_sentence_with_the_path(tmp_path: Path, number: int) -> None:
+    def fail(temporary: Path) -> None:
+        temporary.write_text("half")
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "a.csv"
+    with pytest.raises(StorageError, match=rf"^{STORAGE[number][0]}: cannot write .*a\.csv\. "):
+        write_atomically(path, fail)
+    assert not list(tmp_path.iterdir())
+
+
+def test_trouble_with_another_file_is_not_taken_for_the_disk(tmp_path: Path) -> None:
+    def fail(_: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/images/a.png")
+
+    with pytest.raises(PermissionError):
+        write_atomically(tmp_path / "a.csv", fail)
+
+
+@pytest.mark.parametrize("write", [save_state, lambda path, state: save_weights(path, state, {})])
+def test_a_library_that_hides_the_full_disk_is_seen_through(tmp_path: Path, write: Callable[..., None]) -> None:
+    """Torch and safetensors raise errors of their own; a limit on the size of files stands for the disk."""
+    path, before = tmp_path / "state.pt", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+    try:
+        with pytest.raises(StorageError, match=r"a file is larger than this system allows: cannot write .*state\.pt"):
+            write(path, {"x": torch.zeros(1 << 20)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())

@@ -6,8 +6,9 @@ import logging
 import os
 import signal
 import sys
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,6 +28,11 @@ from ltml.progress import draw_nothing
 log = logging.getLogger(__name__)
 
 LAUNCHERS = ("local", "slurm", "submitit")
+DIED = (
+    "its process was killed, perhaps for want of memory; what it had done stays: run the same command again, with "
+    "fewer --jobs if memory is short"
+)
+"""What went wrong in a run whose process is gone."""
 DAY = 24 * 60
 """Minutes a job may take unless its options say otherwise."""
 
@@ -118,26 +124,39 @@ def work(task: Task) -> str:
 
 
 def _side_by_side(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[int, str]]:
-    others = set(active_children())
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin_job, initargs=(jobs,)) as pool:
-        with _interrupts_ignored():  # until a process is ready to end without a traceback
-            waiting = {pool.submit(_work_in_job, task): number for number, task in enumerate(tasks)}
-        try:
-            for future in as_completed(waiting):
+    """Do tasks in processes that are a pool each, so that one that dies takes no other run with it."""
+    others, waiting = set(active_children()), deque(enumerate(tasks))
+    running: dict[Future[tuple[str, list[str]]], tuple[int, ProcessPoolExecutor]] = {}
+    free: list[ProcessPoolExecutor] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                (number, task), pool = waiting.popleft(), free.pop() if free else _new_process(jobs)
+                with _interrupts_ignored():  # until a process is ready to end without a traceback
+                    running[pool.submit(_work_in_job, task)] = number, pool
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                number, pool = running.pop(future)
+                if isinstance(future.exception(), BrokenProcessPool):
+                    pool.shutdown()
+                    yield number, DIED
+                    continue
+                free.append(pool)
                 error, warned = future.result()
                 for message in warned:
                     log.warning("%s", message)
-                yield waiting[future], error
-        except BrokenProcessPool as error:
-            raise LtmlError(
-                "a process of the grid died, perhaps for want of memory; what is done stays: run the same command "
-                "again with fewer --jobs"
-            ) from error
-        except BaseException:  # Ctrl-C: what is done stays, nothing new is begun
-            for process in set(active_children()) - others:
-                process.terminate()
+                yield number, error
+        for pool in free:
+            pool.shutdown()
+    except BaseException:  # Ctrl-C: what is done stays, nothing new is begun
+        for process in set(active_children()) - others:
+            process.terminate()
+        for pool in [*free, *(pool for _, pool in running.values())]:
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        raise
+
+
+def _new_process(jobs: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin_job, initargs=(jobs,))
 
 
 def _submitted(tasks: Sequence[Task], launch: Launch, folder: Path) -> Iterator[tuple[int, str]]:

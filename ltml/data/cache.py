@@ -29,7 +29,7 @@ from ltml.data.inspection import Seen, SeenFiles, hash_content, shared_folder, s
 from ltml.data.parallel import in_threads
 from ltml.data.pixels import with_channels
 from ltml.errors import InputError, LtmlError, first_few, first_line
-from ltml.files import cache_folder, hash_json, write_atomically
+from ltml.files import cache_folder, hash_json, storage_explained, write_atomically
 from ltml.progress import track
 from ltml.types import Digests, ImageReader, IntArray, UInt8Array, UnreadableImageError
 
@@ -203,7 +203,7 @@ def _fill(files: FileImages, folder: Path, paths: Sequence[Path]) -> CacheReport
         except UnreadableImageError as error:
             return error
 
-    with memory.kept() as keep, open(folder / "pixels.bin", "ab") as store:
+    with storage_explained(folder / "pixels.bin"), memory.kept() as keep, open(folder / "pixels.bin", "ab") as store:
         store.truncate(end)
         try:
             written = time.monotonic()

@@ -213,6 +213,7 @@ def _parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _validate(values: dict[str, Any], where: str, plugins: Plugins) -> Recipe:
+    _refuse_nul(values, where)
     names = values.get("plugins")
     named = [str(name) for name in names] if isinstance(names, list) else []
     if plugins == "import":
@@ -223,6 +224,19 @@ def _validate(values: dict[str, Any], where: str, plugins: Plugins) -> Recipe:
         if plugins == "refuse" and named:
             raise InputError(f"{error}. {_untrusted(named, where)}") from error
         raise
+
+
+def _refuse_nul(value: Any, where: str, path: str = "") -> None:
+    """Refuse a NUL byte, which no name of a file or folder can have and no other text needs."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _refuse_nul(inner, where, f"{path}.{key}".removeprefix("."))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _refuse_nul(inner, where, path)
+    elif isinstance(value, str | Path) and "\0" in str(value):
+        shown = str(value).replace("\0", "\\0")[:80]
+        raise InputError(f"{where}: {path} = '{shown}' has a NUL byte (\\0) in it, which no name can have")
 
 
 def _validated(values: dict[str, Any], where: str, *, keeps_unknown: bool) -> Recipe:

@@ -24,6 +24,8 @@ from ltml.types import Dataset, Digests, FeatureSet, FloatArray, IntArray, UInt8
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, tokenize.TokenError, UnicodeDecodeError, NotImplementedError)
 """What numpy and zipfile raise on a damaged archive, besides the usual."""
+LARGEST = 1e15
+"""Size of a feature up to which sums of squares stay far within float32."""
 NEEDED = ("features", "targets", "label_names")
 OPTIONAL = ("known", "ids", "groups")
 SINGULAR = {"groups": "group", "ids": "id", "known": "known"}
@@ -112,14 +114,30 @@ def read_feature_file(path: Path, split: str) -> FeatureFile:
     if len(set(names)) < classes or count == 0:
         refuse("label_names holds a name twice" if count else "it has no rows")
     known = ~np.isnan(targets)
-    if not _are_finite(features, known if split == "train" else np.ones_like(known)):
-        refuse("features hold NaN, infinity, or numbers too large for float32")
     ids = _names(arrays.get("ids", np.array([f"{split}-{row}" for row in range(count)])), "ids", refuse)
     groups = _names(arrays["groups"], "groups", refuse) if "groups" in arrays else ids
     if len(ids) != count or len(groups) != count:
         refuse(f"it has {count} rows but {len(ids)} ids and {len(groups)} groups")
+    if (row := _first_odd_row(features, known if split == "train" else np.ones_like(known))) is not None:
+        refuse(
+            f"features hold NaN, infinity, or numbers too large for float32 to square (beyond {LARGEST:.0e}), first in "
+            f"row {row + 1}, id '{ids[row]}'"
+        )
     values = np.nan_to_num(targets).astype(np.uint8)
     return FeatureFile(path, names, FeatureSet(features, values, known, ids), groups, "groups" in arrays)
+
+
+def _first_odd_row(features: npt.NDArray[Any], used: npt.NDArray[np.bool_]) -> int | None:
+    """Return the first row ``(N,)`` with a number that is used and that no statistics can be made of."""
+    step = max(1, PART_BYTES // (8 * max(features[0].size, 1)))
+    for start in range(0, len(features), step):
+        part = features[start : start + step].astype(np.float64)
+        odd = (~(np.abs(part) <= LARGEST)).any(axis=-1)  # NaN compares as False
+        mask = used[start : start + step]
+        rows = (odd & mask).any(axis=1) if odd.ndim == 2 else odd & mask.any(axis=1)
+        if rows.any():
+            return start + int(rows.argmax())
+    return None
 
 
 def join_feature_files(files: Mapping[str, FeatureFile]) -> Dataset:
@@ -276,18 +294,6 @@ def _unpack(packed: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...], ord
             file.write(np.frombuffer(part, dtype=dtype).astype(_own(dtype)).tobytes())
         file.flush()
         return np.memmap(file, _own(dtype), "r", shape=shape, order=order)
-
-
-def _are_finite(features: FloatArray, needed: npt.NDArray[np.bool_]) -> bool:
-    """Return whether the features of needed entries ``(N, C)`` are numbers that float32 can hold."""
-    rows = max(1, PART_BYTES // (4 * features[0].size))
-    for start in range(0, len(features), rows):
-        wanted = needed[start : start + rows]
-        part = features[start : start + rows][wanted if features.ndim == 3 else wanted.any(axis=1)]
-        with np.errstate(over="ignore"):
-            if not np.isfinite(part.astype(np.float32)).all():
-                return False
-    return True
 
 
 def _read_targets(arrays: Mapping[str, npt.NDArray[Any]], refuse: Any) -> npt.NDArray[np.float64]:

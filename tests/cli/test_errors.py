@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +30,7 @@ def check(result, code: int, *parts: str) -> None:
     assert "Traceback" not in result.output
     for part in parts:
         assert part in result.stderr
+    assert len(errors[0]) < 620
     assert result.stdout == ""
 
 
@@ -169,7 +173,13 @@ def test_damaged_results_are_named(cli, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("error", "code", "part"),
     [
-        (KeyboardInterrupt(), 1, "interrupted; what was finished stays"),
+        (KeyboardInterrupt(), 130, "interrupted; what was finished stays"),
+        (ValueError("embedded null byte"), 2, "a name has a NUL byte in it"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "runs/x"), 1, "the quota of this user's disk space is used up"),
+        (OSError(errno.EROFS, "Read-only file system", "runs/x"), 1, "read-only: cannot write runs/x"),
+        (OSError(errno.EFBIG, "File too large", "runs/x"), 1, "larger than this system allows: cannot write runs/x"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "x" * 5000), 2, "(5000 letters) is too long"),
+        (RuntimeError("x" * 5000), 1, "unexpected RuntimeError: xxx"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "the disk is full"),
         (PermissionError(errno.EACCES, "Permission denied", "runs"), 1, "Permission denied: 'runs'"),
         (RuntimeError("surprise"), 1, "unexpected RuntimeError: surprise (add --debug for the traceback)"),
@@ -275,3 +285,89 @@ def test_no_error_is_longer_than_600_characters(cli) -> None:
         result = cli("run", "digits", override)
         assert result.exit_code == 2
         assert len(result.stderr) <= 600 + len("error: \n")
+
+
+def test_sigterm_ends_with_143_and_a_line_how_to_go_on(cli, monkeypatch, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def end(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    monkeypatch.setattr("ltml.stages.pipeline.run_stage1", end)
+    result = cli("run", "digits_tiny", *FAST, "--out", tmp_path / "runs")
+    assert result.exit_code == 143
+    assert result.stderr.splitlines()[-1].startswith("ended by SIGTERM; what was finished stays, and the same command")
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("where", ["{}", "runs/{}", "{}.csv"])
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "NAME"),
+        ("run", "digits_tiny", "--out", "NAME"),
+        ("run", "digits_tiny", "name=NAME"),
+        ("run", "csv_small", "data.file=NAME"),
+        ("run", "csv_small", "data.file=x.csv", "data.root=NAME"),
+        ("run", "digits_tiny", "init_from=NAME"),
+        ("run", "digits_tiny", "backbone.weights=NAME"),
+        ("evaluate", "NAME"),
+        ("report", "NAME"),
+        ("gaussians", "NAME"),
+        ("calibrate", "NAME"),
+        ("relations", "NAME"),
+        ("compare", "--predictions", "NAME", "NAME"),
+        ("compare", "digits_tiny", "--methods", "NAME", "--seeds", "0"),
+        ("compare", "digits_tiny", "--methods", "bce,asl", "--seeds", "0", "--name", "NAME"),
+        ("recipes", "cp", "digits_tiny", "NAME"),
+        ("stage2", "digits_tiny", "--features", "NAME", "--val", "NAME"),
+        ("data", "check", "csv_small", "data.file=NAME"),
+    ],
+)
+def test_names_that_no_file_can_have(
+    cli, monkeypatch, tmp_path: Path, arguments: tuple[str, ...], name: str, where: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = cli(*(part.replace("NAME", where.format(name)) for part in arguments))
+    assert result.exit_code == 2, result.output
+    assert "unexpected" not in result.output
+    assert "Traceback" not in result.output
+    assert max(map(len, result.stderr.splitlines())) < 700
+
+
+def test_a_nul_byte_in_a_recipe_file_names_its_field(cli, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text('name: mine\nmethod: bce\ndata: {type: csv, file: "a\\0b.csv"}\n')
+    check(cli("recipes", "validate", file), 2, "data.file = 'a\\0b.csv' has a NUL byte")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "iso8859-15", "cp1252"])
+def test_tables_degrade_where_an_encoding_lacks_letters(tiny_run: Path, encoding: str) -> None:
+    from ltml_cli.main import app
+    from typer.testing import CliRunner
+
+    result = CliRunner(charset=encoding).invoke(app, ["evaluate", str(tiny_run), "--ci", "--resamples", "100"])
+    assert result.exit_code == 0, result.output
+    assert "stage 1 -> stage 2" in result.stdout
+    assert "macro" in result.stdout or "mean" in result.stdout
+
+
+def test_no_letter_is_too_odd_to_print() -> None:
+    from ltml_cli.errors import degrade_output
+
+    degrade_output()
+    text = "→ ± é Ł 漢 \udcff"
+    assert text.encode("ascii", "ltml.near").decode() == "-> +- e ? ? ?"
+    assert text.encode("utf-8", "ltml.near").decode() == "→ ± é Ł 漢 ?"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [("recipes", "ls"), ("--help",)])
+def test_a_full_stdout_is_no_full_disk(arguments: tuple[str, ...]) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "ltml_cli", *arguments]
+        found = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert found.returncode == 1
+    assert found.stderr.strip() == "error: cannot write to stdout: No space left on device"

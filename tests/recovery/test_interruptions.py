@@ -159,7 +159,7 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path: Path) -> None:
     out = tmp_path / "runs"
     process = _start(out)
     assert _stop_when(process, lambda: any(out.glob("*/_stage1/*/state.pt")), signal.SIGINT)
-    assert process.returncode == 1
+    assert process.returncode == -signal.SIGINT  # a shell sees 130, and ends its loop
     errors = (tmp_path / "stderr.txt").read_text()
     assert "interrupted; what was finished stays" in errors
     assert "Traceback" not in errors

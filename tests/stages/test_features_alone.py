@@ -142,6 +142,13 @@ def test_half_precision_shared_features_with_ids_and_groups(cli: Cli, tmp_path: 
     assert Predictions.read(predictions).groups[:3] == ["val-patient0", "val-patient0", "val-patient1"]
 
 
+def _with_large_number() -> np.ndarray:
+    """Finite in float32, but its square is not."""
+    features = np.zeros((300, 3, 8))
+    features[7, 1, 2] = -1e30
+    return features
+
+
 def _bad(**changes: Any) -> Callable[[Path], Path]:
     return lambda folder: _write(folder / "bad.npz", 300, 1, **changes)
 
@@ -169,6 +176,7 @@ def _text(folder: Path) -> Path:
         (_bad(ids=np.arange(5)), "300 rows but 5 ids"),
         (_bad(ids=np.arange(300)[:, None]), "must have one dimension"),
         (_bad(features=np.full((300, 3, 8), 1e300)), "too large for float32"),
+        (_bad(features=_with_large_number()), "first in row 8, id 'val-7'"),
         (_bad(ids=np.full(300, "train-1")), "ids appear more than once: train-1"),
         (_bad(groups=np.full(300, "train-1")), "in more than one split: train-1"),
         (_bad(ids=np.array([None] * 300)), "text must be stored as numpy text"),
