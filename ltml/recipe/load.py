@@ -222,7 +222,8 @@ def _validate(values: dict[str, Any], where: str, plugins: Plugins) -> Recipe:
         return _validated(values, where, keeps_unknown=plugins == "leave" and bool(named))
     except InputError as error:
         if plugins == "refuse" and named:
-            raise InputError(f"{error}. {_untrusted(named, where)}") from error
+            known_alone = str(error).partition(" Allowed: ")[0].rstrip(":")  # the list lacks what the plugin would add
+            raise InputError(f"{known_alone}. {_untrusted(named, where)}") from error
         raise
 
 

@@ -115,12 +115,12 @@ def test_evaluate_explains_itself(cli, tmp_path: Path) -> None:
     check(cli("evaluate", tmp_path), 2, "is not a run: it has no recipe.yaml")
     file = tmp_path / "p.csv"
     for text, part in [
-        ("id,x\n1,2\n", "prob:<label> columns"),
-        ("id,prob:a\n1,0.5\n", "lacks target:a"),
-        ("id,prob:a,target:a\n1,1.5,0\n", "outside [0, 1]"),
-        ("id,prob:a,target:a\n1,,0\n", "empty or outside [0, 1]"),
-        ("id,prob:a,target:a\n1,x,0\n", "column 'prob:a' holds a value that is not a number"),
-        ("id,prob:a,target:a\n1,0.5,-1\n", "other than 0, 1 or empty"),
+        ("id,x\n1,2\n", "lacks prob:<label>. It needs the columns"),
+        ("id,prob:a\n1,0.5\n", "'prob:a' has no 'target:a' beside it"),
+        ("id,prob:a,target:a\n1,1.5,0\n", "line 2, column prob:a: 1.5 (logits?"),
+        ("id,prob:a,target:a\n1,,0\n", "line 2, column prob:a: "),
+        ("id,prob:a,target:a\n1,x,0\n", "line 2, column prob:a: 'x' is not a number"),
+        ("id,prob:a,target:a\n1,0.5,-1\n", "line 2, column target:a: -1; uncertain or unknown? Leave the cell empty"),
         ("", "has no content"),
         ("id,prob:a,target:a\n", "a header but no rows"),
         ("id,prob:a,target:a\n1,0.2,1,0\n", "line 2: 4 cells under a header of 3"),
