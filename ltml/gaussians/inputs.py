@@ -49,33 +49,61 @@ def check_same_rows(features: Any, targets: Any) -> None:
         )
 
 
+def check_numbers(features: Array | Tensor) -> None:
+    """Raise ValueError where features are not real numbers."""
+    if not isinstance(features, Tensor) and features.dtype.kind not in "biuf":
+        raise ValueError(f"Expected features as real numbers but got {features.dtype}.")
+    if isinstance(features, Tensor) and features.is_complex():
+        raise ValueError(f"Expected features as real numbers but got {features.dtype}.")
+
+
 def read_targets(targets: Any) -> Array:
     """Int8 codes on the CPU: 0, 1, and -1 for unknown; a slice at a time, so that labels take little memory."""
     given = targets.detach().cpu() if isinstance(targets, Tensor) else np.asarray(targets)
     if given.ndim != 2:
         raise ValueError(f"Expected targets (N, C) or (N,) but got {tuple(given.shape)}.")
+    if not isinstance(given, Tensor) and given.dtype.kind not in "biufO":
+        raise ValueError(f"Expected targets (N, C) as numbers 0, 1 or NaN (unknown) but got {given.dtype}.")
     codes = np.empty(tuple(given.shape), dtype=np.int8)
     for start in range(0, len(given), 1 << 16):
         part = given[start : start + (1 << 16)]
-        wide = part.double().numpy() if isinstance(part, Tensor) else part.astype(np.float64)
+        wide = part.double().numpy() if isinstance(part, Tensor) else _as_floats(part)
         unknown = np.isnan(wide)
-        if not bool(np.all(unknown | (wide == 0) | (wide == 1))):
+        other = wide[~(unknown | (wide == 0) | (wide == 1))]
+        if other.size:
             minus = " -1 is CheXpert's mark of an uncertain label: make what is unknown NaN, never a negative."
-            hint = minus if (wide == -1).any() else ""
-            raise ValueError(f"Expected targets of 0, 1 or NaN (unknown) but got other values.{hint}")
+            single = " For the class of each sample give targets (N,)." if given.shape[1] == 1 else ""
+            hint = minus if (other == -1).any() else single
+            raise ValueError(
+                f"Expected targets of 0, 1 or NaN (unknown) but got other values, the first {other[0]:g}.{hint}"
+            )
         codes[start : start + len(wide)] = np.where(unknown, -1, np.nan_to_num(wide))
     return codes
+
+
+def _as_floats(part: Array) -> Array:
+    try:
+        return part.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError("Expected targets of 0, 1 or NaN (unknown) but got what is no number.") from None
 
 
 def read_classes(targets: Any, *, beside_tensor: bool) -> tuple[Array, Array]:
     """The classes of a single-label set, and targets ``(N, C)`` that know of each sample only the class it has.
 
     Raises:
-        ValueError: NaN, or text beside tensors.
+        ValueError: NaN, numbers that are not whole, objects of several kinds, or text beside tensors.
     """
-    given = targets.cpu().numpy() if isinstance(targets, Tensor) else np.asarray(targets)
+    given = targets.detach().cpu().numpy() if isinstance(targets, Tensor) else np.asarray(targets)
     if given.dtype.kind == "f" and not np.isfinite(given).all():
         raise ValueError("Expected the class of every sample but got NaN or infinity.")
+    if given.dtype.kind == "f" and (given != np.round(given)).any():
+        raise ValueError(
+            f"Expected targets (N,) as classes, whole numbers or text, but got {given[given != np.round(given)][0]:g}; "
+            "soft labels and targets of regression have no Gaussian each."
+        )
+    if given.dtype.kind == "O" and len({type(label) for label in given}) > 1:
+        raise ValueError("Expected the class of every sample, all of one type, but got several; is one missing?")
     if given.dtype.kind not in "iufb" and beside_tensor:
         raise ValueError(f"Expected numbers as classes beside tensors but got {given.dtype}.")
     classes, numbers = np.unique(given, return_inverse=True)
@@ -90,8 +118,10 @@ def class_numbers(samples: Samples, classes: list[Any]) -> Tensor:
     for label, count in pairs:
         if label not in classes:
             raise ValueError(f"Expected labels among {classes} in samples but got {label!r}.")
-        if count < 0:
-            raise ValueError(f"Expected counts of 0 or more in samples but got {count} for {label!r}.")
+        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
+            raise ValueError(
+                f"Expected counts of 0 or more, whole numbers, in samples but got {count!r} for {label!r}."
+            )
     numbers = [np.full(int(count), classes.index(label), dtype=np.int64) for label, count in pairs]
     return torch.from_numpy(np.concatenate([np.empty(0, dtype=np.int64), *numbers]))
 
@@ -99,6 +129,11 @@ def class_numbers(samples: Samples, classes: list[Any]) -> Tensor:
 def check_shapes(features: Array | Tensor, labels: Array, *, single: bool) -> None:
     """Raise ValueError where features and targets do not fit together."""
     shape = tuple(features.shape)
+    if len(shape) in (2, 3) and shape[0] != len(labels) and labels.shape == (labels.shape[0], shape[0]):
+        raise ValueError(
+            f"Expected targets (N, C), a row per sample, but got {labels.shape} beside {shape[0]} samples: transpose "
+            "them."
+        )
     if single and len(shape) != 2:
         raise ValueError(f"Expected features (N, D) with targets (N,) but got {shape}.")
     if len(shape) not in (2, 3) or shape[0] != len(labels) or shape[-1] == 0 or labels.shape[1] == 0:

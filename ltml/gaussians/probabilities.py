@@ -60,6 +60,12 @@ def label_probabilities(
     return result
 
 
+def is_always_positive(prior: str | Sequence[float], positives: npt.ArrayLike, negatives: npt.ArrayLike) -> bool:
+    """Return whether eq. 12 meets one class alone with both labels: it would be positive in every virtual sample."""
+    both = (np.asarray(positives) > 0) & (np.asarray(negatives) > 0)
+    return isinstance(prior, str) and prior == "eq12" and int(both.sum()) == 1
+
+
 def prior_shift(probabilities: npt.ArrayLike, positives: npt.ArrayLike, negatives: npt.ArrayLike) -> Floats:
     """How much higher a class's log-odds are among virtual samples than among training samples.
 

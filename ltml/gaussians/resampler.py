@@ -19,6 +19,7 @@ from ltml.gaussians.estimate import check_borrow, check_covariance, estimate
 from ltml.gaussians.gaussian import Pair
 from ltml.gaussians.inputs import (
     Samples,
+    check_numbers,
     check_same_rows,
     check_shapes,
     class_numbers,
@@ -26,7 +27,7 @@ from ltml.gaussians.inputs import (
     read_targets,
     unmasked,
 )
-from ltml.gaussians.probabilities import label_probabilities
+from ltml.gaussians.probabilities import is_always_positive, label_probabilities
 from ltml.gaussians.statistics import Statistics, check_known_finite, load_groups, save_groups
 
 log = logging.getLogger(__name__)
@@ -139,8 +140,8 @@ class GaussianResampler:
             warn: log a warning for each (class, label) of fewer than two samples.
 
         Raises:
-            ValueError: a parameter is not allowed, shapes do not fit, a label has another value, a used feature is not
-                finite, or there is not one batch.
+            ValueError: a parameter is not allowed, shapes or the index of frames do not fit, a label has another value,
+                a used feature is not finite, or there is not one batch.
         """
         self._reset()
         try:
@@ -160,6 +161,8 @@ class GaussianResampler:
         if label_names is not None and len(label_names) != self.statistics_.classes:
             raise ValueError(f"Expected {self.statistics_.classes} label_names but got {len(label_names)}.")
         self._label_names = None if label_names is None else list(label_names)
+        if warn and (reason := self._why_useless()):
+            log.warning("%s.", reason)
         if warn:
             self._warn_of_small_groups()
         self._warned = True
@@ -221,10 +224,16 @@ class GaussianResampler:
             features ``(n, D)`` and labels ``(n,)``.
 
         Raises:
-            ValueError: not fitted; arguments that exclude each other; an unknown label or one without samples.
+            ValueError: not fitted; arguments that exclude each other; an unknown label or one without samples; or
+                ``prior="eq12"`` with targets ``(N, 1)``: every virtual sample would be positive. Where one of several
+                classes alone has both labels, that is logged as a warning.
         """
         if not self._fitted().counts().any():
             raise ValueError("Expected at least one known sample to draw from but got none.")
+        if reason := self._why_useless():
+            if len(self.counts_) == 1:
+                raise ValueError(f"Expected a prior that gives both labels of the class but {reason}.")
+            log.warning("%s.", reason)
         if (n is None) == (samples is None):
             raise ValueError("Expected either n or samples but got both or neither.")
         if n is not None and (isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 0):
@@ -384,11 +393,22 @@ class GaussianResampler:
             raise NotFittedError(f"Expected a fitted {type(self).__name__}: call fit or partial_fit first.")
         return self.statistics_
 
+    def _why_useless(self) -> str | None:
+        """Return why the prior is of no use for what was fitted; None where it is."""
+        negatives, positives = self.counts_.T
+        if self.classes_ is not None or not is_always_positive(self.prior, positives, negatives):
+            return None
+        return (
+            "prior='eq12' shares a probability of 1 among the classes, and only one class has both labels: its virtual "
+            "samples would all be positive. Set prior='uniform', or for the class of each sample give targets (N,)"
+        )
+
     def _add(self, features: Any, targets: Any, *, last: bool = False) -> None:
         if (self.covariance, self.borrow) != self._estimator:
             raise ValueError("Expected covariance and borrow as they were for the samples before: call fit.")
         check_same_rows(features, targets)
         features, targets = unmasked(features), unmasked(targets)
+        check_numbers(features)
         if np.ndim(targets) == 1:
             if not last:
                 raise ValueError("Expected targets (N, C) but got (N,): single-label sets are fitted whole, by fit.")

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,12 @@ ENCODERS = {
 """Text encoders and what they need."""
 
 
+ALIKE = 1e-4
+"""Distance of two embeddings, as a share of the length of one, under which the encoder does not tell prompts apart."""
+WHOLE = "whole prompts"
+"""Part of the cache's key: before, embeddings of prompts that had been cut were kept as well."""
+
+
 @dataclass(frozen=True)
 class TextConfig:
     """The recipe's ``text`` section; see `ltml.recipe.schema.TextSection`."""
@@ -51,13 +58,15 @@ def make_prompts(config: TextConfig, label_names: Sequence[str]) -> list[str]:
     """One prompt per class, or one that lists all classes (``mode: joint_tokens``).
 
     Raises:
-        InputError: the template lacks {LN}, or ``label_text`` names a label that does not exist.
+        InputError: the template lacks {LN}, or ``label_text`` names a label that does not exist or has no text.
     """
     if "{LN}" not in config.template:
         raise InputError(f"text.template '{config.template}' has no {{LN}}, the place of the class name")
     for label in config.label_text:
         if label not in label_names:
             raise InputError(f"text.label_text names the label '{label}': {suggest(label, label_names)}")
+        if not config.label_text[label].strip():
+            raise InputError(f"text.label_text of '{label}' is empty; give it words, or leave it out for its own name")
     names = [config.label_text.get(name, name) for name in label_names]
     fills = names if config.mode == "per_class" else [", ".join(names)]
     return [config.template.replace("{LN}", fill) for fill in fills]
@@ -67,7 +76,8 @@ def embed_prompts(config: TextConfig, label_names: Sequence[str]) -> Tensor | No
     """Word embeddings ``(M, D')`` float32 of the class prompts; None for ``encoder: none``.
 
     Raises:
-        InputError: the encoder's name, weights or file are missing or wrong.
+        InputError: the encoder's name, weights or file are missing or wrong, or it takes no prompt as long as one of
+            these.
         LtmlError: weights that are neither local, cached nor reachable.
     """
     if config.encoder == "none":
@@ -76,11 +86,14 @@ def embed_prompts(config: TextConfig, label_names: Sequence[str]) -> Tensor | No
     prompts = make_prompts(config, label_names)
     path = _cache_path(config, prompts)
     if path.is_file():
-        return torch.from_numpy(np.load(path, allow_pickle=False))
+        embeddings = np.load(path, allow_pickle=False)
+        _warn_of_equals(config, label_names, embeddings)
+        return torch.from_numpy(embeddings)
     log.info("embedding %d prompt(s) with %s %s", len(prompts), config.encoder, config.name)
     encode = {"open_clip": _open_clip, "transformers": _transformers, "word_vectors": _word_vectors}[config.encoder]
     embeddings = encode(config, prompts).astype(np.float32)
     write_atomically(path, lambda temporary: np.save(temporary, embeddings))
+    _warn_of_equals(config, label_names, embeddings)
     return torch.from_numpy(embeddings)
 
 
@@ -98,8 +111,42 @@ def check_encoder(config: TextConfig) -> None:
         raise InputError(f"text.name={config.name}: there is no such file; needed is {ENCODERS[config.encoder]}")
 
 
+def _warn_of_equals(config: TextConfig, label_names: Sequence[str], embeddings: npt.NDArray[np.float32]) -> None:
+    """Warn of classes whose prompts an encoder does not tell apart."""
+    if config.mode != "per_class":
+        return
+    rows = embeddings.astype(np.float64)
+    gaps = np.linalg.norm(rows[:, None] - rows[None, :], axis=2)
+    alike = np.argwhere(np.triu(gaps <= ALIKE * np.linalg.norm(rows, axis=1)[:, None], k=1)).tolist()
+    if alike:
+        pairs = first_few(f"'{label_names[one]}' and '{label_names[other]}'" for one, other in alike)
+        log.warning(
+            "text.encoder=%s gives the same embedding to the prompts of %s: it tells them apart by nothing; give them "
+            "other words in text.label_text, or take another encoder",
+            config.encoder,
+            pairs,
+        )
+
+
+def _refuse_long_prompts(config: TextConfig, prompts: Sequence[str], counts: Sequence[int], most: int) -> None:
+    """Refuse prompts of more tokens than an encoder takes, which it would cut or fail on.
+
+    Raises:
+        InputError: names the longest one.
+    """
+    longest = max(range(len(prompts)), key=lambda number: counts[number])
+    if counts[longest] <= most:
+        return
+    joint = config.mode == "joint_tokens"
+    remedy = "names with text.label_text or use text.mode=per_class" if joint else "it with text.label_text or template"
+    raise InputError(
+        f"text.mode={config.mode}: the prompt has {counts[longest]} tokens and '{config.name}' takes {most}; shorten "
+        f"{remedy} ('{shorten(prompts[longest], 80, placeholder=' …')}')"
+    )
+
+
 def _cache_path(config: TextConfig, prompts: Sequence[str]) -> Path:
-    key = [config.encoder, config.name, config.weights, config.pooling, config.mode, list(prompts)]
+    key = [WHOLE, config.encoder, config.name, config.weights, config.pooling, config.mode, list(prompts)]
     sources = [_file_state(name) for name in (config.name, config.weights)]
     return cache_folder() / "text" / f"{hash_json([key, sources])}.npy"
 
@@ -154,23 +201,22 @@ def _open_clip(config: TextConfig, prompts: list[str]) -> Any:
             tokenizer = open_clip.get_tokenizer(name)
     except Exception as error:  # the hub's clients raise errors of several libraries
         raise _unavailable(config, error) from error
+    is_clip = isinstance(tokenizer, open_clip.SimpleTokenizer)
+    if config.mode != "per_class" and not is_clip:
+        raise InputError(f"text.mode=joint_tokens needs a CLIP tokenizer, which '{name}' does not have")
     tokens = tokenizer(prompts)
+    markers = 2 if is_clip else 0  # start and end, which a tokenizer of Hugging Face counts itself
+    encode = tokenizer.encode if is_clip else lambda prompt: tokenizer.tokenizer(prompt)["input_ids"]
+    counts = [len(encode(prompt)) for prompt in prompts]
+    _refuse_long_prompts(config, prompts, counts, tokens.shape[1] - markers)
     if config.mode == "per_class":
         return model.encode_text(tokens).float().numpy()
-    if not isinstance(tokenizer, open_clip.SimpleTokenizer):
-        raise InputError(f"text.mode=joint_tokens needs a CLIP tokenizer, which '{name}' does not have")
-    count = len(tokenizer.encode(prompts[0]))
-    if count > tokens.shape[1] - 2:
-        raise InputError(
-            f"text.mode=joint_tokens: the prompt has {count} tokens and '{name}' takes {tokens.shape[1] - 2}; "
-            "shorten names with text.label_text or use text.mode=per_class"
-        )
     tower = model if hasattr(model, "ln_final") else model.text
     kept: list[Tensor] = []
     handle = tower.ln_final.register_forward_hook(lambda _module, _inputs, output: kept.append(output))
     model.encode_text(tokens)
     handle.remove()
-    return kept[0][0, 1 : 1 + count].float().numpy()  # without the start and end markers
+    return kept[0][0, 1 : 1 + counts[0]].float().numpy()  # without the start and end markers
 
 
 @torch.no_grad()
@@ -184,6 +230,7 @@ def _transformers(config: TextConfig, prompts: list[str]) -> Any:
             model = transformers.AutoModel.from_pretrained(config.name, trust_remote_code=False).eval()
     except Exception as error:  # OSError, ValueError or the hub client's own
         raise _unavailable(config, error) from error
+    _refuse_long_prompts(config, prompts, list(map(len, tokenizer(prompts)["input_ids"])), _longest(tokenizer, model))
     batch = tokenizer(prompts, return_tensors="pt", padding=True, return_special_tokens_mask=True)
     special = batch.pop("special_tokens_mask")
     hidden = model(**batch).last_hidden_state.float()
@@ -195,9 +242,19 @@ def _transformers(config: TextConfig, prompts: list[str]) -> Any:
     return ((hidden * mask).sum(dim=1) / mask.sum(dim=1)).numpy()
 
 
+def _longest(tokenizer: Any, model: Any) -> int:
+    """Return how many tokens a language model takes; a very large number where it sets no limit."""
+    positions = getattr(model.config, "max_position_embeddings", None) or -1
+    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    first = 0 if padding is None else padding + 1  # RoBERTa numbers from there
+    most = int(tokenizer.model_max_length)
+    return min(most, positions - first) if positions > 0 else most
+
+
 def _word_vectors(config: TextConfig, prompts: list[str]) -> Any:
     """Mean vector of each prompt's words, or each word's vector of the joint prompt."""
-    words = [re.findall(r"[a-z0-9]+", prompt.lower()) for prompt in prompts]
+    words = [re.findall(r"[^\W_]+", prompt.lower()) for prompt in prompts]
     vectors = _read_vectors(Path(str(config.name)), {word for prompt in words for word in prompt})
     unknown = sorted({word for prompt in words for word in prompt if word not in vectors})
     if unknown:

@@ -62,6 +62,9 @@ def test_prompts_fill_in_the_label_text() -> None:
     assert make_prompts(joint, LABELS) == ["an image of Mass, Pleural_Thickening"]
     with pytest.raises(InputError, match="has no {LN}"):
         make_prompts(config("none", template="nothing"), LABELS)
+    for empty in ("", " \t"):
+        with pytest.raises(InputError, match=r"text.label_text of 'Mass' is empty"):
+            make_prompts(config("none", label_text={"Mass": empty}), LABELS)
     with pytest.raises(InputError, match=r"'mass': did you mean 'Mass'"):
         make_prompts(config("none", label_text={"mass": "x"}), LABELS)
 
@@ -81,6 +84,72 @@ def test_open_clip_joint_tokens_are_those_of_one_prompt(clip_weights: tuple[str,
     assert embeddings.shape == (count, 16)
     with pytest.raises(InputError, match="tokens and 'tiny-clip' takes 22"):
         embed_prompts(config("open_clip", *clip_weights, mode="joint_tokens"), [f"finding {i}" for i in range(20)])
+
+
+@pytest.mark.parametrize("mode", ["per_class", "joint_tokens"])
+def test_open_clip_refuses_prompts_that_it_would_cut(clip_weights: tuple[str, str], mode: str) -> None:
+    text_ = "density without a sharp border " * 5
+    count = len(open_clip.get_tokenizer(clip_weights[0]).encode(f"an image of {text_}"))
+    long = {"Pleural_Thickening": text_}
+    joint = 2 if mode == "joint_tokens" else 0  # "Mass,"
+    with pytest.raises(InputError, match=rf"the prompt has {count + joint} tokens and 'tiny-clip' takes 22; shorten"):
+        embed_prompts(config("open_clip", *clip_weights, mode=mode, label_text=long), LABELS)
+
+
+def test_open_clip_takes_prompts_up_to_its_length(clip_weights: tuple[str, str]) -> None:
+    tokenizer, long = open_clip.get_tokenizer(clip_weights[0]), "density density"
+    while len(tokenizer.encode(f"an image of {long}")) < 22:
+        long += " a"
+    whole = config("open_clip", *clip_weights, label_text={"Mass": long})
+    assert embed_prompts(whole, LABELS) is not None
+    with pytest.raises(InputError, match="has 23 tokens and 'tiny-clip' takes 22"):
+        embed_prompts(config("open_clip", *clip_weights, label_text={"Mass": long + " a"}), LABELS)
+
+
+def test_transformers_refuse_prompts_longer_than_their_positions(tmp_path: Path, bert_folder: str) -> None:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(bert_folder)
+    kinds = {"bert": transformers.BertConfig, "roberta": transformers.RobertaConfig}
+    for kind, most, limit in (("bert", 12, None), ("roberta", 10, None), ("bert", 8, 8)):
+        folder = tmp_path / f"{kind}{most}"
+        settings = kinds[kind](
+            vocab_size=11, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
+            max_position_embeddings=12, pad_token_id=1 if kind == "roberta" else 0,
+        )  # fmt: skip
+        transformers.AutoModel.from_config(settings).save_pretrained(folder)
+        tokenizer.model_max_length = limit or 10**30
+        tokenizer.save_pretrained(folder)
+        fits = {"mass": " ".join(["mass"] * (most - 5))}  # an image of, and two markers
+        assert embed_prompts(config("transformers", str(folder), label_text=fits), ("mass", "thick")) is not None
+        for mode in ("per_class", "joint_tokens"):
+            over = config("transformers", str(folder), mode=mode, label_text={"mass": fits["mass"] + " mass"})
+            with pytest.raises(InputError, match=rf"the prompt has \d+ tokens and .* takes {most}; shorten"):
+                embed_prompts(over, ("mass", "thick"))
+
+
+def test_classes_that_the_encoder_does_not_tell_apart_are_named(
+    bert_folder: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two words that the vocabulary lacks, and one word vector twice; also where embeddings come from the cache."""
+    file = tmp_path / "vectors.txt"
+    file.write_text("image 1 2\nmass 3 4\nnodule 3.0001 4\nedema 9 1\n")
+    for _ in range(2):
+        caplog.clear()
+        embed_prompts(config("transformers", bert_folder, pooling="mean"), ("mass", "hernia", "edema"))
+        assert "same embedding to the prompts of 'hernia' and 'edema'" in caplog.text
+        caplog.clear()
+        embed_prompts(config("word_vectors", str(file)), ("mass", "nodule", "edema"))
+        assert "same embedding to the prompts of 'mass' and 'nodule'" in caplog.text
+    caplog.clear()
+    embed_prompts(config("word_vectors", str(file)), ("mass", "edema"))
+    embed_prompts(config("word_vectors", str(file), mode="joint_tokens"), ("mass", "mass"))
+    assert "same embedding" not in caplog.text
+
+
+def test_words_in_other_scripts_are_words(tmp_path: Path) -> None:
+    file = tmp_path / "vectors.txt"
+    file.write_text("hämatom 1 2\n腫瘤 3 4\n", encoding="utf-8")
+    embeddings = embed_prompts(config("word_vectors", str(file), template="{LN}"), ("Hämatom", "腫瘤"))
+    np.testing.assert_allclose(embeddings, [[1, 2], [3, 4]])
 
 
 def test_transformers_pool_by_cls_or_mean(bert_folder: str) -> None:
