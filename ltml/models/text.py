@@ -207,6 +207,7 @@ def _open_clip(config: TextConfig, prompts: list[str]) -> Any:
     tokens = tokenizer(prompts)
     markers = 2 if is_clip else 0  # start and end, which a tokenizer of Hugging Face counts itself
     encode = tokenizer.encode if is_clip else lambda prompt: tokenizer.tokenizer(prompt)["input_ids"]
+    # Looked at before anything is encoded: where the prompt has more tokens than the model takes, it is cut silently.
     counts = [len(encode(prompt)) for prompt in prompts]
     _refuse_long_prompts(config, prompts, counts, tokens.shape[1] - markers)
     if config.mode == "per_class":
