@@ -32,6 +32,9 @@ WORDS = (
 """Words that people write before a label's name, by what is meant."""
 SIGNS = r"[:=_\-./|\s]+"
 NEEDS = "It needs the columns id, group (optional: the patient), prob:<label> and target:<label> (0, 1 or empty)."
+EMPTY_CELL = "leave target:<label> empty where it is unknown, and take the column out"
+UNREAD = {"known": EMPTY_CELL, "mask": EMPTY_CELL, "split": "keep the rows of one split, and take the column out"}
+"""What to do about columns that would change the scores, and have no place in a predictions file."""
 TRUTH = {"true": 1.0, "false": 0.0, "": np.nan, "nan": np.nan}
 """Targets that are no numbers, in whatever case."""
 
@@ -51,6 +54,7 @@ def find_labels(columns: Sequence[str], path: Path) -> tuple[tuple[str, ...], tu
     _refuse_near_labels(others, {fold_name(label) for _, label in parts}, path, sparse=not (labels and targets))
     for name in ("id", "group"):
         _refuse_near(name, columns, others, path)
+    _refuse_unread(others, path)
     _refuse_twins([column for column in columns if column in read], path)
     if not labels or "id" not in columns:
         lack = [name for name, there in (("id", "id" in columns), ("prob:<label>", labels)) if not there]
@@ -85,6 +89,14 @@ def _refuse_near(name: str, columns: Sequence[str], others: Sequence[str], path:
         unless = "; if it is not the patient, take it out" if name == "group" else ""
         remedy = f"there is '{name}' too, keep one" if name in columns else f"call it '{name}'{unless}"
         raise InputError(f"{path}: the column {shown(near[0])} is not read: {remedy}")
+
+
+def _refuse_unread(others: Sequence[str], path: Path) -> None:
+    """Refuse a column such as ``known``, ``mask:Mass`` or ``Splits``."""
+    for column in others:
+        first = fold_name(re.split(SIGNS, column, maxsplit=1)[0])
+        if remedy := UNREAD.get(first.removesuffix("s")):
+            raise InputError(f"{path}: the column {shown(column)} is not read: {remedy}")
 
 
 def _refuse_twins(columns: Sequence[str], path: Path) -> None:

@@ -53,6 +53,12 @@ def _with(column: str, row: int, value: Any) -> pd.DataFrame:
             "Group", "groups", "patient", "patient_id", "PatientID", "GROUP", "group_id", "subject", "gruop"
         )),
         (BASE.assign(Group=1), "the column 'Group' is not read: there is 'group' too"),
+        *((BASE.assign(**{name: 1}), f"the column '{name}' is not read: leave target:<label> empty") for name in (
+            "known", "Known", "mask", "known:Mass", "mask:Mass", "Mask_Mass"
+        )),
+        *((BASE.assign(**{name: "val"}), f"the column '{name}' is not read: keep the rows of one split") for name in (
+            "split", "Split", "splits"
+        )),
         *((_renamed(id=name), f"the column '{name}' is not read: call it 'id'") for name in ("ID", "Id", "image_id")),
         *((_renamed(prob__Mass=name), f"the column '{name}' is not read: call it 'prob:Mass'") for name in (
             "Prob:Mass", "PROB:Mass", "prob: Mass", "prob :Mass", "probs:Mass", "probability:Mass", "prob_Mass",

@@ -203,6 +203,18 @@ class BatchLoader:
                 "give it data.workers=0 or fewer of them"
             ) from error
 
+    def check_views(self) -> None:
+        """Draw the views of the first row, so that one that does not suit is refused before any work.
+
+        No stream of random numbers moves.
+
+        Raises:
+            InputError: the image cannot be read, or a view fails or does not give the input size.
+        """
+        _, views = self._loader.dataset[(int(self._rows[0]), 0, 0)]
+        if isinstance(views, str):
+            raise InputError(views)
+
     def _collate(self, items: list[Item]) -> Batch:
         failure = next((views for _, views in items if isinstance(views, str)), None)
         if failure is not None:

@@ -156,6 +156,8 @@ class Training:
         }
         batches = load("train", training=True, strong=self.objective.needs_strong())
         validation = load("val")
+        for loader in (batches, validation):
+            loader.check_views()
         counts = train_counts(self.dataset)
         progress = Progress.load(self.run.shared, parts)
         if progress.done:

@@ -150,6 +150,10 @@ def test_views_that_do_not_give_an_image_are_refused(
     with pytest.raises(InputError, match=message) as caught:
         list(loader(dataset, view=view, workers=workers).epoch())
     assert "Traceback" not in str(caught.value)
+    state = torch.get_rng_state()
+    with pytest.raises(InputError, match=message):
+        loader(dataset, view=view, workers=workers).check_views()
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,16 @@ def small(file: Path, *overrides: str) -> list[str]:
     return [f"data.file={file}", "data.image_size=16", "train.epochs=1", options, *overrides]
 
 
+@pytest.mark.parametrize("view", ["eval", "train"])
+def test_a_view_of_another_size_is_refused_before_the_first_epoch(
+    image_table: Callable[..., Path], tmp_path: Path, view: str
+) -> None:
+    recipe = load_recipe("csv_small", small(image_table(), f"data.views.{view}=[{{CenterCrop: {{size: 8}}}}]"))
+    with pytest.raises(InputError, match="data.views gives"):
+        ltml.run(recipe, tmp_path / "runs")
+    assert not list((tmp_path / "runs").rglob("state.pt"))
+
+
 def test_a_run_that_failed_before_its_first_epoch_does_not_block_its_mended_recipe(
     image_table: Callable[..., Path], tmp_path: Path
 ) -> None:
