@@ -11,6 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from trees import odir5k
 
 import ltml
 from ltml.data.cache import CachedImages, fill_cache, source_files
@@ -205,6 +208,48 @@ def test_a_picture_of_a_source_of_a_union_is_named(tmp_path: Path) -> None:
     changed = tmp_path / "two" / "films" / "011.png"
     replace_film(changed)
     assert f"{changed} has changed" in refusal(recipe, tmp_path / "runs")
+
+
+@pytest.mark.parametrize("eyes", ["mean", "max", "concat"])
+def test_one_eye_of_a_patient_is_named(tmp_path: Path, eyes: str) -> None:
+    root = odir5k.build(tmp_path / "odir")
+    small = ["data.image_size=16", "data.resize=16", "data.split.stratify=true", "metrics.groups={}"]
+    recipe = load_recipe("odir5k", [f"data.root={root}", f"data.eyes={eyes}", *small])
+    run = begun(recipe, tmp_path / "runs")
+    assert is_accepted(recipe, tmp_path / "runs", run)
+    eye = root / "ODIR-5K_Training_Dataset" / "12_right.jpg"
+    Image.new("RGB", (20, 14), (1, 2, 3)).save(eye)
+    assert f"{eye} has changed" in refusal(recipe, tmp_path / "runs")
+
+
+def test_a_plain_dicom_file_of_the_same_length_is_named(data: Data) -> None:
+    for number, path in enumerate(data.films):
+        path.unlink()
+        pixels = np.full((16, 16), number, dtype=np.uint8)
+        pixels[0, 0] = 255
+        save_dicom(path.with_suffix(".dcm"), pixels)
+    labels(data.folder / "labels.csv", [path.name for path in data.films])
+    run = begun(data.recipe(), data.out)
+    assert is_accepted(data.recipe(), data.out, run)
+    content = bytearray(data.films[31].read_bytes())
+    content[-1] ^= 7
+    data.films[31].write_bytes(content)
+    assert f"{data.films[31]} has changed" in refusal(data.recipe(), data.out)
+
+
+def save_dicom(path: Path, pixels: np.ndarray) -> None:
+    """Write a minimal uncompressed file, with the same UIDs every time."""
+    content = Dataset()
+    content.file_meta = FileMetaDataset()
+    content.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    content.file_meta.MediaStorageSOPClassUID = content.SOPClassUID = SecondaryCaptureImageStorage
+    content.file_meta.MediaStorageSOPInstanceUID = content.SOPInstanceUID = "1.2.3"
+    content.Rows, content.Columns = pixels.shape
+    content.SamplesPerPixel, content.PhotometricInterpretation = 1, "MONOCHROME2"
+    content.BitsAllocated = content.BitsStored = 8
+    content.HighBit, content.PixelRepresentation = 7, 0
+    content.PixelData = pixels.tobytes()
+    content.save_as(path, enforce_file_format=True)
 
 
 @pytest.fixture
