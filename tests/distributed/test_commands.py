@@ -7,19 +7,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from ranks import TORCHRUN
 
-from ltml.data.batches import EpochSampler
-from ltml.data.orders import by_source
-from ltml.recipe.load import load_recipe
-from ltml.stages.build import build_dataset
 from ltml.types import Predictions
-from ltml.world import World
 
 COMMAND = [*TORCHRUN, "-m", "ltml_cli"]
 # No batch norm, no dropout, and smooth: float32 stays within 1e-6 over all steps.
@@ -82,23 +76,32 @@ def test_an_error_that_all_meet_is_told_once(tmp_path: Path) -> None:
     assert "exitcode  : 1" not in done.stderr  # all end with the code of bad input
 
 
+FAILS_ALONE = '''
+import torch
+from ltml.errors import InputError
+from ltml.losses.bce import BCELoss
+from ltml.registry import LOSSES
+
+@LOSSES.register("fails_alone")
+class FailsAlone(BCELoss):
+    """BCE that the second process cannot compute."""
+
+    def forward(self, logits, targets, known=None):
+        if torch.distributed.is_initialized() and torch.distributed.get_rank() == 1:
+            raise InputError("the second process has had enough")
+        return super().forward(logits, targets, known)
+'''
+
+
 @pytest.mark.slow
-def test_an_error_that_one_meets_is_told_and_ends_all(image_table: Callable[..., Path], tmp_path: Path) -> None:
-    overrides = [f"data.file={image_table()}", "train.epochs=1", "data.image_size=16", "data.workers=0"]
-    recipe = load_recipe("csv_small", overrides)
-    dataset = build_dataset(recipe)
-    world, seeds = World(1, 2), recipe.seeds
-    sampler = EpochSampler(
-        partial(by_source, [dataset.splits["train"]], False), recipe.train.batch_size, seeds.train, world=world
-    )
-    ((row, *_), *_), *_ = sampler
-    (broken,) = dataset.images.files(row)
-    broken.write_bytes(b"gone bad")
-    command = [*COMMAND, "run", "csv_small", *overrides, "--out", str(tmp_path / "runs")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+def test_an_error_that_one_meets_is_told_and_ends_all(tmp_path: Path) -> None:
+    (tmp_path / "their_failing_loss.py").write_text(FAILS_ALONE)
+    options = ["plugins=[their_failing_loss]", "loss.type=fails_alone", "train.epochs=1", "--out", "runs"]
+    command = [*COMMAND, "run", "digits_tiny", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
     assert done.returncode != 0
     (told,) = _errors(done.stderr)
-    assert told.startswith(f"error in process 1: cannot read the image {broken}")
+    assert told == "error in process 1: the second process has had enough"
 
 
 @pytest.mark.slow
