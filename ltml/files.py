@@ -141,7 +141,7 @@ def _is_alive(process: int) -> bool:
     if sys.platform == "win32":
         return _is_alive_on_windows(process)
     try:
-        os.kill(process, 0)  # there it would end the process
+        os.kill(process, 0)  # on Windows this would end it, hence the branch above
     except ProcessLookupError:
         return False
     except PermissionError:

@@ -390,7 +390,7 @@ def _refuse_changed_images(run: RunDirectory, dataset: Dataset) -> None:
 def _refuse_earlier_version(run: RunDirectory) -> None:
     """Refuse what was made before images were recorded: whether they have changed cannot be known."""
     about = _read_recipe(run.path)
-    for shared in (run.shared, *([] if about is None else [run.path / str(about["stage1"])])):
+    for shared in (run.shared, *([] if about is None else [Path(os.path.normpath(run.path / str(about["stage1"])))])):
         if _has_stage1(shared) and not (shared / run.images.name).is_file():
             raise InputError(
                 f"{shared} has no {run.images.name}, as if made by an earlier version of ltml, so whether images have "
