@@ -288,9 +288,18 @@ def test_what_cannot_be_launched_is_said(cli, tmp_path: Path, options: list[str]
     assert not list(tmp_path.rglob("checkpoint*"))
 
 
+def _take_interrupts() -> None:
+    """Undo what a shell does to its background jobs, which ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_ctrl_c_ends_a_grid_quietly_and_at_once(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        _command(tmp_path, "--jobs", "2", "train.epochs=500"), stderr=subprocess.PIPE, text=True, start_new_session=True
+        _command(tmp_path, "--jobs", "2", "train.epochs=500"),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=_take_interrupts,
     )
     time.sleep(12)
     os.killpg(process.pid, signal.SIGINT)
