@@ -25,7 +25,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from ltml.errors import InputError, LtmlError, explain_storage, shorten
+from ltml.errors import InputError, LtmlError, explain_storage, shorten, shown
 from ltml.world import ALONE, LostProcessError, World, this_world
 
 from .output import say, show_controls
@@ -167,8 +167,7 @@ def _refuse_nul(values: Iterable[Any]) -> None:
     for value in values:
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str | Path) and "\0" in str(text):
-                shown = str(text).replace("\0", "\\0")[:80]
-                raise InputError(f"'{shown}' has a NUL byte (\\0) in it, which no name can have; write it without")
+                raise InputError(f"{shown(text, 80)} has a NUL byte in it, which no name can have; write it without")
 
 
 @contextlib.contextmanager

@@ -180,7 +180,7 @@ def read_comparison(folder: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(folder) / "comparison.json"
     if not path.is_file():
         raise InputError(f"{folder} is not a comparison: it has no {path.name}. `ltml compare` prints its folder")
-    return read_recorded_json(path, "run the same comparison again, which writes it anew from its runs", SHAPE)
+    return read_recorded_json(path, "run the same comparison again, which writes the file from its runs", SHAPE)
 
 
 def read_tables_there(folder: Path) -> dict[str, Any] | None:

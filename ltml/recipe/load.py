@@ -236,8 +236,7 @@ def _refuse_nul(value: Any, where: str, path: str = "") -> None:
         for inner in value:
             _refuse_nul(inner, where, path)
     elif isinstance(value, str | Path) and "\0" in str(value):
-        shown = str(value).replace("\0", "\\0")[:80]
-        raise InputError(f"{where}: {path} = '{shown}' has a NUL byte (\\0) in it, which no name can have")
+        raise InputError(f"{where}: {path} = {shown(value, 80)} has a NUL byte in it, which no name can have")
 
 
 def _validated(values: dict[str, Any], where: str, *, keeps_unknown: bool) -> Recipe:

@@ -94,7 +94,7 @@ def read_comparison(folder: Path) -> Comparison:
     Raises:
         InputError: ``comparison.json`` or ``scores.csv`` is missing or was not written by `ltml.compare`.
     """
-    remedy = "run the same comparison again, which writes it anew; runs that are done are not redone"
+    remedy = "run the same comparison again, which writes the file; runs that are done are not redone"
     result = read_recorded_json(folder / "comparison.json", remedy, SHAPE)
     check_file(folder / "scores.csv", remedy)
     try:

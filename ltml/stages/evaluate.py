@@ -28,7 +28,7 @@ from ltml.metrics.inputs import NO_PATIENTS
 from ltml.metrics.ranking import auroc
 from ltml.metrics.table import MetricTable, changes, score
 from ltml.recipe.schema import MetricsSection, Recipe
-from ltml.stages.run_directory import RunDirectory, read_run, read_train_counts
+from ltml.stages.run_directory import WRITTEN_AGAIN, RunDirectory, read_run, read_train_counts
 from ltml.types import Dataset, Predictions, RunResult
 
 log = logging.getLogger(__name__)
@@ -277,9 +277,8 @@ def read_split_table(run: RunDirectory) -> pd.DataFrame:
         InputError: ``split.csv`` is missing or damaged.
     """
     path = run.path / "split.csv"
-    remedy = "run the same recipe again, which writes it anew"
-    check_file(path, remedy)
-    return read_csv_table(path, f"the splits of the run ({remedy})", ("id", "split"))
+    check_file(path, WRITTEN_AGAIN)
+    return read_csv_table(path, f"the splits of the run ({WRITTEN_AGAIN})", ("id", "split"))
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
@@ -288,4 +287,4 @@ def read_metrics(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it is missing, damaged, or something else.
     """
-    return read_recorded_json(path, "run the same recipe again, which writes it anew", METRICS)
+    return read_recorded_json(path, WRITTEN_AGAIN, METRICS)

@@ -41,8 +41,8 @@ from ltml.stages.build import text_modes
 from ltml.types import Dataset, Digests
 from ltml.world import this_world
 
-WRITTEN_AGAIN = "run the same recipe again, which writes it anew"
-"""What to do about a small file that says what a run is."""
+WRITTEN_AGAIN = "run the same recipe again, which writes the file"
+"""How to get back a damaged file that a run makes of what it still has."""
 PACKAGES = (
     "ltml",
     "torch",

@@ -340,7 +340,7 @@ def test_names_that_no_file_can_have(
 def test_a_nul_byte_in_a_recipe_file_names_its_field(cli, tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text('name: mine\nmethod: bce\ndata: {type: csv, file: "a\\0b.csv"}\n')
-    check(cli("recipes", "validate", file), 2, "data.file = 'a\\0b.csv' has a NUL byte")
+    check(cli("recipes", "validate", file), 2, "data.file = 'a\\x00b.csv' has a NUL byte")
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "iso8859-15", "cp1252"])
