@@ -137,7 +137,7 @@ def _refuse(options: Mapping[str, Any], why: str) -> None:
 
 
 def _print_predictions(result: Mapping[str, Any], *, as_json: bool) -> None:
-    from ltml.report.prediction_tables import predictions_table
+    from ltml.report.tables.predictions import predictions_table
 
     print_json(result) if as_json else say(predictions_table(result))
     for warning in [] if as_json else result["warnings"]:
@@ -160,7 +160,7 @@ def _print(result: Mapping[str, Any], *, per_class: bool, as_json: bool) -> None
         ranks_table,
         rows_table,
     )
-    from ltml.report.relation_tables import relations_in_words
+    from ltml.report.tables.relations import relations_in_words
 
     if as_json:
         print_json(result)

@@ -25,7 +25,7 @@ def check(
 ) -> None:
     """Is my copy complete and sane? Exit code 1 if something is wrong, 0 with warnings only."""
     import ltml
-    from ltml.report.data_tables import check_table
+    from ltml.report.tables.data import check_table
 
     report = ltml.check_data(load(recipe, overrides), fresh=fresh, labels_only=labels_only).to_json()
     print_json(report) if as_json else say(check_table(report))
@@ -43,8 +43,8 @@ def stats(
 ) -> None:
     """Labels per source and split, imbalance, co-occurrence, groups, image sizes."""
     import ltml
-    from ltml.report.data_tables import stats_table
     from ltml.report.pictures import check_picture, draw_stats
+    from ltml.report.tables.data import stats_table
 
     if picture is not None:
         check_picture(picture)

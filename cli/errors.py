@@ -26,7 +26,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 
 from ltml.errors import InputError, LtmlError, explain_storage, shorten, shown
-from ltml.world import ALONE, LostProcessError, World, this_world
+from ltml.processes.world import ALONE, LostProcessError, World, this_world
 
 from .output import say, show_controls
 

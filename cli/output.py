@@ -41,8 +41,8 @@ def print_entries(entries: Mapping[str, str]) -> None:
 
 def print_result(result: RunResult) -> None:
     """What changed between the stages on every test split, or on val where there is none, and where the run lies."""
-    from ltml.report.prediction_tables import intervals_table
-    from ltml.report.tables import comparison_table
+    from ltml.report.tables.predictions import intervals_table
+    from ltml.report.terminal_tables import comparison_table
 
     tests = [split for split in sorted(result.splits) if split.startswith("test")]
     for split in tests or sorted(result.splits):
@@ -55,8 +55,8 @@ def print_result(result: RunResult) -> None:
 
 def print_scores(metrics: Mapping[str, Any]) -> None:
     """One table of scores, and one of intervals where there are any."""
-    from ltml.report.prediction_tables import intervals_table
-    from ltml.report.tables import score_table
+    from ltml.report.tables.predictions import intervals_table
+    from ltml.report.terminal_tables import score_table
 
     say(score_table(metrics))
     if "ci" in metrics:
@@ -65,7 +65,7 @@ def print_scores(metrics: Mapping[str, Any]) -> None:
 
 def print_gaussians(described: Mapping[str, Any]) -> None:
     """One table of Gaussians."""
-    from ltml.report.tables import gaussians_table
+    from ltml.report.terminal_tables import gaussians_table
 
     say(gaussians_table(described))
 

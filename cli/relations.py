@@ -31,7 +31,7 @@ def relations(
     from ltml.recipe.load import trusting_plugins
 
     if gain is not None:
-        from ltml.report.relation_tables import gain_table
+        from ltml.report.tables.relations import gain_table
 
         if picture is not None or csv is not None:
             raise InputError("--gain prints a table of its own: leave --picture and --csv out")
@@ -40,7 +40,7 @@ def relations(
         print_json(related) if as_json else say(gain_table(related))
         return
     from ltml.report.pictures import check_picture, draw_relations
-    from ltml.report.relation_tables import check_csv, relations_table, write_relations
+    from ltml.report.tables.relations import check_csv, relations_table, write_relations
 
     if picture is not None:
         check_picture(picture)

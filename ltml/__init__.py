@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from ltml.recipe.load import load_recipe
     from ltml.report.write import write_report
     from ltml.stages.calibrate import calibrate
-    from ltml.stages.data_commands import assemble_labels, cache_images, check_data, data_stats
+    from ltml.stages.data import assemble_labels, cache_images, check_data, data_stats
+    from ltml.stages.describe_gaussians import describe_gaussians
     from ltml.stages.evaluate import evaluate, evaluate_novel
-    from ltml.stages.inspect import describe_gaussians
     from ltml.stages.pipeline import run, stage1, stage2
     from ltml.stages.relations import describe_relations
 
@@ -35,7 +35,7 @@ _LAZY = {
     "run": "ltml.stages.pipeline",
     "stage1": "ltml.stages.pipeline",
     "stage2": "ltml.stages.pipeline",
-    "describe_gaussians": "ltml.stages.inspect",
+    "describe_gaussians": "ltml.stages.describe_gaussians",
     "describe_relations": "ltml.stages.relations",
     "compare": "ltml.comparison.compare",
     "compare_predictions": "ltml.comparison.predictions",
@@ -50,10 +50,10 @@ _LAZY = {
     "evaluate": "ltml.stages.evaluate",
     "evaluate_novel": "ltml.stages.evaluate",
     "calibrate": "ltml.stages.calibrate",
-    "assemble_labels": "ltml.stages.data_commands",
-    "cache_images": "ltml.stages.data_commands",
-    "check_data": "ltml.stages.data_commands",
-    "data_stats": "ltml.stages.data_commands",
+    "assemble_labels": "ltml.stages.data",
+    "cache_images": "ltml.stages.data",
+    "check_data": "ltml.stages.data",
+    "data_stats": "ltml.stages.data",
     "score": "ltml.metrics.table",
     "write_report": "ltml.report.write",
     "MetricTable": "ltml.metrics.table",

@@ -18,7 +18,7 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from ltml.errors import InputError, LtmlError, explain_storage, first_line
-from ltml.helpers import refuse_second_start
+from ltml.processes.main_guard import refuse_second_start
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ def held(folder: Path) -> Iterator[None]:
     the block makes no folder, it goes again with the parents that were made for it.
 
     Raises:
-        InputError: a helper process would wait for the process that started it; see `ltml.helpers`.
+        InputError: a helper process would wait for the process that started it; see `ltml.processes.main_guard`.
     """
     refuse_second_start()
     made = [parent for parent in folder.parents if not parent.exists()]

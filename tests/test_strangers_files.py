@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from copies import copy_to_edit
+from fixtures.copies import copy_to_edit
 
 from ltml.comparison.plan import plan_comparison, recipe_of
 from ltml.errors import InputError, LtmlError
@@ -28,8 +28,8 @@ from ltml.models.weights import read_state_dict
 from ltml.recipe.load import load_recipe, trusting_plugins
 from ltml.registry import LOSSES
 from ltml.report.page import Cell, Table
-from ltml.report.relation_tables import write_relations
-from ltml.report.text_formats import to_csv
+from ltml.report.tables.relations import write_relations
+from ltml.report.writers.text import to_csv
 from ltml.stages.run_directory import progress_of, read_run
 
 PLUGIN = """
@@ -37,8 +37,8 @@ from pathlib import Path
 from torch import nn
 from ltml.registry import LOSSES
 from ltml.report.page import Cell, Table
-from ltml.report.relation_tables import write_relations
-from ltml.report.text_formats import to_csv
+from ltml.report.tables.relations import write_relations
+from ltml.report.writers.text import to_csv
 
 Path("PWNED").touch()
 

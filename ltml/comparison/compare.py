@@ -36,7 +36,7 @@ from ltml.comparison.summary import (
 )
 from ltml.errors import InputError, LtmlError, first_few, suggest
 from ltml.files import hash_json, held
-from ltml.helpers import refuse_second_start
+from ltml.processes.main_guard import refuse_second_start
 from ltml.recipe.schema import MACHINE_FIELDS
 from ltml.stages.build import build_dataset
 from ltml.stages.checks import check_out

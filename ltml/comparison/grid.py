@@ -15,7 +15,7 @@ from ltml.comparison.plan import Plan, Row, recipe_of
 from ltml.data.check import refuse_unreadable
 from ltml.errors import InputError, LtmlError
 from ltml.files import hash_json
-from ltml.progress import track
+from ltml.processes.bars import track
 from ltml.recipe.load import identity
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_dataset, check_text

@@ -22,8 +22,8 @@ import yaml
 
 from ltml.comparison.plan import Row, recipe_of
 from ltml.errors import InputError, LtmlError, suggest
-from ltml.helpers import check_main_guard
-from ltml.progress import draw_nothing
+from ltml.processes.bars import draw_nothing
+from ltml.processes.main_guard import check_main_guard
 
 log = logging.getLogger(__name__)
 

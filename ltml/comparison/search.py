@@ -20,8 +20,8 @@ from ltml.comparison.plan import Plan, Row
 from ltml.comparison.summary import read_scores, summarise
 from ltml.comparison.sweep import Range, Space, Sweep, read_sweep
 from ltml.errors import InputError
-from ltml.helpers import refuse_second_start
-from ltml.progress import track
+from ltml.processes.bars import track
+from ltml.processes.main_guard import refuse_second_start
 from ltml.stages.checks import check_out
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from ltml.comparison.statistics import LEVEL, Difference, add_holm, difference, 
 from ltml.errors import InputError
 from ltml.metrics.bootstrap import LEAST
 from ltml.metrics.groups import describe_rule
+from ltml.stages.describe_gaussians import chosen_round
 from ltml.stages.evaluate import evaluate_novel, read_metrics
-from ltml.stages.inspect import chosen_round
 from ltml.stages.run_directory import last_stage, read_run, read_train_counts
 
 

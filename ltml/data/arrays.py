@@ -14,7 +14,7 @@ import pandas as pd
 
 from ltml.data.context import DataContext
 from ltml.data.faults import Faults
-from ltml.data.labels import UNKNOWN, one_hot, value_fault
+from ltml.data.label_codes import UNKNOWN, one_hot, value_fault
 from ltml.data.table import LabelTable, LabelVersion
 from ltml.errors import InputError, first_line
 from ltml.types import IntArray, UInt8Array

@@ -17,14 +17,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
-from ltml.data.orders import Draw, Order, choose_order
 from ltml.data.parallel import available_cores
+from ltml.data.sampling import Draw, Order, choose_order
 from ltml.data.views import View
 from ltml.errors import InputError, LtmlError, first_line
-from ltml.helpers import check_main_guard
+from ltml.processes.main_guard import check_main_guard
+from ltml.processes.world import ALONE, World
 from ltml.seeds import derive_seed
 from ltml.types import Batch, Dataset, IntArray
-from ltml.world import ALONE, World
 
 Index = tuple[int, int, int]
 """A row, the epoch it is drawn in, and how often it was drawn in that epoch before."""
@@ -37,7 +37,7 @@ class EpochSampler(Sampler[list[Index]]):
     """Batches of rows, drawn anew each epoch from the seed.
 
     Args:
-        order: what an epoch goes through, see `ltml.data.orders`.
+        order: what an epoch goes through, see `ltml.data.sampling`.
         batch_size: rows per batch, of all processes together.
         seed: training seed; None keeps rows as they are.
         world: the processes; each takes its share of every batch, so that all shares together are the batch that one
@@ -138,7 +138,7 @@ class BatchLoader:
         batch_size: images per batch, of all processes together.
         device: where batches go.
         seed: training seed for shuffled batches and random views; None for the fixed order of the split.
-        draw: which rows an epoch goes through, see `ltml.data.orders`.
+        draw: which rows an epoch goes through, see `ltml.data.sampling`.
         repeat_threshold: of ``draw="repeat_factor"``.
         strong: second view of the same images; None for one view only.
         workers: loader processes; None chooses from the machine (none for images in memory).

@@ -30,7 +30,7 @@ from ltml.data.parallel import in_threads
 from ltml.data.pixels import with_channels
 from ltml.errors import InputError, LtmlError, first_few, first_line
 from ltml.files import cache_folder, hash_json, storage_explained, write_atomically
-from ltml.progress import track
+from ltml.processes.bars import track
 from ltml.types import Digests, ImageReader, IntArray, UInt8Array, UnreadableImageError
 
 log = logging.getLogger(__name__)

@@ -31,7 +31,7 @@ from ltml.data.parallel import in_threads
 from ltml.data.pixels import MAX_PIXELS, count_levels
 from ltml.errors import first_line
 from ltml.files import cache_folder, hash_json
-from ltml.progress import track
+from ltml.processes.bars import track
 from ltml.types import UnreadableImageError
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
 from ltml.data.images import ArrayImages, FileImages, StackedImages
 from ltml.data.inspection import inspect_images
-from ltml.data.labels import UNKNOWN
+from ltml.data.label_codes import UNKNOWN
 from ltml.data.near_files import LONGEST_NAME, NearFiles, impossible_path
 from ltml.data.splits import (
     SPLITS,

@@ -19,9 +19,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ltml.distributed import gather_rows
+from ltml.processes.collectives import gather_rows
+from ltml.processes.world import ALONE, World
 from ltml.types import Batch, Dataset, ModelOutput
-from ltml.world import ALONE, World
 
 
 class TrainingFacts(NamedTuple):

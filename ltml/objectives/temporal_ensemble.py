@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ltml.distributed import gather_rows, sum_over
 from ltml.objectives.objective import Step, TrainingFacts, mean_where
+from ltml.processes.collectives import gather_rows, sum_over
 from ltml.registry import OBJECTIVES
 
 

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from ltml.report.tables import MEASURES, render
+from ltml.report.terminal_tables import MEASURES, render
 
 CHANGING = {measure: MEASURES[measure] for measure in ("macc", "balanced_accuracy", "kappa", "f1")} | {
     "brier": "Brier (lower is better)",

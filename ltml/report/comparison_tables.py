@@ -12,9 +12,9 @@ from rich.text import Text
 
 from ltml.errors import first_few
 from ltml.metrics.bootstrap import LEAST
-from ltml.report.comparison_data import LEVEL
+from ltml.report.comparison.data import LEVEL
 from ltml.report.oracle import oracle_mark
-from ltml.report.tables import MEASURES, render
+from ltml.report.terminal_tables import MEASURES, render
 
 COLUMNS = 7
 """Classes side by side in 80 columns, beside the name of a row."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from ltml.errors import InputError
 from ltml.files import write_atomically
-from ltml.report.relation_tables import KINDS
+from ltml.report.tables.relations import KINDS
 
 FORMATS = (".png", ".svg", ".pdf")
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#999999")

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from ltml.errors import InputError, suggest
 from ltml.files import write_text
-from ltml.report.comparison_report import comparison_page, tables_of_comparison
-from ltml.report.html import render_html
-from ltml.report.run_report import run_page, tables_of_run
-from ltml.report.text_formats import to_csv, to_latex, to_markdown
+from ltml.report.comparison.sections import comparison_page, tables_of_comparison
+from ltml.report.run.sections import run_page, tables_of_run
+from ltml.report.writers.html import render_html
+from ltml.report.writers.text import to_csv, to_latex, to_markdown
 
 ENDINGS = {"html": ".html", "md": ".md", "latex": ".tex", "csv": ".csv"}
 """Ending of a file by its format."""

@@ -20,10 +20,10 @@ from ltml.models.facts import HeadFacts, PairCounts
 from ltml.models.model import Stage1Model
 from ltml.models.text import TextConfig, check_encoder, embed_prompts
 from ltml.objectives.objective import Objective, Term, TrainingFacts
+from ltml.processes.world import ALONE, World
 from ltml.recipe.schema import LossSection, Recipe
 from ltml.registry import HEADS, LOSSES, OBJECTIVES, create
 from ltml.types import Dataset
-from ltml.world import ALONE, World
 
 CROPS = 10
 

@@ -14,10 +14,10 @@ from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 
 from ltml.checksums import check_file, is_finished, write_recorded
 from ltml.data.batches import BatchLoader
-from ltml.distributed import barrier, gather_rows
 from ltml.errors import InputError, first_line
 from ltml.models.model import Stage1Model
-from ltml.progress import track
+from ltml.processes.bars import track
+from ltml.processes.collectives import barrier, gather_rows
 from ltml.training.devices import Compute
 from ltml.types import Dataset, FeatureSet, FloatArray
 

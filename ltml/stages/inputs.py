@@ -11,7 +11,7 @@ from ltml.models.backbones import check_file, check_pretrained
 from ltml.models.hub import ELSEWHERE, NotHereError, can_fetch
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import check_text, embed_labels, text_modes
-from ltml.stages.grow import find_start
+from ltml.stages.warm_start import find_start
 
 
 def missing_inputs(recipe: Recipe, label_names: Callable[[], Sequence[str]]) -> list[LtmlError]:

@@ -9,21 +9,21 @@ from functools import partial
 from pathlib import Path
 
 from ltml.data.check import refuse_unreadable
-from ltml.distributed import barrier, first_alone, in_turn, joined
 from ltml.errors import InputError
 from ltml.files import held, remove_partial_files
-from ltml.helpers import refuse_second_start
+from ltml.processes.collectives import barrier, first_alone, in_turn, joined
+from ltml.processes.main_guard import refuse_second_start
+from ltml.processes.world import ALONE, World, this_world
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_dataset
 from ltml.stages.checks import check_labels, check_out, check_recipe
 from ltml.stages.evaluate import collect, save_changes
-from ltml.stages.from_features import run_on_features
 from ltml.stages.run_directory import RunDirectory, locate_run, progress_of
 from ltml.stages.stage1 import run_stage1
 from ltml.stages.stage2 import run_stage2
+from ltml.stages.stage2_on_features import run_on_features
 from ltml.training.devices import choose_device
 from ltml.types import Dataset, RunResult
-from ltml.world import ALONE, World, this_world
 
 OUT = "runs"
 

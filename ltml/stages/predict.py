@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from ltml.data.batches import BatchLoader
-from ltml.distributed import gather_rows
 from ltml.errors import LtmlError, first_few
 from ltml.models.model import Stage1Model
-from ltml.progress import track
+from ltml.processes.bars import track
+from ltml.processes.collectives import gather_rows
+from ltml.processes.world import World
 from ltml.training.devices import Compute
 from ltml.types import Batch, Dataset, IntArray, Predictions
-from ltml.world import World
 
 
 class NonFiniteLogitsError(LtmlError):

@@ -22,7 +22,7 @@ from ltml.gaussians.resampler import GaussianResampler
 from ltml.gaussians.smote import SmoteResampler
 from ltml.models.classifier import PerClassLinear
 from ltml.objectives.objective import tell_epoch
-from ltml.progress import track
+from ltml.processes.bars import track
 from ltml.recipe.schema import LossSection, Recipe, Stage2Section
 from ltml.registry import LOSSES, create
 from ltml.seeds import derive_seed

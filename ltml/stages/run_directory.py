@@ -34,12 +34,12 @@ from ltml.checksums import (
 from ltml.class_counts import TrainCounts
 from ltml.errors import InputError, first_few, first_line
 from ltml.files import hash_file, hash_json, write_json, write_utf8
+from ltml.processes.world import this_world
 from ltml.recipe.components import component_code
 from ltml.recipe.load import identity, identity_by_content, recipe_from_dict
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import text_modes
 from ltml.types import Dataset, Digests
-from ltml.world import this_world
 
 WRITTEN_AGAIN = "run the same recipe again, which writes the file"
 """How to get back a damaged file that a run makes of what it still has."""

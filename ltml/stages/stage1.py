@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ltml.checksums import is_finished
 from ltml.data.batches import BatchLoader
-from ltml.distributed import broadcast, first_alone
 from ltml.objectives.objective import Step
-from ltml.progress import track
+from ltml.processes.bars import track
+from ltml.processes.collectives import broadcast, first_alone
 from ltml.recipe.schema import Recipe
 from ltml.seeds import derive_seed
 from ltml.stages.build import (
@@ -28,7 +28,6 @@ from ltml.stages.build import (
 )
 from ltml.stages.evaluate import score_learned, score_run, scored_splits, train_counts, write_predictions
 from ltml.stages.features import SPLITS, extract_features, has_features
-from ltml.stages.grow import start_from
 from ltml.stages.inputs import missing_inputs, raise_missing
 from ltml.stages.predict import describe_batch, predict
 from ltml.stages.run_directory import (
@@ -39,6 +38,7 @@ from ltml.stages.run_directory import (
     record_inputs,
     remove_stage,
 )
+from ltml.stages.warm_start import start_from
 from ltml.training.checkpoint import load_weights, save_weights
 from ltml.training.devices import Compute, choose_compute
 from ltml.training.loop import seed_epoch, train_epoch

@@ -23,13 +23,13 @@ from torch import Tensor
 
 from ltml.checksums import forget_missing, is_finished, write_recorded, write_recorded_json
 from ltml.data.batches import BatchLoader
-from ltml.distributed import broadcast, first_alone, gather_rows
 from ltml.errors import InputError
 from ltml.files import write_atomically
 from ltml.gaussians.resampler import GaussianResampler
 from ltml.losses.bce import bce_loss
 from ltml.losses.gce import gce_loss
-from ltml.progress import track
+from ltml.processes.bars import track
+from ltml.processes.collectives import broadcast, first_alone, gather_rows
 from ltml.recipe.schema import Recipe, Stage2Section
 from ltml.stages.build import build_final_loader, build_loader, checkpoint_about, rebuild_model
 from ltml.stages.evaluate import score_run, scored_splits, write_predictions

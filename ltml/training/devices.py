@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from ltml.errors import InputError
-from ltml.world import ALONE, World, this_world
+from ltml.processes.world import ALONE, World, this_world
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ltml.distributed import broadcast, sum_gradients
 from ltml.errors import LtmlError
 from ltml.losses.masking import targets_are_checked
+from ltml.processes.collectives import broadcast, sum_gradients
+from ltml.processes.world import ALONE, World
 from ltml.seeds import derive_seed
-from ltml.world import ALONE, World
 
 B = TypeVar("B")
 

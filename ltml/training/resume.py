@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ltml.errors import InputError
 from ltml.files import write_text
+from ltml.processes.world import ALONE, World
 from ltml.training.checkpoint import BEGIN_AGAIN, copy_to_cpu, load_state, save_state
-from ltml.world import ALONE, World
 
 
 @dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from trees import chexpert, nih
+from fixtures.datasets import chexpert, nih
 
 import ltml
 from ltml.comparison.plan import ClaimSection, load_experiment, plan_comparison, recipe_of

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from copies import copy_to_edit
+from fixtures.copies import copy_to_edit
 
 import ltml
 from ltml.comparison.summary import choose, summarise

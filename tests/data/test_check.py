@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures.datasets import nih
 from PIL import Image
-from trees import nih
 
 from ltml.data import inspection
 from ltml.data.inspection import inspect_images
-from ltml.report.data_tables import check_table
-from ltml.stages.data_commands import check_data
+from ltml.report.tables.data import check_table
+from ltml.stages.data import check_data
 
 LABELS = "Data_Entry_2017_v2020.csv"
 

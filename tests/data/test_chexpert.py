@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from trees.chexpert import build
+from fixtures.datasets.chexpert import build
 
 from ltml.data.context import DataContext
 from ltml.data.faults import Faults

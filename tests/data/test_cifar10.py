@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trees.cifar10 import NAMES, build
+from fixtures.datasets.cifar10 import NAMES, build
 
 from ltml.data.context import DataContext
 from ltml.data.table import load_dataset

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from trees.covidx import build
+from fixtures.datasets.covidx import build
 
 from ltml.data.context import DataContext
 from ltml.data.faults import Faults

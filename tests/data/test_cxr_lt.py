@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from trees.cxr_lt import TASK_1, TASK_2, TASK_3, build
-from trees.mimic import dicom_id
+from fixtures.datasets.cxr_lt import TASK_1, TASK_2, TASK_3, build
+from fixtures.datasets.mimic import dicom_id
 
 from ltml.data.context import DataContext
 from ltml.data.faults import Faults

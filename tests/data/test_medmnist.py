@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from trees.medmnist import build
+from fixtures.datasets.medmnist import build
 
 from ltml.data.context import DataContext
 from ltml.data.faults import Faults

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from trees.mimic import build, dicom_id
+from fixtures.datasets.mimic import build, dicom_id
 
 from ltml.data.context import DataContext
 from ltml.data.faults import Faults

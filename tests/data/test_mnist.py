@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trees.mnist import build
+from fixtures.datasets.mnist import build
 
 from ltml.data.arrays import array_table
 from ltml.data.context import DataContext
 from ltml.data.datasets.mnist_multi import compose
-from ltml.data.labels import one_hot
+from ltml.data.label_codes import one_hot
 from ltml.data.table import load_dataset
 from ltml.errors import InputError
 from ltml.types import Dataset

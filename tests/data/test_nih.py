@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from trees.nih import build
+from fixtures.datasets.nih import build
 
 from ltml.data.context import DataContext
 from ltml.data.table import load_dataset

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from trees.odir5k import NAME, build
+from fixtures.datasets.odir5k import NAME, build
 
 from ltml.data.context import DataContext
 from ltml.data.datasets.odir5k import LABELS, eye_codes, join_eyes, label_of

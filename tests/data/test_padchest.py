@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures.datasets.padchest import NAME, build
 from PIL import Image
-from trees.padchest import NAME, build
 
 from ltml.data.context import DataContext
 from ltml.data.datasets.padchest import parse_labels

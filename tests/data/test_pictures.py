@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures.tiff_files import write_tiff
 from PIL import Image, ImageOps
-from tiff_files import write_tiff
 
 from ltml.data.decode import read_image
 from ltml.data.image_files import is_image

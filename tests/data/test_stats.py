@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from fixtures.datasets import nih
 from PIL import Image
-from trees import nih
 
 
 def _stats(cli, *arguments: object) -> dict:
@@ -149,7 +149,7 @@ def test_patients_are_only_counted_where_there_are_groups(cli, image_table: Call
     ],
 )
 def test_labels_are_looked_at_without_any_image(cli, tmp_path: Path, recipe: str, module: str) -> None:
-    root = importlib.import_module(f"trees.{module}").build(tmp_path) or tmp_path
+    root = importlib.import_module(f"fixtures.datasets.{module}").build(tmp_path) or tmp_path
     options = ["data.min_images=1"] if recipe == "padchest" else []
     name = {"mimic": "mimic", "cxr_lt": "cxr_lt"}.get(recipe, recipe)
     before = _stats(cli, name, f"data.root={root}", *options)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from trees import chexpert
+from fixtures.datasets import chexpert
 
 from ltml.data.context import DataContext
 from ltml.data.datasets import nih

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from fixtures.datasets import chexpert, covidx, nih, odir5k
 from PIL import Image
-from trees import chexpert, covidx, nih, odir5k
 
 from ltml.data.context import DataContext
 from ltml.data.datasets.union import UnionSource
+from ltml.data.label_names import Vocabulary
 from ltml.data.table import load_dataset
-from ltml.data.vocabulary import Vocabulary
 from ltml.errors import InputError
 from ltml.recipe.load import load_recipe
 from ltml.types import Dataset

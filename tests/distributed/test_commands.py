@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ranks import TORCHRUN
 
+from distributed import TORCHRUN
 from ltml.types import Predictions
 
 COMMAND = [*TORCHRUN, "-m", "ltml_cli"]

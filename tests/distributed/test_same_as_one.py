@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from ranks import TORCHRUN, work
 
+from distributed import TORCHRUN
+from distributed import worker as work
 from ltml.stages.run_directory import read_run
 from ltml.types import Predictions
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from copies import copy_to_edit
+from fixtures.copies import copy_to_edit
 
 SIZES = ("data.train_size=120", "data.val_size=60", "data.test_size=80")
 EVIL = (

@@ -13,14 +13,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from copies import copy_to_edit
+from fixtures.copies import copy_to_edit
 from safetensors import safe_open
 
 import ltml
 from ltml.comparison.across import rank_over_data
 from ltml.errors import InputError
-from ltml.report.comparison_data import is_uneven, judge, leads
-from ltml.report.comparison_report import patients_in_words, ranking_in_words, verdict_in_words
+from ltml.report.comparison.data import is_uneven, judge, leads
+from ltml.report.comparison.sections import patients_in_words, ranking_in_words, verdict_in_words
 from ltml.stages.run_directory import read_run
 from ltml.training.checkpoint import load_weights, save_weights
 

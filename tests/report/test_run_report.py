@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from copies import copy_to_edit
+from fixtures.copies import copy_to_edit
 from scipy.stats import norm
 
 import ltml
@@ -20,8 +20,8 @@ from ltml.errors import InputError
 from ltml.gaussians.resampler import GaussianResampler
 from ltml.models.heads.ml_gcn import GraphClassifier
 from ltml.report.curves import reliability
-from ltml.report.gaussian_figures import project_real, project_virtual
-from ltml.report.run_figures import class_weights
+from ltml.report.run.figures import class_weights
+from ltml.report.run.gaussians import project_real, project_virtual
 from ltml.stages.features import load_features
 from ltml.stages.run_directory import read_run
 from ltml.training.checkpoint import load_weights

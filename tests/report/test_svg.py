@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltml.report.svg import (
+from ltml.report.charts import (
     Axis,
     Mark,
     Points,

@@ -17,8 +17,9 @@ from typer.testing import Result
 import ltml
 from ltml.errors import InputError
 from ltml.metrics.inputs import NO_PATIENTS
-from ltml.stages import feature_files, probe
-from ltml.stages.feature_files import join_feature_files, read_feature_file
+from ltml.stages import external_features as feature_files
+from ltml.stages import probe
+from ltml.stages.external_features import join_feature_files, read_feature_file
 from ltml.stages.features import load_features
 from ltml.stages.run_directory import read_run
 from ltml.types import FeatureSet, Predictions

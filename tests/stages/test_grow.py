@@ -9,8 +9,8 @@ import torch
 from ltml.models.facts import PairCounts
 from ltml.recipe.load import load_recipe
 from ltml.stages.build import build_dataset, build_loader, build_model, rebuild_model
-from ltml.stages.grow import grown, start_from
 from ltml.stages.run_directory import read_run
+from ltml.stages.warm_start import grown, start_from
 from ltml.training.checkpoint import load_weights
 
 FEW = "[two, zero, one]"

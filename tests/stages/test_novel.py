@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from fixtures.datasets import odir5k
 from sklearn.metrics import roc_auc_score
-from trees import odir5k
 
 from ltml.recipe.load import load_recipe
 from ltml.stages.build import build_dataset

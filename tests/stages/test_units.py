@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from trees import odir5k
+from fixtures.datasets import odir5k
 
 from ltml.data.datasets.odir5k import join_eyes
 from ltml.data.subset import hold_out

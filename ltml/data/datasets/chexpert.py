@@ -15,7 +15,7 @@ from pydantic import Field
 from ltml.csv_table import need_columns, read_csv_table
 from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
-from ltml.data.label_files import NO_FINDING, Blank, NoFinding, Uncertain, keep, observation_codes
+from ltml.data.label_columns import NO_FINDING, Blank, NoFinding, Uncertain, keep, observation_codes
 from ltml.data.table import LabelTable, LabelVersion, report_doubled
 from ltml.errors import InputError, first_few, shown
 from ltml.registry import DATASETS

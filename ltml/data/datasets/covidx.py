@@ -9,7 +9,7 @@ import pandas as pd
 
 from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
-from ltml.data.labels import label_codes
+from ltml.data.label_codes import label_codes
 from ltml.data.table import LabelTable, LabelVersion, report_doubled
 from ltml.errors import InputError, shown
 from ltml.registry import DATASETS

@@ -13,7 +13,7 @@ from pydantic import Field
 from ltml.csv_table import TRUTHS, need_columns, read_csv_table
 from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
-from ltml.data.labels import UNKNOWN, label_codes
+from ltml.data.label_codes import UNKNOWN, label_codes
 from ltml.data.splits import split_by_column
 from ltml.data.table import LabelTable
 from ltml.errors import InputError, brief, first_few, shown, suggest

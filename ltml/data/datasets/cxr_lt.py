@@ -13,8 +13,8 @@ from pydantic import Field
 from ltml.csv_table import need_columns, read_csv_table
 from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
-from ltml.data.label_files import find_file, without_points
-from ltml.data.labels import label_codes
+from ltml.data.label_codes import label_codes
+from ltml.data.label_columns import find_file, without_points
 from ltml.data.table import LabelTable, LabelVersion, report_doubled
 from ltml.errors import InputError, first_few
 from ltml.registry import DATASETS, FilePath

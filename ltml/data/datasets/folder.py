@@ -11,7 +11,7 @@ import pandas as pd
 
 from ltml.data.context import DataContext
 from ltml.data.image_files import is_image
-from ltml.data.labels import one_hot
+from ltml.data.label_codes import one_hot
 from ltml.data.splits import SPLITS
 from ltml.data.table import LabelTable
 from ltml.errors import InputError, first_few

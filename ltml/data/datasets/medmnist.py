@@ -13,7 +13,7 @@ from pydantic import Field
 from ltml.data.arrays import array_table, check_pixels, class_codes, read_npz
 from ltml.data.context import DataContext
 from ltml.data.faults import Faults
-from ltml.data.labels import UNKNOWN, report_wrong
+from ltml.data.label_codes import UNKNOWN, report_wrong
 from ltml.data.splits import SPLITS
 from ltml.data.table import LabelTable, LabelVersion
 from ltml.errors import InputError, first_few, first_line

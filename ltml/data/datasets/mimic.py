@@ -14,7 +14,7 @@ from pydantic import Field
 from ltml.csv_table import need_columns, read_csv_table
 from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
-from ltml.data.label_files import (
+from ltml.data.label_columns import (
     NO_FINDING,
     Blank,
     NoFinding,

@@ -16,7 +16,7 @@ from pydantic import Field
 from ltml.csv_table import csv_rows
 from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
-from ltml.data.labels import UNKNOWN
+from ltml.data.label_codes import UNKNOWN
 from ltml.data.table import LabelTable, LabelVersion, report_doubled
 from ltml.errors import InputError, brief, first_few, shown
 from ltml.near_names import fold_id

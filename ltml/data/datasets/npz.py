@@ -15,7 +15,7 @@ from pydantic import Field
 from ltml.data.arrays import check_pixels, join_pixels, read_npz
 from ltml.data.context import DataContext
 from ltml.data.faults import Faults
-from ltml.data.labels import UNKNOWN, report_wrong
+from ltml.data.label_codes import UNKNOWN, report_wrong
 from ltml.data.splits import SPLITS, split_by_column
 from ltml.data.table import LabelTable
 from ltml.errors import InputError, first_few, suggest

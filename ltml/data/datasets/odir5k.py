@@ -18,7 +18,7 @@ from pydantic import Field
 from ltml.csv_table import need_columns, read_csv_table
 from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
-from ltml.data.labels import UNKNOWN, label_codes
+from ltml.data.label_codes import UNKNOWN, label_codes
 from ltml.data.table import LabelTable, LabelVersion, report_doubled
 from ltml.errors import InputError
 from ltml.registry import DATASETS, FilePath

@@ -17,7 +17,7 @@ from pydantic import Field
 from ltml.csv_table import read_csv_table
 from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
-from ltml.data.label_files import find_file
+from ltml.data.label_columns import find_file
 from ltml.data.table import LabelTable, report_doubled
 from ltml.errors import InputError, first_few, shown, suggest
 from ltml.registry import DATASETS

@@ -18,11 +18,11 @@ from ltml.csv_table import read_csv_table
 from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
 from ltml.data.images import JoinedImages
-from ltml.data.labels import UNKNOWN
+from ltml.data.label_codes import UNKNOWN
+from ltml.data.label_names import Vocabulary
 from ltml.data.splits import SPLITS, check_groups_apart, divide
 from ltml.data.subset import choose_splits
 from ltml.data.table import load_rows
-from ltml.data.vocabulary import Vocabulary
 from ltml.errors import InputError, first_few, in_short, suggest
 from ltml.registry import DATASETS
 from ltml.seeds import derive_seed

@@ -1,0 +1,251 @@
+"""Figures of a run, from its predictions, logs, checkpoints, features and Gaussians."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from markupsafe import Markup
+from torch import Tensor
+
+from ltml.errors import first_few
+from ltml.metrics.bootstrap import LEAST, LEVEL
+from ltml.metrics.ranking import auroc, average_precision
+from ltml.models.heads.label_adapter import QueryClassifier
+from ltml.models.heads.ml_gcn import GraphClassifier
+from ltml.report.charts import Axis, Mark, Points, fit_limits, panel, row_chart, swatch, tree
+from ltml.report.curves import GRID, RESAMPLES, confidence_band, pr_curve, reliability, roc_curve, thin
+from ltml.report.page import Block, Figure, Panel, Prose
+from ltml.report.tables.relations import KINDS
+from ltml.report.terminal_tables import number
+from ltml.stages.describe_gaussians import BIAS, WEIGHT
+from ltml.stages.run_directory import RunDirectory
+from ltml.training.checkpoint import load_weights
+from ltml.types import Predictions
+
+Float64Array = npt.NDArray[np.float64]
+
+STAGE_NAMES = {"stage1": "stage 1", "stage2": "stage 2"}
+SERIES = {"stage1": 1, "stage2": 0}
+"""Colour, shape and dashes of a stage."""
+CLASSIFIER = "head.classifier."
+"""What names of a classifier's tensors begin with in a checkpoint."""
+
+
+def stage_swatches(kind: Literal["line", "dots"], stages: Mapping[str, Any]) -> list[tuple[Markup, str]]:
+    """The legend of two stages; none for one."""
+    return [(swatch(kind, SERIES[stage]), STAGE_NAMES[stage]) for stage in stages] if len(stages) > 1 else []
+
+
+class Kind(NamedTuple):
+    """A kind of curve.
+
+    Attributes:
+        name: in print.
+        curve: its points.
+        band: what `confidence_band` calls it.
+        area: the figure that sums it up.
+        area_name: of that.
+        axes: names.
+    """
+
+    name: str
+    curve: Callable[[npt.ArrayLike, npt.ArrayLike], tuple[Float64Array, Float64Array]]
+    band: Literal["roc", "pr"]
+    area: Callable[[npt.ArrayLike, npt.ArrayLike], float]
+    area_name: str
+    axes: tuple[str, str]
+
+
+ROC = Kind("ROC", roc_curve, "roc", auroc, "area under the curve", ("false positive rate", "true positive rate"))
+PR = Kind("Precision-recall", pr_curve, "pr", average_precision, "average precision", ("recall", "precision"))
+
+
+def curve_figures(answers: Mapping[str, Predictions], labels: Sequence[str], split: str, more: str) -> Iterator[Block]:
+    """ROC and precision-recall curves, a small plot per class, and the classes that have none."""
+    for kind in (ROC, PR):
+        panels = [panel for label in labels if (panel := _curve_panel(kind, label, answers)) is not None]
+        if panels:
+            both, last = " of both stages", f" of {STAGE_NAMES[list(answers)[-1]]}"
+            both, last = (both, last) if len(answers) > 1 else ("", "")
+            caption = (
+                f"{kind.name} curves on {split}, the most frequent class in training first, with the {kind.area_name}"
+                f"{both}. Band{last}: {LEVEL:.0%} at each point, over {RESAMPLES} resamples of patients (rows where "
+                f"none are known); none with fewer than {LEAST} known positives or negatives.{more}"
+            )
+            yield Figure(panels, caption, stage_swatches("line", answers))
+    first = next(iter(answers.values()))
+    columns = {label: first.targets[:, first.label_names.index(label)] for label in labels}
+    undefined = [label for label, targets in columns.items() if not {0.0, 1.0} <= set(targets.tolist())]
+    if undefined:
+        names = first_few(undefined, most=20)
+        yield Prose(f"Without a curve, for want of known positives or negatives: {names}.", "note")
+
+
+def _curve_panel(kind: Kind, label: str, answers: Mapping[str, Predictions]) -> Panel | None:
+    """The curves of a class by stage, and a band of the last; None where they are undefined."""
+    marks, areas = [], []
+    for stage, predictions in answers.items():
+        place = predictions.label_names.index(label)
+        probs, targets = predictions.probs[:, place], predictions.targets[:, place]
+        x, y = thin(*kind.curve(probs, targets))
+        if not len(x):
+            return None
+        series = SERIES[stage] if len(answers) > 1 else 0
+        marks.append(Mark("line", x.tolist(), y.tolist(), series))
+        areas.append(kind.area(probs, targets))
+        if stage == list(answers)[-1] and (band := confidence_band(kind.band, probs, targets, predictions.groups)):
+            low, high = band
+            around = [*GRID.tolist(), *GRID[::-1].tolist()], [*low.tolist(), *high[::-1].tolist()]
+            marks.insert(0, Mark("shape", *around, series))
+    shown = " → ".join(number(value) for value in areas)
+    axes = (Axis(name, 0.0, 1.0) for name in kind.axes)
+    svg = panel(f"{kind.name} curve of {label}", f"Area {shown}", marks, *axes, diagonal=kind is ROC)
+    return Panel(svg, label, shown)
+
+
+def reliability_figure(answers: Mapping[str, Predictions], scaled: Mapping[str, Predictions], split: str) -> Figure:
+    """Reliability diagram of all known entries together, in bins of as many answers each.
+
+    Args:
+        answers: predictions by stage.
+        scaled: those of the stages that have been calibrated, with their temperature.
+        split: of the predictions.
+    """
+    series_of = SERIES if len(answers) > 1 else dict.fromkeys(answers, 0)
+    curves = [(STAGE_NAMES[stage], series_of[stage], found) for stage, found in answers.items()]
+    curves += [(f"{STAGE_NAMES[stage]} with temperature", SERIES[stage] + 2, found) for stage, found in scaled.items()]
+    marks, errors, top = [], [], 0.0
+    for name, series, predictions in curves:
+        found = reliability(predictions.probs, predictions.targets)
+        x, y = found.predicted.tolist(), found.observed.tolist()
+        titles = [
+            f"{a:.3f} predicted, {b:.3f} observed, {n} answers" for a, b, n in zip(x, y, found.counts, strict=True)
+        ]
+        marks += [Mark("line", x, y, series), Mark("dots", x, y, series, titles)]
+        errors.append(f"{name} {found.error:.3f}")
+        top = max(top, *x, *y)
+    shown = ", ".join(errors)
+    limits = (0.0, min(1.0, 1.06 * top) or 1.0)
+    svg = panel(
+        f"Reliability diagram on {split}",
+        f"Adaptive expected calibration error {shown}",
+        marks,
+        Axis("mean probability", *limits),
+        Axis("share of positives", *limits),
+        width=520,
+        height=380,
+        diagonal=True,
+    )
+    caption = (
+        f"Probability and frequency on {split}, all known entries of all classes together, in bins of equally many "
+        f"answers. On the dotted line they agree. Adaptive expected calibration error: {shown}."
+    )
+    legend = [(swatch("line", series), name) for name, series, _ in curves]
+    return Figure([Panel(svg)], caption, legend if len(curves) > 1 else [])
+
+
+def training_figure(log: Sequence[Mapping[str, Any]], select: str) -> Figure:
+    """What stage 1 logged, a plot per figure; the epoch that was kept is marked."""
+    chosen = f"val_{select}"
+    names = [name for name in log[0] if name not in ("epoch", "seconds") and _is_number(log[0][name])]
+    best = max(range(len(log)), key=lambda place: log[place].get(chosen) or 0.0)
+    panels = []
+    for name in names:
+        there = [(line["epoch"] + 1, line[name]) for line in log if _is_number(line.get(name))]
+        epochs, values = [float(epoch) for epoch, _ in there], [float(value) for _, value in there]
+        titles = [f"epoch {epoch}: {value:.4g}" for epoch, value in there]
+        dots = [Mark("dots", epochs, values, 0, titles)] if len(there) <= 30 else []
+        svg = panel(
+            f"{name} by epoch",
+            f"From {values[0]:.4g} to {values[-1]:.4g}",
+            [Mark("line", epochs, values, 0), *dots],
+            Axis("epoch", *fit_limits(epochs)),
+            Axis(name, *fit_limits(values)),
+            width=300,
+            upright=float(log[best]["epoch"] + 1),
+        )
+        panels.append(Panel(svg, name))
+    caption = f"Stage 1, epoch by epoch. The dotted line: epoch {log[best]['epoch'] + 1}, kept for its {chosen}."
+    return Figure(panels, caption)
+
+
+def norm_figure(run: RunDirectory, labels: Sequence[str], more: str) -> Figure | None:
+    """Length of every class's weight vector before and after stage 2 (LDRNet, fig. 5); None where there is none."""
+    if not (run.checkpoint1.is_file() and run.checkpoint2.is_file()):
+        return None
+    groups, spans = [], []
+    for stage, path in (("stage 1", run.checkpoint1), ("stage 2", run.checkpoint2)):
+        norms = class_norms(path)
+        if norms is None:
+            return None
+        values = [norms[label] for label in labels]
+        spans.append(f"{stage}: {min(values):.3g} to {max(values):.3g}")
+        titles = [f"{label}, after {stage}: {value:.3g}" for label, value in zip(labels, values, strict=True)]
+        groups.append(Points(stage, values, SERIES[stage.replace(" ", "")], titles))
+    title = "Length of every class's weight vector before and after stage 2"
+    chart = row_chart(title, "; ".join(spans), labels, groups, "‖w‖", join="rows")
+    caption = f"{title}, the most frequent class in training at the top (LDRNet, fig. 5).{more}"
+    return Figure([Panel(chart)], caption, stage_swatches("dots", SERIES))
+
+
+def class_norms(checkpoint: Path) -> dict[str, float] | None:
+    """Length of every class's weight vector; None for a classifier that has no such.
+
+    Raises:
+        InputError: the checkpoint cannot be read.
+    """
+    weights, about = load_weights(checkpoint, CLASSIFIER)
+    classifier = class_weights(weights)
+    if classifier is None:
+        return None
+    return dict(zip(about["label_names"], classifier[0].norm(dim=1).tolist(), strict=True))
+
+
+def class_weights(weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
+    """Weight ``(C, D)`` and bias ``(C,)`` of a checkpoint's classifier in float64; None for one that has no such."""
+    if WEIGHT in weights:
+        return weights[WEIGHT].double(), weights[BIAS].double()
+    own = {key.removeprefix(CLASSIFIER): value for key, value in weights.items() if key.startswith(CLASSIFIER)}
+    classifier = _shaped_like(own)
+    if classifier is None:
+        return None
+    classifier.load_state_dict(own)
+    weight, bias = classifier.class_weights()
+    return weight.detach().double(), bias.detach().double()
+
+
+def _shaped_like(own: Mapping[str, Tensor]) -> QueryClassifier | GraphClassifier | None:
+    """A classifier that has these tensors and makes a weight per class of them; None for any other."""
+    if "graph" in own:
+        return GraphClassifier(own.get("words"), own["graph"], *own["second"].shape)
+    return QueryClassifier(*own["to_weights.weight"].T.shape) if "queries" in own else None
+
+
+def tree_figures(found: Mapping[str, Any]) -> Iterator[Block]:
+    """A dendrogram by each kind of `ltml.describe_relations`, and why one is missing."""
+    for kind, name in KINDS.items():
+        relation = found[kind]
+        if relation is None:
+            yield Prose(f"No relations by {name}: {found['absent'][kind]}.", "note")
+            continue
+        clustering = relation["clustering"]
+        if clustering is None:
+            yield Prose(f"No relations by {name}: fewer than two classes have any.", "note")
+            continue
+        first = min(clustering["merges"], key=lambda merge: merge[2])
+        leaves = clustering["labels"]
+        alike = [leaves[int(leaf)] for leaf in first[:2]]
+        description = f"Most alike: {alike[0]} and {alike[1]}, similarity {1 - first[2]:.2f}"
+        title = f"Classes by their {name}"
+        svg = tree(title, description, leaves, clustering["merges"], clustering["order"], "1 − cosine similarity")
+        lost = [f"{entry['label']}: {entry['reason']}" for entry in relation["undefined"]]
+        caption = f"{title} of stage {found['stage']}, average linkage: the further left two meet, the more alike. "
+        yield Figure([Panel(svg)], f"{caption}{description}." + (f" Left out: {'; '.join(lost)}." if lost else ""))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,336 @@
+"""A run as a report: what its stages changed, every class, its data, its curves, its Gaussians, and how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ltml.checksums import DamagedFileError
+from ltml.class_counts import imbalance_ratio
+from ltml.errors import InputError
+from ltml.metrics.bootstrap import LEAST
+from ltml.recipe.show import annotated_yaml
+from ltml.report.charts import Points, bar_chart, heat_map, row_chart
+from ltml.report.comparison_tables import interval
+from ltml.report.curves import cooccurrence
+from ltml.report.page import (
+    Block,
+    Cell,
+    Facts,
+    Figure,
+    Listing,
+    Page,
+    Panel,
+    Prose,
+    Section,
+    Table,
+    choose_classes,
+    typeset,
+)
+from ltml.report.run.data import Run, read_run_results
+from ltml.report.run.figures import (
+    STAGE_NAMES,
+    curve_figures,
+    norm_figure,
+    reliability_figure,
+    stage_swatches,
+    training_figure,
+    tree_figures,
+)
+from ltml.report.run.gaussians import gaussian_figure
+from ltml.report.run.tables import about_classes, classes_table, groups_table, measures_table, stages_across
+from ltml.report.saved import describe_environment, read_log
+from ltml.report.tables.calibration import changes_table, fitted_table
+from ltml.report.terminal_tables import number, points
+from ltml.stages.calibrate import scale
+from ltml.stages.evaluate import read_split_table
+from ltml.stages.relations import describe_relations
+from ltml.stages.run_directory import read_data_record, read_fingerprint
+
+
+def run_page(folder: Path) -> Page:
+    """The report of a run.
+
+    Raises:
+        InputError: see `read_run_results`.
+    """
+    run = read_run_results(folder)
+    recipe = run.recipe
+    title = f"{recipe.name}, {recipe.method or 'custom'}, seed {recipe.seeds.train}"
+    parts = {
+        "summary": ("Summary", _summary),
+        "classes": ("Every class", _classes),
+        "groups": ("Head, medium, tail", _groups),
+        "labels": ("Labels", _labels),
+        "curves": ("ROC and precision-recall", _curves),
+        "calibration": ("Calibration", _calibration),
+        "training": ("Training", _training),
+        "norms": ("Classifier weights", _norms),
+        "gaussians": ("Gaussians", _gaussians),
+        "relations": ("Relations between classes", _relations),
+        "origin": ("How it was made", _origin),
+    }
+    sections = [Section(key, name, list(make(run))) for key, (name, make) in parts.items()]
+    return Page(title, f"{recipe.description[:1].upper()}{recipe.description[1:]}", sections)
+
+
+def tables_of_run(folder: Path) -> list[Table]:
+    """Tables as papers have them: stages × measures of every test split, classes and groups of the main one, and what
+    calibration changed.
+
+    Raises:
+        InputError: see `read_run_results`.
+    """
+    run = read_run_results(folder)
+    return [
+        *(stages_across(run, split) for split in run.tests),
+        classes_table(run),
+        groups_table(run),
+        *_calibration_tables(run),
+    ]
+
+
+def _summary(run: Run) -> Iterator[Block]:
+    yield Prose(summary_in_words(run), "lead")
+    if len(run.stages) == 1:
+        yield Prose(f"Scores are those of stage 1: {run.no_stage2}.")
+    if about := about_classes(run):
+        yield Prose(about)
+    ratio = imbalance_ratio(run.positives.values())
+    rows = read_split_table(run.directory)["split"].value_counts()
+    facts = [("classes", str(len(run.labels))), *((f"rows of {split}", f"{n}") for split, n in rows.items())]
+    if ratio is not None:
+        facts.append(("imbalance ratio", f"{ratio:.1f}"))
+    yield Facts([*facts, ("loss", run.recipe.loss.type), ("head", run.recipe.head.type)])
+    for split in run.tests:
+        yield measures_table(split, run.splits[split])
+
+
+def summary_in_words(run: Run) -> str:
+    """Mean AUC, mAP and the tail's AUC, and which of them stage 2 changed, as far as there are samples enough."""
+    tail = run.last["groups"].get("tail", {"labels": []})["labels"]
+    wanted = {"mean AUC": ("auroc", run.labels), "mAP": ("ap", run.labels), "tail AUC": ("auroc", tail)}
+    means = {name: (measure, kept) for name, (measure, labels) in wanted.items() if (kept := run.supported(labels))}
+    if not means:
+        return f"On {run.split} no learned class has {LEAST} known positives and negatives: too few for a headline."
+    parts = _changes_in_words(run, means) if len(run.stages) == 2 else [_scores_in_words(run, means)]
+    if tail and "tail AUC" not in means:
+        parts.append(f"No class of the tail has {LEAST} known positives and negatives.")
+    if run.rare:
+        parts.append(f"These are means over the classes with at least {LEAST} known positives and negatives.")
+    return " ".join(parts)
+
+
+def _scores_in_words(run: Run, means: Mapping[str, tuple[str, Sequence[str]]]) -> str:
+    (stage,) = run.stages
+    shown = [f"{name} {number(run.mean(measure, labels, stage))}" for name, (measure, labels) in means.items()]
+    return f"On {run.split}: {', '.join(shown)}."
+
+
+def _changes_in_words(run: Run, means: Mapping[str, tuple[str, Sequence[str]]]) -> list[str]:
+    """What changed by more than other patients might, and what did not."""
+    changes = {name: run.change(measure, labels) for name, (measure, labels) in means.items()}
+    texts = {name: f"{name} from {number(c.old)} to {number(c.new)}" for name, c in changes.items()}
+    found = [
+        f"{texts[name]} ({typeset(points(c.old, c.new))} points, 95 % {typeset(interval(c.interval, sign='+'))})"
+        for name, c in changes.items()
+        if c.is_found
+    ]
+    silent = [texts[name] for name, c in changes.items() if c.interval is not None and not c.is_found]
+    untested = [texts[name] for name, c in changes.items() if c.interval is None]
+    start = f"From stage 1 to stage 2, on {run.split}: "
+    return [
+        f"{start}{'; '.join(parts)}{end}"
+        for parts, end in (
+            (found, "."),
+            (silent, "; other patients might show no change."),
+            (untested, "; the change cannot be tested without predictions of several patients."),
+        )
+        if parts
+    ]
+
+
+def _classes(run: Run) -> Iterator[Block]:
+    yield classes_table(run)
+    if len(run.stages) == 2:
+        yield _change_figure(run)
+
+
+def _groups(run: Run) -> Iterator[Block]:
+    if not run.last["groups"]:
+        yield Prose("Left out: the scores have no groups.", "note")
+        return
+    yield groups_table(run)
+
+
+def _change_figure(run: Run) -> Figure:
+    shown, groups = choose_classes(run.labels), []
+    for place, (stage, metrics) in enumerate(run.stages.items()):
+        by_label = {row["label"]: row["auroc"] for row in metrics["per_class"]}
+        values = [by_label[label] for label in shown]
+        titles = [f"{label}, {STAGE_NAMES[stage]}: {number(value)}" for label, value in zip(shown, values, strict=True)]
+        groups.append(Points(STAGE_NAMES[stage], values, 1 - place, titles))
+    title = f"AUC of every class on {run.split} after stage 1 and stage 2"
+    chart = row_chart(title, summary_in_words(run), shown, groups, "AUC", join="rows")
+    caption = f"AUC of every class on {run.split}, the most frequent in training at the top.{_left_out_classes(run)}"
+    return Figure([Panel(chart)], caption, stage_swatches("dots", run.stages))
+
+
+def _labels(run: Run) -> Iterator[Block]:
+    shown = choose_classes(run.labels)
+    counts = [run.positives.get(label, 0) for label in shown]
+    title = "Known positives of every class in training, logarithmic"
+    description = ", ".join(f"{label} {count}" for label, count in zip(shown, counts, strict=True))
+    chart = bar_chart(title, description, shown, counts, "known positives in training")
+    yield Figure([Panel(chart)], f"{title}.{_left_out_classes(run)}")
+    if not run.answers:
+        yield Prose(f"Which labels occur together is left out: there are no predictions of {run.split}.", "note")
+        return
+    yield _together_figure(run, shown)
+
+
+def _together_figure(run: Run, shown: Sequence[str]) -> Figure:
+    answers = next(iter(run.answers.values()))
+    columns = [answers.label_names.index(label) for label in shown]
+    shares = cooccurrence(answers.targets[:, columns])
+    values = [[None if np.isnan(share) else float(share) for share in row] for row in shares]
+    title = f"Labels that occur together in {run.split}"
+    pairs = [(shares[a, b], shown[a], shown[b]) for a in range(len(shown)) for b in range(len(shown)) if a != b]
+    often = sorted((pair for pair in pairs if not np.isnan(pair[0])), reverse=True)[:3]
+    description = "Most often: " + ", ".join(f"{100 * share:.0f} % of {a} are {b} too" for share, a, b in often)
+    caption = (
+        f"Of the samples of {run.split} that are positive for the row's label, the percentage that are positive for "
+        f"the column's too, among those where both are known. {description}.{_left_out_classes(run)}"
+    )
+    return Figure([Panel(heat_map(title, description, shown, values))], caption)
+
+
+def _left_out_classes(run: Run) -> str:
+    shown = len(choose_classes(run.labels))
+    if shown == len(run.labels):
+        return ""
+    return f" {shown} of {len(run.labels)} classes are drawn, evenly by frequency; the tables have all."
+
+
+def _curves(run: Run) -> Iterator[Block]:
+    if not run.answers:
+        yield Prose(f"Left out: there are no predictions of {run.split}.", "note")
+        return
+    yield from curve_figures(run.answers, choose_classes(run.labels), run.split, _left_out_classes(run))
+
+
+def _calibration(run: Run) -> Iterator[Block]:
+    if not run.answers:
+        yield Prose(f"Left out: there are no predictions of {run.split}.", "note")
+        return
+    scaled = {stage: scale(run.answers[stage], found["labels"]) for stage, found in run.calibrations.items()}
+    yield reliability_figure(run.answers, scaled, run.split)
+    if not scaled:
+        how = f"`ltml calibrate {run.directory.path}` fits them on val"
+        yield Prose(f"Left out: temperature and thresholds, for none have been fitted; {how}.", "note")
+    yield from _calibration_tables(run)
+    for found in run.calibrations.values():
+        yield fitted_table(found, run.labels)
+
+
+def _calibration_tables(run: Run) -> Iterator[Table]:
+    """What calibration changed, by stage and test split."""
+    for found in run.calibrations.values():
+        yield from (changes_table(found, split) for split in run.tests if split in found["splits"])
+
+
+def _training(run: Run) -> Iterator[Block]:
+    log = read_log(run.directory.shared, {"epoch", "loss", f"val_{run.recipe.train.select}"})
+    yield (
+        training_figure(log, run.recipe.train.select)
+        if log
+        else Prose("Stage 1 has no log: what stands for it was fitted to features in one go.", "note")
+    )
+    steps = read_log(run.directory.path / "stage2", {"round", "step", "number"})
+    yield _steps_table(steps) if steps else Prose(f"No log of stage 2: {_why_no_log(run)}.", "note")
+
+
+def _why_no_log(run: Run) -> str:
+    return run.no_stage2 if len(run.stages) == 1 else "it trains nothing"
+
+
+def _steps_table(steps: Sequence[Mapping[str, Any]]) -> Table:
+    """A line per epoch of stage 2: its round and step, its loss, and validation where a round ends."""
+    names = list(dict.fromkeys(name for step in steps for name in step))
+    shown = [name for name in names if name not in ("round", "step", "number", "ends_round", "seconds")]
+    lines = [
+        [
+            Cell(f"round {step['round']}, {step['step']} {step['number'] + 1}"),
+            *(Cell(_figure(step.get(name)), step.get(name)) for name in shown),
+        ]
+        for step in steps
+    ]
+    note = "M: classifier; E: encoder and backbone; bce: everything; adjust: a formula."
+    return Table("Stage 2, epoch by epoch", ["step", *shown], lines, note=note)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _norms(run: Run) -> Iterator[Block]:
+    shown, more = choose_classes(run.labels), _left_out_classes(run)
+    yield norm_figure(run.directory, shown, more) or Prose(f"Left out: {_why_no_norms(run)}.", "note")
+
+
+def _why_no_norms(run: Run) -> str:
+    if not run.directory.checkpoint2.is_file():
+        return run.no_stage2
+    return f"the classifier of head {run.recipe.head.type} has no weight vector per class of its own"
+
+
+def _gaussians(run: Run) -> Iterator[Block]:
+    if not run.directory.gaussians.is_file():
+        method = run.recipe.stage2.method
+        why = run.no_stage2 if len(run.stages) == 1 else f"stage2.method={method} fits none"
+        yield Prose(f"Left out: {why}.", "note")
+        return
+    figure = gaussian_figure(run.directory, choose_classes(run.labels), _left_out_classes(run))
+    yield figure or Prose(f"Left out: {_why_no_norms(run)}.", "note")
+
+
+def _relations(run: Run) -> Iterator[Block]:
+    try:
+        found = describe_relations(run.directory.path)
+    except DamagedFileError:
+        raise
+    except InputError as error:
+        yield Prose(f"Left out: {error}.", "note")
+        return
+    yield from tree_figures(found)
+
+
+def _where_labels_are(run: Run) -> str:
+    if run.directory.shared.parent == run.directory.path.resolve():
+        return "the run began from feature files, whose hashes are part of the fingerprint"
+    return "the labels come with the data themselves"
+
+
+def _origin(run: Run) -> Iterator[Block]:
+    path, shared = run.directory.path, run.directory.shared
+    data = read_data_record(run.directory)
+    places = {"run": path, "stage 1": shared, "data fingerprint": read_fingerprint(path)}
+    lines = [[Cell(name), Cell(str(place))] for name, place in places.items()]
+    yield Table("What it is", ["what", "folder or hash"], lines, texts=2)
+    if data["label_files"]:
+        lines = [[Cell(name), Cell(digest)] for name, digest in data["label_files"].items()]
+        yield Table("Files that labels and splits were read from", ["file", "SHA-256"], lines, texts=2)
+    else:
+        yield Prose(f"No label file is on record: {_where_labels_are(run)}.", "note")
+    if data["left_out"]:
+        lines = [[Cell(rule), Cell(str(count), count)] for rule, count in data["left_out"].items()]
+        yield Table("Rows that were left out", ["rule", "rows"], lines)
+    else:
+        yield Prose("No rows were left out.", "note")
+    yield Listing("Recipe, every field with its meaning", annotated_yaml(run.recipe))
+    for name, folder in {"Environment": path, "Environment of stage 1": shared}.items():
+        if (folder / "environment.json").is_file():
+            yield Listing(name, describe_environment(folder))

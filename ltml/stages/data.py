@@ -1,0 +1,106 @@
+"""What ``ltml data`` does with the data of a recipe: check, describe, cache, assemble."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ltml.class_counts import not_learned
+from ltml.data.assemble import assemble_table
+from ltml.data.cache import CacheReport, fill_cache, source_files
+from ltml.data.check import CheckReport, check_dataset
+from ltml.data.faults import Faults, in_one_line
+from ltml.data.stats import describe_labels, describe_sizes
+from ltml.data.table import load_dataset
+from ltml.errors import InputError
+from ltml.files import write_atomically
+from ltml.metrics.groups import describe_rule, make_groups
+from ltml.processes.world import this_world
+from ltml.recipe.schema import Recipe
+from ltml.stages.build import build_context, build_dataset
+from ltml.stages.evaluate import train_counts
+
+log = logging.getLogger(__name__)
+
+MOST = 20
+"""Faults that are listed where the check cannot go on."""
+
+
+def check_data(recipe: Recipe, *, fresh: bool = False, labels_only: bool = False) -> CheckReport:
+    """Check labels, splits and every image of a recipe's data; see `ltml.data.check.check_dataset`.
+
+    Args:
+        recipe: whose data.
+        fresh: look again at images that have not changed.
+        labels_only: check labels and splits; the image files need not be there.
+
+    Raises:
+        InputError: the data cannot be loaded at all, e.g. the label file is missing.
+    """
+    faults = Faults(collect=True)
+    context = build_context(recipe, faults, labels_only=labels_only)
+    try:
+        dataset = load_dataset(recipe.data.type, context, **recipe.data.options)
+    except InputError as error:
+        if not faults.found:
+            raise
+        for fault in faults.found[:MOST]:
+            log.warning("%s: %s", fault.where, fault.message)
+        raise InputError(f"{in_one_line(faults.found)}. With what is left: {error}") from error
+    return check_dataset(dataset, faults, fresh=fresh, labels_only=labels_only)
+
+
+def data_stats(recipe: Recipe) -> dict[str, Any]:
+    """Label counts, imbalance, co-occurrence, head/medium/tail and sizes of the images that are there.
+
+    Returns:
+        What `ltml.data.stats.describe_labels` returns, with ``groups`` (labels by group, those that can be learned),
+        ``groups_by`` (how they were cut), ``not_learned`` (labels without a positive or a negative in train) and
+        ``sizes``.
+    """
+    dataset, rule = build_dataset(recipe, labels_only=True), recipe.metrics.groups.model_dump()
+    groups = make_groups(dataset.label_names, dataset.class_counts().tolist(), rule)
+    apart = not_learned(dataset.label_names, train_counts(dataset))
+    about = {
+        "groups": {group: [name for name in members if name not in apart] for group, members in groups.items()},
+        "groups_by": describe_rule(rule),
+        "not_learned": apart,
+    }
+    return describe_labels(dataset) | about | {"sizes": describe_sizes(dataset)}
+
+
+def cache_images(recipe: Recipe, *, fresh: bool = False) -> Sequence[CacheReport]:
+    """Decode the images of a recipe's data once, at its size; a cache per source.
+
+    Raises:
+        InputError: the images are in memory anyway, or several processes were started.
+        UnreadableImageError: some cannot be decoded; the others are kept.
+    """
+    if this_world().size > 1:
+        raise InputError("one process fills the image cache, with all cores; run `ltml data cache` without torchrun")
+    readers = [reader for reader in source_files(build_dataset(recipe).images) if reader.paths]
+    if not readers:
+        raise InputError(f"the images of '{recipe.data.type}' do not come from files: there is nothing to cache")
+    return [fill_cache(reader, fresh=fresh) for reader in readers]
+
+
+def assemble_labels(recipe: Recipe, out: str | os.PathLike[str]) -> Path | None:
+    """Write the partial labels of a recipe's data as a CSV.
+
+    Returns:
+        The folder that its image paths are relative to; None where images do not come from files.
+
+    Raises:
+        InputError: the target is no ``.csv``, or exists.
+    """
+    path = Path(out)
+    if path.suffix != ".csv":
+        raise InputError(f"cannot write the labels to '{path}': give the name of a .csv file")
+    if path.exists():
+        raise InputError(f"{path} exists already; give another name or remove it first")
+    table, root = assemble_table(build_dataset(recipe))
+    write_atomically(path, lambda temporary: table.to_csv(temporary, index=False))
+    return root

@@ -1,0 +1,141 @@
+"""Stage 2 on embeddings that people have already: no images, no backbone, and so no E step."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_args
+
+from torch import Tensor
+
+from ltml.checksums import is_finished
+from ltml.errors import InputError, first_few
+from ltml.files import held, remove_partial_files, write_text
+from ltml.gaussians.resampler import GaussianResampler
+from ltml.metrics.inputs import NO_PATIENTS
+from ltml.models.classifier import PerClassLinear
+from ltml.recipe.schema import Recipe, Stage2Method
+from ltml.stages.build import checkpoint_about
+from ltml.stages.checks import check_labels
+from ltml.stages.describe_gaussians import BIAS, WEIGHT
+from ltml.stages.evaluate import score_run, scored_splits, write_predictions
+from ltml.stages.external_features import FeatureFile, join_feature_files, read_feature_file
+from ltml.stages.predict import to_predictions
+from ltml.stages.refit import (
+    UNTRAINED,
+    LabelShift,
+    adjust_classifier,
+    begin_anew,
+    classify,
+    m_step,
+    make_m_optimizer,
+    make_resampler,
+    shift_biases,
+    validate,
+)
+from ltml.stages.run_directory import RunDirectory, begin_run, locate_run, record_environment, remove_stage
+from ltml.stages.stage2 import save_gaussians
+from ltml.training.checkpoint import save_weights
+from ltml.training.devices import choose_device
+from ltml.types import Dataset
+
+log = logging.getLogger(__name__)
+
+
+def run_on_features(recipe: Recipe, paths: Mapping[str, Path], out: Path, *, fresh: bool = False) -> RunDirectory:
+    """Fit a logistic regression to real features as stage 1, and stage 2's M step on top; predict and score both.
+
+    Args:
+        recipe: of which ``stage2``, ``metrics``, ``seeds`` and the optimiser and batch size in ``train`` count; its
+            data, backbone and head do not.
+        paths: an ``.npz`` by split: train, val, and test if there is one.
+        out: root of the run directories.
+        fresh: make everything again.
+
+    Raises:
+        InputError: a file, or a setting that needs images.
+    """
+    if not {"train", "val"} <= paths.keys() <= {"train", "val", "test"}:
+        raise InputError(
+            f"stored features are needed for train and val, and may be given for test, not for {first_few(paths)}"
+        )
+    choose_device(recipe.train.device)
+    if recipe.stage2.method in ("none", "continue"):
+        raise InputError(
+            f"stage2.method={recipe.stage2.method} does nothing on stored features; allowed here: "
+            f"{', '.join(sorted({*get_args(Stage2Method)} - {'none', 'continue'}))}"
+        )
+    if recipe.stage2.rounds > 0:
+        log.info("stage 2 on stored features: round 0, the M step alone; an E step would need the images")
+        recipe = recipe.model_copy(update={"stage2": recipe.stage2.model_copy(update={"rounds": 0})})
+    files = {split: read_feature_file(path, split) for split, path in paths.items()}
+    dataset = join_feature_files(files)
+    if not any(file.has_groups for file in files.values()):
+        log.warning(NO_PATIENTS)
+    check_labels(recipe, dataset)
+    run = locate_run(recipe, dataset, out, on_features=True)
+    with held(run.path):
+        remove_partial_files(run.path)
+        if fresh:
+            remove_stage(run, 1)
+        begin_run(run, recipe, dataset)
+        if not all(map(is_finished, _made(run, dataset))):
+            record_environment(run.path)
+            _fit(recipe, dataset, files, run)
+        for stage in (1, 2):
+            score_run(recipe, dataset, run, stage=stage)
+    return run
+
+
+def _made(run: RunDirectory, dataset: Dataset) -> list[Path]:
+    """What both stages leave, weights and predictions."""
+    answers = [run.predictions(stage, split) for stage in (1, 2) for split in scored_splits(dataset)]
+    return [run.checkpoint1, run.checkpoint2, *answers]
+
+
+def _fit(recipe: Recipe, dataset: Dataset, files: Mapping[str, FeatureFile], run: RunDirectory) -> None:
+    from ltml.stages.probe import fit_probe  # slow to import: scipy; a run on images needs no probe
+
+    train, val, settings = files["train"].store, files["val"].store, recipe.stage2
+    shift = LabelShift(settings, train.masked_targets())
+    classifier = fit_probe(train, l2=settings.m_step.l2).to(choose_device(recipe.train.device))
+    _save(recipe, dataset, files, run, classifier, stage=1)
+    log_lines = []
+    if settings.method in UNTRAINED:
+        adjust_classifier(settings, classifier, shift)
+    else:
+        if settings.method == "crt":
+            classifier = begin_anew(classifier, recipe.seeds.train)
+        resampler = make_resampler(settings, train, dataset.label_names, warn=True)
+        optimizer = make_m_optimizer(recipe, classifier)
+        for number in range(1 if settings.solver == "expected" else settings.m_step.epochs):
+            record = m_step(recipe, dataset, classifier, optimizer, resampler, (0, number))
+            log_lines.append({"round": 0, "step": "M", "number": number} | record)
+        if isinstance(resampler, GaussianResampler):
+            save_gaussians(run, settings, resampler, dataset.label_names)
+    select = recipe.train.select
+    log.info("stage 2: val %s %.4f", select, validate(classifier, val, dataset, select))
+    if settings.restore_prior:
+        shift_biases(classifier, -shift.log_odds)
+    write_text(run.path / "stage2" / "log.jsonl", "".join(json.dumps(line) + "\n" for line in log_lines))
+    _save(recipe, dataset, files, run, classifier, stage=2)
+
+
+def _save(
+    recipe: Recipe,
+    dataset: Dataset,
+    files: Mapping[str, FeatureFile],
+    run: RunDirectory,
+    classifier: PerClassLinear,
+    *,
+    stage: int,
+) -> None:
+    """Predictions first: the checkpoint marks a stage as done."""
+    for split in scored_splits(dataset):
+        answers = to_predictions(classify(classifier, files[split].store), dataset, split)
+        write_predictions(run.predictions(stage, split), answers)
+    weights: dict[str, Tensor] = {WEIGHT: classifier.weight.detach(), BIAS: classifier.bias.detach()}
+    path = run.checkpoint1 if stage == 1 else run.checkpoint2
+    save_weights(path, weights, checkpoint_about(recipe, dataset, stage))
