@@ -1,0 +1,1 @@
+"""Processes of one machine or of torchrun, and the bars they draw."""

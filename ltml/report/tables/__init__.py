@@ -1,0 +1,1 @@
+"""Tables of what is neither a run nor a comparison."""
