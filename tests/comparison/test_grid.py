@@ -222,7 +222,7 @@ def _command(out: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "ltml_cli", "compare", "digits_tiny", *TINY, *options]
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize(("jobs", "kills", "earliest"), [("1", 3, 0.3), ("2", 1, 0.8)])
 def test_a_grid_killed_at_random_moments_ends_with_the_same_tables(
     timed: tuple[Path, float], tmp_path: Path, jobs: str, kills: int, earliest: float

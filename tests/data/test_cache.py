@@ -156,7 +156,7 @@ def test_files_behind_other_readers(paths: list[Path]) -> None:
     assert list(source_files(pairs)) == [files]
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_killed_while_filling_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     paths = [tmp_path / f"{i:03d}.png" for i in range(150)]

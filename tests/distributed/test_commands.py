@@ -31,7 +31,7 @@ def _log(path: Path) -> list[dict[str, float]]:
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_both_stages_by_two_processes_are_those_of_one(cli: Callable[..., object], tmp_path: Path) -> None:
     arguments = ["run", "digits_tiny", *SMOOTH, "--json"]
     alone = cli(*arguments, "--out", tmp_path / "one")
@@ -64,7 +64,7 @@ def _errors(stderr: str) -> list[str]:
     return [line for line in stderr.splitlines() if line.startswith("error")]
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_an_error_that_all_meet_is_told_once(tmp_path: Path) -> None:
     command = [*COMMAND, "run", "digits_tiny", "train.epochz=3", "--out", str(tmp_path / "runs")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -93,7 +93,7 @@ class FailsAlone(BCELoss):
 '''
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_an_error_that_one_meets_is_told_and_ends_all(tmp_path: Path) -> None:
     (tmp_path / "their_failing_loss.py").write_text(FAILS_ALONE)
     options = ["plugins=[their_failing_loss]", "loss.type=fails_alone", "train.epochs=1", "--out", "runs"]
@@ -104,7 +104,7 @@ def test_an_error_that_one_meets_is_told_and_ends_all(tmp_path: Path) -> None:
     assert told == "error in process 1: the second process has had enough"
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_ctrl_c_ends_all_and_is_told_once(tmp_path: Path) -> None:
     out = tmp_path / "runs"
     command = [*COMMAND, "run", "digits_tiny", "train.epochs=100", "--out", str(out)]

@@ -97,7 +97,7 @@ def test_without_a_terminal_nothing_is_drawn(capfd: pytest.CaptureFixture[str]) 
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_grid_of_several_processes_draws_one_bar(tmp_path: Path) -> None:
     sizes = ["train.epochs=1", "data.train_size=64", "data.val_size=32", "data.test_size=32"]
     options = ["--methods", "bce,asl", "--seeds", "0", "--jobs", "2", "--out", str(tmp_path)]

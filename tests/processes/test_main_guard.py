@@ -46,7 +46,7 @@ def _run(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.process
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])
 def test_a_script_that_trains_without_a_main_guard_ends_with_the_remedy(
     method: str, image_table: Callable[..., Path], tmp_path: Path
@@ -61,7 +61,7 @@ def test_a_script_that_trains_without_a_main_guard_ends_with_the_remedy(
     assert ended.stderr.count("Traceback") == 1  # of the script itself
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_what_escapes_the_first_look_is_one_line_for_each_process(
     image_table: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -75,7 +75,7 @@ def test_what_escapes_the_first_look_is_one_line_for_each_process(
     assert 1 <= len(lines) <= 2
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_a_guarded_script_trains(image_table: Callable[..., Path], tmp_path: Path) -> None:
     image_table()
     text = (
@@ -90,7 +90,7 @@ def _train(seed: int, out: Path) -> str:
     return str(ltml.run(load_recipe("digits_tiny", [*FAST, f"seeds.train={seed}"]), out).run_dir)
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_processes_of_ones_own_may_train(tmp_path: Path) -> None:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         folders = list(pool.map(_train, (0, 1), (tmp_path, tmp_path)))

@@ -58,7 +58,7 @@ def _results(out: Path) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_killed_at_six_moments_and_resumed(tiny_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "runs"
     stage2 = out / "digits_tiny" / "ldrnet" / "seed0" / "stage2"
@@ -154,7 +154,7 @@ def _log(folder: Path) -> list[dict[str, object]]:
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
-@pytest.mark.slow
+@pytest.mark.process
 def test_ctrl_c_keeps_what_was_finished(tmp_path: Path) -> None:
     out = tmp_path / "runs"
     process = _start(out)
