@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from fixtures.shared import build_once
 from hypothesis import settings
 from PIL import Image
 from typer.testing import CliRunner, Result
@@ -43,10 +44,12 @@ def cli() -> Cli:
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory: pytest.TempPathFactory, cli: Cli) -> Path:
     """Folder of a finished ``ltml run digits_tiny``; read only."""
-    out = tmp_path_factory.mktemp("runs")
-    result = cli("run", "digits_tiny", "--out", out)
-    assert result.exit_code == 0, result.output
-    return out / "digits_tiny" / "ldrnet" / "seed0"
+
+    def build(out: Path) -> None:
+        result = cli("run", "digits_tiny", "--out", out)
+        assert result.exit_code == 0, result.output
+
+    return build_once(tmp_path_factory, "tiny_run", build) / "digits_tiny" / "ldrnet" / "seed0"
 
 
 @pytest.fixture

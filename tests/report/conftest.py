@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fixtures.copies import copy_to_edit
+from fixtures.shared import build_once
 
 SIZES = ("data.train_size=120", "data.val_size=60", "data.test_size=80")
 EVIL = (
@@ -28,11 +29,13 @@ EVIL = (
 @pytest.fixture(scope="session")
 def finished(cli: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Root of the runs of a small comparison; read only."""
-    out = tmp_path_factory.mktemp("grid")
-    methods = ("--methods", "bce,bce_gaussian,label_adapter,asl", "--seeds", "0..2")
-    result = cli("compare", "digits_tiny", "train.epochs=1", *SIZES, *methods, "--out", out)
-    assert result.exit_code == 0, result.output
-    return out
+
+    def build(out: Path) -> None:
+        methods = ("--methods", "bce,bce_gaussian,label_adapter,asl", "--seeds", "0..2")
+        result = cli("compare", "digits_tiny", "train.epochs=1", *SIZES, *methods, "--out", out)
+        assert result.exit_code == 0, result.output
+
+    return build_once(tmp_path_factory, "finished", build)
 
 
 @pytest.fixture(scope="session")
