@@ -121,7 +121,7 @@ def create_loss(name: str, **options: Any) -> Any:
     from ltml.registry import LOSSES, create
 
     loss = create(LOSSES, name, options)
-    is_own = type(loss).__module__.startswith("ltml.losses.")  # these check in `prepare`
+    is_own = LOSSES.origin(name).startswith("ltml.losses.")  # these check in `prepare`
     return loss if is_own else guard(loss)
 
 

@@ -34,11 +34,14 @@ class Registry(Generic[T]):
     Args:
         kind: what a user calls one of them, e.g. ``"loss"``.
         room: the package whose modules register themselves, e.g. ``"ltml.losses"``.
+        wrapper: where functions are components too, the class that `create` makes objects of from a function and its
+            options, as ``"package.module:Class"``.
     """
 
-    def __init__(self, kind: str, room: str) -> None:
+    def __init__(self, kind: str, room: str, wrapper: str = "") -> None:
         self.kind = kind
         self._room = room
+        self._wrapper = wrapper
         self._components: dict[str, T] = {}
         self._origins: dict[str, str] = {}
         self._discovered = False
@@ -86,13 +89,29 @@ class Registry(Generic[T]):
         return options_model(self.get(name))
 
     def needs(self, name: str) -> list[str]:
-        """Parameters of a component before the ``*`` that have no default: no options, but what it must be given."""
-        parameters = inspect.signature(self.get(name)).parameters.values()
+        """Return the required parameters of a component that are not options: those before the ``*``.
+
+        The parameters of a wrapped function that stand there are given at each call instead.
+        """
+        component = self.get(name)
+        if self._is_wrapped(component):
+            return []
+        parameters = inspect.signature(component).parameters.values()
         return [
             parameter.name
             for parameter in parameters
             if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is parameter.empty
         ]
+
+    def build(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        """Return a component made with arguments by name; a function where functions are components is wrapped."""
+        component = self.get(name)
+        if self._is_wrapped(component):
+            return pkgutil.resolve_name(self._wrapper)(component, **arguments)
+        return component(**arguments)
+
+    def _is_wrapped(self, component: T) -> bool:
+        return bool(self._wrapper) and inspect.isfunction(component)
 
     def _discover(self) -> None:
         if self._discovered:
@@ -118,7 +137,7 @@ def options_model(component: Callable[..., Any]) -> type[BaseModel]:
     return create_model(f"{name}Options", __config__=config, **fields)
 
 
-LOSSES: Registry[Any] = Registry("loss", "ltml.losses")
+LOSSES: Registry[Any] = Registry("loss", "ltml.losses", wrapper="ltml.losses.function:FunctionLoss")
 HEADS: Registry[Any] = Registry("head", "ltml.models.heads")
 OBJECTIVES: Registry[Any] = Registry("objective", "ltml.objectives")
 DATASETS: Registry[Any] = Registry("dataset", "ltml.data.datasets")
@@ -136,7 +155,6 @@ def create(registry: Registry[Any], name: str, options: dict[str, Any], facts: M
     Raises:
         InputError: an unknown name, an unknown option, a value that is not allowed, or something needed is missing.
     """
-    component = registry.get(name)
     needs = registry.needs(name)
     try:
         checked = registry.options(name)(**{key: value for key, value in options.items() if key not in needs})
@@ -149,6 +167,8 @@ def create(registry: Registry[Any], name: str, options: dict[str, Any], facts: M
         raise InputError(f"{registry.kind} '{name}': {key} = {in_short(problem['input'])}: {problem['msg']}") from None
     given = {key: value for key, value in {**(facts or {}), **options}.items() if key in needs}
     if missing := [key for key in needs if key not in given]:
-        known = f"; what is known here: {', '.join(facts)}" if facts else f"; see help({component.__qualname__})"
+        known = (
+            f"; what is known here: {', '.join(facts)}" if facts else f"; see help({registry.get(name).__qualname__})"
+        )
         raise InputError(f"{registry.kind} '{name}' needs {' and '.join(missing)}, by name{known}")
-    return component(**given, **dict(checked))
+    return registry.build(name, {**given, **dict(checked)})

@@ -1,6 +1,15 @@
-"""One loss per file: a pure function and a small module over it, found by name.
+"""One loss per file, registered by name and created by ``ltml.create_loss``.
 
-Every loss takes ``logits (B, C)``, ``targets (B, C)`` and an optional boolean ``known (B, C)``, honours the mask,
-computes in float32 at least, and refuses NaN targets (`ltml.testing.check_loss`). What it needs of the training labels
-stands before the ``*`` of its constructor (`ltml.losses.counts`).
+A loss without state is one function; `ltml.losses.function.FunctionLoss` makes it a module. A loss that depends on the
+training labels is a module: its class counts stand before the ``*`` of its constructor (`ltml.losses.counts`).
+
+Every loss is called as ``loss(logits, targets, known=None)``:
+
+- ``logits``: floating ``(B, C)``; any shape where entries are independent and the reduction is ``none``.
+- ``targets``: ``(B, C)`` in [0, 1], soft targets allowed unless the loss says otherwise.
+- ``known``: boolean ``(B, C)``; unknown entries contribute exactly 0. None means that all entries are known.
+
+Its keyword-only parameters are its options in a recipe (``loss.asl.gamma_neg=4``). ``reduction`` is ``mean`` over known
+entries, ``sum``, or ``none`` for ``(B, C)`` with 0 where unknown. The result is a scalar or ``(B, C)``, in float32 at
+least. `ltml.testing.check_loss` checks all of this.
 """

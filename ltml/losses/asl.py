@@ -6,43 +6,37 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ltml.losses.masking import Reduction, prepare, reduce
 from ltml.registry import LOSSES
 
 
+@LOSSES.register("asl")
 def asl_loss(
     logits: Tensor,
     targets: Tensor,
     known: Tensor | None = None,
     *,
-    gamma_pos: float = 1.0,
-    gamma_neg: float = 4.0,
-    clip: float = 0.05,
-    detach_weight: bool = False,
-    reduction: Reduction = "mean",
+    gamma_pos: Annotated[float, Field(ge=0, description="exponent of positives")] = 1.0,
+    gamma_neg: Annotated[float, Field(ge=0, description="exponent of negatives")] = 4.0,
+    clip: Annotated[float, Field(ge=0, lt=1, description="probability by which negatives are shifted")] = 0.05,
+    detach_weight: Annotated[bool, Field(description="no gradient through the powers")] = False,
+    reduction: Annotated[Reduction, Field(description="over known entries")] = "mean",
 ) -> Tensor:
     """Asymmetric loss: ``−y (1 − p)^γ₊ log p − (1 − y) m^γ₋ log(1 − m)``, ``p = σ(logit)``, ``m = max(p − clip, 0)``.
 
-    Ridnik et al. (ICCV 2021): positives and negatives are focused on by exponents of their own, and negatives whose
-    probability is below the clip count nothing. The formula is the paper's for soft targets as well; the authors'
-    code, equal to it for targets 0 and 1, mixes the two exponents there. Logarithms are taken of the logits, so that
-    large ones keep their digits and gradient.
+    Ridnik et al. (ICCV 2021): the focal loss with separate exponents for positives and negatives; a negative with a
+    probability below the clip contributes 0. Soft targets follow the paper's formula; the authors' code is equal to
+    it for targets 0 and 1 and mixes the two exponents for others. Logarithms are computed from the logits, so large
+    logits keep their digits and gradient. The authors use reduction ``sum``.
 
     Args:
-        logits: ``(B, C)``; with reduction ``none`` any shape, that of targets and known.
-        targets: ``(B, C)`` in [0, 1]; soft targets are allowed.
-        known: boolean ``(B, C)``; None means all known.
         gamma_pos: exponent γ₊ of positives, ≥ 0.
         gamma_neg: exponent γ₋ of negatives, ≥ 0.
         clip: probability in [0, 1) by which negatives are shifted.
-        detach_weight: whether the powers carry no gradient; the gradient is then not that of the value.
-        reduction: ``mean`` over known entries, ``sum`` as in the authors' code, or ``none``.
-
-    Returns:
-        A scalar, or ``(B, C)``; float32 at least.
+        detach_weight: stop the gradient through the powers; the gradient is then not that of the value.
 
     Raises:
         InputError: see `prepare`.
@@ -63,37 +57,3 @@ def asl_loss(
         positive_weight, negative_weight = positive_weight.detach(), negative_weight.detach()
     entries = -targets * positive_weight * log_present - (1 - targets) * negative_weight * log_shifted
     return reduce(entries, mask, reduction)
-
-
-@LOSSES.register("asl")
-class ASLLoss(nn.Module):
-    """Asymmetric loss; see `asl_loss`."""
-
-    def __init__(
-        self,
-        *,
-        gamma_pos: Annotated[float, Field(ge=0, description="exponent of positives")] = 1.0,
-        gamma_neg: Annotated[float, Field(ge=0, description="exponent of negatives")] = 4.0,
-        clip: Annotated[float, Field(ge=0, lt=1, description="probability by which negatives are shifted")] = 0.05,
-        detach_weight: Annotated[bool, Field(description="no gradient through the powers")] = False,
-        reduction: Annotated[Reduction, Field(description="over known entries")] = "mean",
-    ) -> None:
-        super().__init__()
-        self.gamma_pos = gamma_pos
-        self.gamma_neg = gamma_neg
-        self.clip = clip
-        self.detach_weight = detach_weight
-        self.reduction: Reduction = reduction
-
-    def forward(self, logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
-        """See `asl_loss`."""
-        return asl_loss(
-            logits,
-            targets,
-            known,
-            gamma_pos=self.gamma_pos,
-            gamma_neg=self.gamma_neg,
-            clip=self.clip,
-            detach_weight=self.detach_weight,
-            reduction=self.reduction,
-        )

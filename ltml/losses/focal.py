@@ -5,37 +5,31 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ltml.losses.masking import Reduction, prepare, reduce
 from ltml.registry import LOSSES
 
 
+@LOSSES.register("focal")
 def focal_loss(
     logits: Tensor,
     targets: Tensor,
     known: Tensor | None = None,
     *,
-    gamma: float = 2.0,
-    alpha: float | None = 0.25,
-    reduction: Reduction = "mean",
+    gamma: Annotated[float, Field(ge=0, description="exponent; 0 is BCE")] = 2.0,
+    alpha: Annotated[float | None, Field(ge=0, le=1, description="weight of positives; null: none")] = 0.25,
+    reduction: Annotated[Reduction, Field(description="over known entries")] = "mean",
 ) -> Tensor:
     """Focal loss: ``−α y (1 − p)^γ log p − (1 − α) (1 − y) p^γ log(1 − p)`` with ``p = σ(logit)``.
 
-    Lin et al. (ICCV 2017, eqs. 4-5) with a sigmoid per class. The formula is linear in the targets, so soft ones weigh
-    both of its parts.
+    Lin et al. (ICCV 2017, eqs. 4-5) with a sigmoid per class. The formula is linear in the targets, so soft targets
+    weigh both parts.
 
     Args:
-        logits: ``(B, C)``; with reduction ``none`` any shape, that of targets and known.
-        targets: ``(B, C)`` in [0, 1]; soft targets are allowed.
-        known: boolean ``(B, C)``; None means all known.
         gamma: exponent γ, ≥ 0.
-        alpha: weight α of positives in [0, 1]; None leaves both labels at 1.
-        reduction: ``mean`` over known entries, ``sum``, or ``none``.
-
-    Returns:
-        A scalar, or ``(B, C)``; float32 at least.
+        alpha: weight α of positives in [0, 1]; None weighs positives and negatives by 1.
 
     Raises:
         InputError: see `prepare`.
@@ -51,24 +45,3 @@ def focal_loss(
     absent = -(gamma * log_present).exp() * log_absent
     positive, negative = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
     return reduce(positive * targets * present + negative * (1 - targets) * absent, mask, reduction)
-
-
-@LOSSES.register("focal")
-class FocalLoss(nn.Module):
-    """Focal loss; see `focal_loss`."""
-
-    def __init__(
-        self,
-        *,
-        gamma: Annotated[float, Field(ge=0, description="exponent; 0 is BCE")] = 2.0,
-        alpha: Annotated[float | None, Field(ge=0, le=1, description="weight of positives; null: none")] = 0.25,
-        reduction: Annotated[Reduction, Field(description="over known entries")] = "mean",
-    ) -> None:
-        super().__init__()
-        self.gamma = gamma
-        self.alpha = alpha
-        self.reduction: Reduction = reduction
-
-    def forward(self, logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
-        """See `focal_loss`."""
-        return focal_loss(logits, targets, known, gamma=self.gamma, alpha=self.alpha, reduction=self.reduction)

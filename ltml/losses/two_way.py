@@ -5,35 +5,33 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ltml.losses.masking import Total, log_sum_exp, prepare, reduce, refuse_soft
 from ltml.registry import LOSSES
 
 
+@LOSSES.register("two_way")
 def two_way_loss(
     logits: Tensor,
     targets: Tensor,
     known: Tensor | None = None,
     *,
-    temperature_pos: float = 4.0,
-    temperature_neg: float = 1.0,
-    reduction: Total = "mean",
+    temperature_pos: Annotated[float, Field(gt=0, description="temperature of positives")] = 4.0,
+    temperature_neg: Annotated[float, Field(gt=0, description="temperature of negatives")] = 1.0,
+    reduction: Annotated[Total, Field(description="over samples and over classes")] = "mean",
 ) -> Tensor:
     """Two-way loss: ``softplus(T₋ log Σ_neg exp(x/T₋) + T₊ log Σ_pos exp(−x/T₊))`` by sample and by class, added.
 
-    Kobayashi (CVPR 2023): within a sample the positive labels, and within a class the positive samples, are
-    to lie above the negative ones. Samples and classes without a known positive are left out of their mean; with no
-    known negative their term is 0 and counts. An unknown entry enters no sum.
+    Kobayashi (CVPR 2023): the positive labels of a sample, and the positive samples of a class, should score above
+    the negative ones. Samples and classes without a known positive are left out of their mean; without a known
+    negative their term is 0 and counts. Unknown entries enter no sum.
 
-    The loss depends on the whole batch: a class is compared over all samples in it, and doubling the batch adds
-    ``(T₊ + T₋) log 2`` to the argument of every class's softplus. There is no loss of a single entry.
+    The loss depends on the whole batch: doubling the batch adds ``(T₊ + T₋) log 2`` to the argument of the softplus
+    of every class. A single entry has no loss, so there is no reduction ``none``.
 
     Args:
-        logits: ``(B, C)``.
-        targets: ``(B, C)``, 0 or 1 where known.
-        known: boolean ``(B, C)``; None means all known.
         temperature_pos: T₊ > 0.
         temperature_neg: T₋ > 0.
         reduction: ``mean`` over samples plus mean over classes, or ``sum`` over both.
@@ -59,31 +57,3 @@ def two_way_loss(
         terms = -functional.logsigmoid(-hardest_absent - hardest_present)
         total = total + reduce(terms, present.any(dim=dim, keepdim=True), reduction)
     return total
-
-
-@LOSSES.register("two_way")
-class TwoWayLoss(nn.Module):
-    """Two-way multi-label loss; see `two_way_loss`."""
-
-    def __init__(
-        self,
-        *,
-        temperature_pos: Annotated[float, Field(gt=0, description="of positives")] = 4.0,
-        temperature_neg: Annotated[float, Field(gt=0, description="of negatives")] = 1.0,
-        reduction: Annotated[Total, Field(description="over samples and over classes")] = "mean",
-    ) -> None:
-        super().__init__()
-        self.temperature_pos = temperature_pos
-        self.temperature_neg = temperature_neg
-        self.reduction: Total = reduction
-
-    def forward(self, logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
-        """See `two_way_loss`."""
-        return two_way_loss(
-            logits,
-            targets,
-            known,
-            temperature_pos=self.temperature_pos,
-            temperature_neg=self.temperature_neg,
-            reduction=self.reduction,
-        )

@@ -52,8 +52,8 @@ def check_loss(loss: nn.Module | MakeLoss, *, couples_batch: bool = False, toler
         AssertionError: says what is wrong.
 
     Example:
-        >>> from ltml.losses.bce import BCELoss
-        >>> check_loss(BCELoss())
+        >>> import ltml
+        >>> check_loss(ltml.create_loss("bce"))
     """
     make: MakeLoss = (lambda _counts, _entries: loss) if isinstance(loss, nn.Module) else loss
     made = make(torch.tensor(COUNTS), torch.tensor(ENTRIES))

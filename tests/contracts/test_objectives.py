@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ltml.losses.bce import BCELoss
+import ltml
 from ltml.objectives.objective import Step, TrainingFacts
 from ltml.registry import OBJECTIVES
 from ltml.types import Batch, ModelOutput
@@ -22,7 +22,7 @@ def make(name: str, order: Tensor) -> torch.nn.Module:
     common = torch.tensor([True, False, True, False, False])[order]
     facts = TrainingFacts(ROWS, 4, positives, negatives, common, ("a", "b"), torch.arange(ROWS) % 2, (CLASSES, 3), 6)
     torch.manual_seed(0)
-    term: torch.nn.Module = OBJECTIVES.get(name)(BCELoss(), facts)
+    term: torch.nn.Module = OBJECTIVES.get(name)(ltml.create_loss("bce"), facts)
     return term
 
 

@@ -14,9 +14,9 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional
 
+import ltml
 from ltml.data.images import ArrayImages
 from ltml.errors import InputError
-from ltml.losses.bce import BCELoss
 from ltml.objectives.adversarial import Adversarial
 from ltml.objectives.consistency import Consistency
 from ltml.objectives.objective import Objective, Step, Term, TrainingFacts
@@ -27,7 +27,7 @@ from ltml.objectives.weighted_partial import WeightedPartial
 from ltml.types import Batch, Dataset, ModelOutput
 
 ROWS, CLASSES = 12, 4
-LOSS = BCELoss()
+LOSS = ltml.create_loss("bce")
 
 
 def facts(epochs: int = 5) -> TrainingFacts:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import ltml
 from ltml.errors import InputError
-from ltml.losses.bce import BCELoss, bce_loss
+from ltml.losses.bce import bce_loss
 from ltml.losses.mlsl import mlsl_loss
 from ltml.testing import check_loss
 
@@ -202,7 +203,7 @@ def test_a_loss_that_couples_its_batch_has_to_say_so_and_only_it() -> None:
     with pytest.raises(AssertionError, match="couples_batch=True if it has to"):
         check_loss(lambda *_: mlsl_loss)
     with pytest.raises(AssertionError, match="is not true of it"):
-        check_loss(BCELoss(), couples_batch=True)
+        check_loss(ltml.create_loss("bce"), couples_batch=True)
 
 
 def test_a_module_is_checked_as_it_is() -> None:
@@ -216,6 +217,6 @@ def test_a_module_is_checked_as_it_is() -> None:
             return torch.where(mask, entries, 0.0).sum() / mask.sum().clamp(min=1)
 
     check_loss(Hinge())
-    check_loss(BCELoss(), tolerance=1e-6)
+    check_loss(ltml.create_loss("bce"), tolerance=1e-6)
     with pytest.raises(AssertionError, match="use reduction='mean'"):
-        check_loss(BCELoss(reduction="none"))
+        check_loss(ltml.create_loss("bce", reduction="none"))
