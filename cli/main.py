@@ -21,7 +21,7 @@ from .report import report
 from .sweep import sweep
 
 if TYPE_CHECKING:
-    from ltml.types import RunResult
+    from ltml.stages.evaluate import RunResult
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -302,24 +302,3 @@ class Predictions:
     def knows_patients(self) -> bool:
         """Whether groups are more than the ids of the rows."""
         return list(self.groups) != list(self.ids)
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What `ltml.run`, `ltml.stage1` and `ltml.stage2` return.
-
-    Attributes:
-        run_dir: the run's folder.
-        stage1: the ``metrics.json`` of split ``test`` after stage 1.
-        stage2: the same after stage 2; None where there is none (yet).
-        splits: ``{split: {"stage1": …, "stage2": …}}`` for every scored split.
-    """
-
-    run_dir: Path
-    stage1: dict[str, Any] | None
-    stage2: dict[str, Any] | None
-    splits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """``{"run_dir", "stage1", "stage2"}``, ready for `json.dumps`."""
-        return {"run_dir": str(self.run_dir), "stage1": self.stage1, "stage2": self.stage2}

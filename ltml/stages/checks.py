@@ -64,10 +64,10 @@ def check_out(out: Path) -> None:
     Raises:
         InputError: a file stands in the way.
     """
-    for place in (out, *out.parents):
-        if place.exists():
-            if not place.is_dir():
-                raise InputError(f"--out {out}: {place} is a file, not a folder; give another folder")
+    for folder in (out, *out.parents):
+        if folder.exists():
+            if not folder.is_dir():
+                raise InputError(f"--out {out}: {folder} is a file, not a folder; give another folder")
             return
 
 

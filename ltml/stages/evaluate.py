@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from ltml.metrics.ranking import auroc
 from ltml.metrics.table import MetricTable, changes, score
 from ltml.recipe.schema import MetricsSection, Recipe
 from ltml.stages.run_directory import WRITTEN_AGAIN, RunDirectory, read_run, read_train_counts
-from ltml.types import Dataset, Predictions, RunResult
+from ltml.types import Dataset, Predictions
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,27 @@ METRICS: Shape = {
     "per_class": ("label", "n_pos", "n_known", "train_pos"),
 }
 """Shape of a ``metrics.json``."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Folder and scores of a run, as `ltml.run`, `ltml.stage1` and `ltml.stage2` return them.
+
+    Attributes:
+        run_dir: folder of the run.
+        stage1: content of the ``metrics.json`` of split ``test`` after stage 1; None if that split was not scored.
+        stage2: the same after stage 2; None if the run has no finished stage 2.
+        splits: ``{split: {"stage1": …, "stage2": …}}`` for every scored split.
+    """
+
+    run_dir: Path
+    stage1: dict[str, Any] | None
+    stage2: dict[str, Any] | None
+    splits: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return ``{"run_dir", "stage1", "stage2"}``, ready for `json.dumps`."""
+        return {"run_dir": str(self.run_dir), "stage1": self.stage1, "stage2": self.stage2}
 
 
 def scored_splits(dataset: Dataset) -> list[str]:

@@ -17,13 +17,13 @@ from ltml.processes.world import ALONE, World, this_world
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_dataset
 from ltml.stages.checks import check_labels, check_out, check_recipe
-from ltml.stages.evaluate import collect, save_changes
+from ltml.stages.evaluate import RunResult, collect, save_changes
 from ltml.stages.run_directory import RunDirectory, locate_run, progress_of
 from ltml.stages.stage1 import run_stage1
 from ltml.stages.stage2 import run_stage2
 from ltml.stages.stage2_on_features import run_on_features
 from ltml.training.devices import choose_device
-from ltml.types import Dataset, RunResult
+from ltml.types import Dataset
 
 OUT = "runs"
 
@@ -43,7 +43,7 @@ def stage1(recipe: Recipe, out: str | os.PathLike[str] = OUT, *, fresh: bool = F
         InputError: the recipe, the data or the folder do not allow it.
         LtmlError: something failed on the way; a later call resumes.
     """
-    return _work(recipe, Path(out), stages=(1,), fresh=fresh)
+    return _run_stages(recipe, Path(out), stages=(1,), fresh=fresh)
 
 
 def stage2(
@@ -64,21 +64,21 @@ def stage2(
             what stands for stage 1 is then a logistic regression per class.
     """
     if features is None:
-        return _work(recipe, Path(out), stages=(2,), fresh=fresh)
+        return _run_stages(recipe, Path(out), stages=(2,), fresh=fresh)
     refuse_second_start()
     check_out(Path(out))
     if this_world().size > 1:
         raise InputError("stage 2 on stored features trains no images and needs one process; start it without torchrun")
-    place = run_on_features(recipe, {split: Path(path) for split, path in features.items()}, Path(out), fresh=fresh)
-    return _result(place)
+    run_dir = run_on_features(recipe, {split: Path(path) for split, path in features.items()}, Path(out), fresh=fresh)
+    return _collect_result(run_dir)
 
 
 def run(recipe: Recipe, out: str | os.PathLike[str] = OUT, *, fresh: bool = False) -> RunResult:
     """Stage 1, stage 2 if the recipe has one, and their scores; see `stage1` for arguments and errors."""
-    return _work(recipe, Path(out), stages=(1, 2) if recipe.stage2.method != "none" else (1,), fresh=fresh)
+    return _run_stages(recipe, Path(out), stages=(1, 2) if recipe.stage2.method != "none" else (1,), fresh=fresh)
 
 
-def _work(recipe: Recipe, out: Path, *, stages: tuple[int, ...], fresh: bool) -> RunResult:
+def _run_stages(recipe: Recipe, out: Path, *, stages: tuple[int, ...], fresh: bool) -> RunResult:
     refuse_second_start()
     check_recipe(recipe)
     check_out(out)
@@ -87,16 +87,16 @@ def _work(recipe: Recipe, out: Path, *, stages: tuple[int, ...], fresh: bool) ->
     with joined(choose_device(recipe.train.device, world), world):
         dataset = in_turn(partial(build_dataset, recipe), world)
         check_labels(recipe, dataset)
-        place = in_turn(partial(_locate, recipe, dataset, out, stages=stages, fresh=fresh), world)
-        with _held(place.path, world):
-            first_alone(partial(remove_partial_files, place.path), world)
+        run_dir = in_turn(partial(_locate, recipe, dataset, out, stages=stages, fresh=fresh), world)
+        with _held(run_dir.path, world):
+            first_alone(partial(remove_partial_files, run_dir.path), world)
             if 1 in stages:
-                with _held(place.shared, world):  # runs that differ in stage 2 alone share it
-                    first_alone(partial(remove_partial_files, place.shared), world)
-                    run_stage1(recipe, dataset, place, fresh=fresh)
+                with _held(run_dir.shared, world):  # runs that differ in stage 2 alone share it
+                    first_alone(partial(remove_partial_files, run_dir.shared), world)
+                    run_stage1(recipe, dataset, run_dir, fresh=fresh)
             if 2 in stages:
-                run_stage2(recipe, dataset, place, fresh=fresh)
-            return _result(place, world)
+                run_stage2(recipe, dataset, run_dir, fresh=fresh)
+            return _collect_result(run_dir, world)
 
 
 def _locate(recipe: Recipe, dataset: Dataset, out: Path, *, stages: tuple[int, ...], fresh: bool) -> RunDirectory:
@@ -122,8 +122,8 @@ def _check_world(recipe: Recipe, world: World) -> None:
         )
 
 
-def _result(place: RunDirectory, world: World = ALONE) -> RunResult:
-    result = collect(place)
+def _collect_result(run_dir: RunDirectory, world: World = ALONE) -> RunResult:
+    result = collect(run_dir)
     if result.stage2 is not None and world.is_first:
-        save_changes(place, result)
+        save_changes(run_dir, result)
     return result

@@ -10,12 +10,18 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ltml.checksums import is_finished
 from ltml.data.batches import BatchLoader
 from ltml.errors import LtmlError, first_few
 from ltml.models.model import Stage1Model
 from ltml.processes.bars import track
 from ltml.processes.collectives import gather_rows
 from ltml.processes.world import World
+from ltml.recipe.schema import Recipe
+from ltml.stages.build import build_final_loader, rebuild_model
+from ltml.stages.evaluate import scored_splits, write_predictions
+from ltml.stages.run_directory import RunDirectory, Stage
+from ltml.training.checkpoint import load_weights
 from ltml.training.devices import Compute
 from ltml.types import Batch, Dataset, IntArray, Predictions
 
@@ -60,6 +66,33 @@ def predict(
     return to_predictions(probs.numpy(), dataset, split)
 
 
+def predict_missing(run: RunDirectory, stage: Stage, recipe: Recipe, dataset: Dataset, compute: Compute) -> None:
+    """Predict every scored split whose predictions a finished stage has not written yet, and write them.
+
+    Args:
+        run: the run, whose checkpoint of the stage is finished.
+        stage: 1 or 2.
+        recipe: recipe of the run.
+        dataset: data of the run.
+        compute: device, precision, processes.
+
+    Raises:
+        InputError: the checkpoint does not fit the recipe's model.
+        NonFiniteLogitsError: the model has diverged.
+    """
+    missing = [split for split in scored_splits(dataset) if not is_finished(run.predictions(stage, split))]
+    if not missing:
+        return
+    weights, _ = load_weights(run.checkpoint(stage))
+    model = compute.place(rebuild_model(recipe, dataset, weights, stage=stage))
+    crop = recipe.data.image_size if recipe.data.ten_crop else None
+    for split in missing:
+        loader = build_final_loader(recipe, dataset, split, compute.device, compute.world)
+        predictions = predict(model, loader, dataset, split, compute, crop=crop)
+        if compute.world.is_first:
+            write_predictions(run.predictions(stage, split), predictions)
+
+
 def _ten_crops(images: Tensor, side: int) -> Sequence[Tensor]:
     """Return corners and centre of each image, and their mirror images: ten tensors ``(B, channels, side, side)``."""
     from torchvision.transforms.v2.functional import ten_crop  # slow to import
@@ -79,23 +112,23 @@ def to_predictions(probs: npt.NDArray[np.float64], dataset: Dataset, split: str)
     if units is None:
         ids, targets = dataset.ids(split).astype(str).tolist(), dataset.masked_targets(split)
         return Predictions(dataset.label_names, ids, groups.tolist(), probs, targets, _novel(dataset, rows))
-    place, chosen = pd.factorize(units.of_row[rows])
+    unit, chosen = pd.factorize(units.of_row[rows])
     codes = units.codes[chosen]
     return Predictions(
         label_names=dataset.label_names,
         ids=units.ids[chosen].tolist(),
-        groups=groups[~pd.Series(place, index=groups.index).duplicated()].tolist(),
-        probs=_join_rows(probs, place, None if units.choice is None else units.choice[chosen]),
+        groups=groups[~pd.Series(unit, index=groups.index).duplicated()].tolist(),
+        probs=_join_rows(probs, unit, None if units.choice is None else units.choice[chosen]),
         targets=np.where(codes >= 0, codes, np.nan),
         novel=_novel(dataset, chosen),
     )
 
 
 def _join_rows(
-    probs: npt.NDArray[np.float64], place: IntArray, choice: npt.NDArray[np.int8] | None
+    probs: npt.NDArray[np.float64], unit: IntArray, choice: npt.NDArray[np.int8] | None
 ) -> npt.NDArray[np.float64]:
-    """Probabilities ``(U, C)`` of units from those of rows ``(n, C)``; ``place`` is the unit of each row."""
-    rows = pd.DataFrame(probs).groupby(place)
+    """Probabilities ``(U, C)`` of units from those of rows ``(n, C)``; ``unit`` is the unit of each row."""
+    rows = pd.DataFrame(probs).groupby(unit)
     mean: npt.NDArray[np.float64] = rows.mean().to_numpy()
     if choice is None:
         return mean

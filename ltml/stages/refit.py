@@ -269,7 +269,7 @@ def elementwise(section: LossSection) -> Any:
     return create(LOSSES, section.type, section.options | {"reduction": "none"})
 
 
-def begin_anew(classifier: nn.Module, seed: int) -> PerClassLinear:
+def reset_classifier(classifier: nn.Module, seed: int) -> PerClassLinear:
     """A classifier of the same shape with fresh weights, as classifier re-training begins (Kang et al., ICLR 2020)."""
     assert isinstance(classifier, PerClassLinear)
     torch.manual_seed(derive_seed(seed, "crt"))

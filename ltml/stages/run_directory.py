@@ -61,6 +61,7 @@ AGAIN = "give another --out, or train again with --fresh."
 """What to do where a stage 1 cannot be used."""
 
 
+Stage = Literal[1, 2]
 Inputs = Mapping[str, Mapping[str, str]]
 """What a stage is trained from, such as weights or a loss: SHA-256 by path of its files."""
 
@@ -86,6 +87,10 @@ class RunDirectory:
     def checkpoint2(self) -> Path:
         """Weights after stage 2."""
         return self.path / "stage2" / "checkpoint.safetensors"
+
+    def checkpoint(self, stage: Stage) -> Path:
+        """Return the path of the weights after a stage."""
+        return self.checkpoint1 if stage == 1 else self.checkpoint2
 
     @property
     def features(self) -> Path:
@@ -128,7 +133,7 @@ def run_folder(recipe: Recipe, out: Path) -> Path:
     return out / recipe.name / method / f"seed{recipe.seeds.train}"
 
 
-def last_stage(recipe: Recipe) -> Literal[1, 2]:
+def last_stage(recipe: Recipe) -> Stage:
     """The stage that a run of a recipe ends with."""
     return 1 if recipe.stage2.method == "none" else 2
 
@@ -379,7 +384,7 @@ def _refuse_changed_images(run: RunDirectory, dataset: Dataset) -> None:
         return
     changed = np.argwhere(_read_images(run, dataset) != dataset.image_digests).tolist()
     if changed:
-        images = (_name_image(dataset, *place) for place in changed)
+        images = (_name_image(dataset, *index) for index in changed)
         count = f" ({len(changed)} of {dataset.image_digests.size} images)" if len(changed) > 1 else ""
         raise InputError(
             f"{first_few(images, most=2)} {'has' if len(changed) == 1 else 'have'} changed since stage 1 in "

@@ -17,7 +17,6 @@ from ltml.processes.collectives import broadcast, first_alone
 from ltml.recipe.schema import Recipe
 from ltml.seeds import derive_seed
 from ltml.stages.build import (
-    build_final_loader,
     build_loader,
     build_model,
     build_objective,
@@ -26,10 +25,10 @@ from ltml.stages.build import (
     embed_labels,
     rebuild_model,
 )
-from ltml.stages.evaluate import score_learned, score_run, scored_splits, train_counts, write_predictions
+from ltml.stages.evaluate import score_learned, score_run, train_counts
 from ltml.stages.features import SPLITS, extract_features, has_features
 from ltml.stages.inputs import missing_inputs, raise_missing
-from ltml.stages.predict import describe_batch, predict
+from ltml.stages.predict import describe_batch, predict, predict_missing
 from ltml.stages.run_directory import (
     RunDirectory,
     begin_run,
@@ -38,7 +37,7 @@ from ltml.stages.run_directory import (
     record_inputs,
     remove_stage,
 )
-from ltml.stages.warm_start import start_from
+from ltml.stages.warm_start import load_initial_weights
 from ltml.training.checkpoint import load_weights, save_weights
 from ltml.training.devices import Compute, choose_compute
 from ltml.training.loop import seed_epoch, train_epoch
@@ -56,27 +55,20 @@ def run_stage1(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
     if fresh or not is_finished(run.checkpoint1):
         if fresh or not (run.shared / "state.pt").is_file():
             raise_missing(missing_inputs(recipe, lambda: dataset.label_names))
-        training = Training(recipe, dataset, run, compute, fresh=fresh)
+        training = Stage1Training(recipe, dataset, run, compute, fresh=fresh)
         first_alone(partial(_begin, recipe, dataset, run, fresh=fresh), world)
         training.fit()
     else:
         first_alone(partial(begin_run, run, recipe, dataset), world)
     if world.is_first:
         (run.shared / "state.pt").unlink(missing_ok=True)
-    needs_features = recipe.stage2.method != "none" and not has_features(run.features)
-    unpredicted = [split for split in scored_splits(dataset) if not is_finished(run.predictions(1, split))]
-    if needs_features or unpredicted:
+    if recipe.stage2.method != "none" and not has_features(run.features):
         weights, _ = load_weights(run.checkpoint1)
         model = compute.place(rebuild_model(recipe, dataset, weights, stage=1))
-        for split in SPLITS if needs_features else ():
+        for split in SPLITS:
             loader = build_loader(recipe, dataset, split, compute.device, world=world)
             extract_features(model, loader, dataset, split, run.features, compute, dtype=recipe.train.feature_dtype)
-        for split in unpredicted:
-            batches = build_final_loader(recipe, dataset, split, compute.device, world)
-            crop = recipe.data.image_size if recipe.data.ten_crop else None
-            answers = predict(model, batches, dataset, split, compute, crop=crop)
-            if world.is_first:
-                write_predictions(run.predictions(1, split), answers)
+    predict_missing(run, 1, recipe, dataset, compute)
     first_alone(partial(score_run, recipe, dataset, run, stage=1), world)
 
 
@@ -90,7 +82,7 @@ def _begin(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bool) 
     begin_run(run, recipe, dataset)
 
 
-class Training:
+class Stage1Training:
     """Minimise the objective and keep the epoch that is best on validation; resumable after every epoch.
 
     Args:
@@ -121,7 +113,7 @@ class Training:
         )
         resumed = not fresh and (run.shared / "state.pt").is_file()
         if recipe.init_from is not None and not resumed:
-            start_from(model, dataset.label_names, recipe.init_from)
+            load_initial_weights(model, dataset.label_names, recipe.init_from)
         self.model = compute.place(model)
         self.objective = build_objective(recipe, dataset, self.model, compute.world).to(compute.device)
         started = [*self.model.parameters(), *self.model.buffers(), *self.objective.parameters()]

@@ -31,21 +31,21 @@ from ltml.losses.gce import gce_loss
 from ltml.processes.bars import track
 from ltml.processes.collectives import broadcast, first_alone, gather_rows
 from ltml.recipe.schema import Recipe, Stage2Section
-from ltml.stages.build import build_final_loader, build_loader, checkpoint_about, rebuild_model
-from ltml.stages.evaluate import score_run, scored_splits, write_predictions
+from ltml.stages.build import build_loader, checkpoint_about, rebuild_model
+from ltml.stages.evaluate import score_run
 from ltml.stages.features import extract_features, has_features, load_features, open_features
-from ltml.stages.predict import describe_batch, predict
+from ltml.stages.predict import describe_batch, predict_missing
 from ltml.stages.refit import (
     FROZEN,
     UNTRAINED,
     LabelShift,
     Resampler,
     adjust_classifier,
-    begin_anew,
     check_classifier,
     m_step,
     make_m_optimizer,
     make_resampler,
+    reset_classifier,
     shift_biases,
     validate,
 )
@@ -90,22 +90,13 @@ def run_stage2(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
     world = compute.world
     stale = not fresh and not is_of_this_stage1(run)
     if fresh or stale or not is_finished(run.checkpoint2):
-        reconstruction = Reconstruction(recipe, dataset, run, compute)
+        training = Stage2Training(recipe, dataset, run, compute)
         if stale:
             log.info("stage 2: it did not start from the weights that stage 1 has now, so it starts anew")
         first_alone(partial(_begin, recipe, dataset, run, anew=fresh or stale), world)
-        reconstruction.fit()
+        training.fit()
     first_alone(partial(_finish, recipe, dataset, run), world)
-    unpredicted = [split for split in scored_splits(dataset) if not is_finished(run.predictions(2, split))]
-    if unpredicted:
-        weights, _ = load_weights(run.checkpoint2)
-        model = compute.place(rebuild_model(recipe, dataset, weights, stage=2))
-        for split in unpredicted:
-            batches = build_final_loader(recipe, dataset, split, compute.device, world)
-            crop = recipe.data.image_size if recipe.data.ten_crop else None
-            answers = predict(model, batches, dataset, split, compute, crop=crop)
-            if world.is_first:
-                write_predictions(run.predictions(2, split), answers)
+    predict_missing(run, 2, recipe, dataset, compute)
     first_alone(partial(score_run, recipe, dataset, run, stage=2), world)
 
 
@@ -142,7 +133,7 @@ class Epoch(NamedTuple):
     ends_round: bool
 
 
-def alternation(settings: Stage2Section) -> list[Epoch]:
+def plan_epochs(settings: Stage2Section) -> list[Epoch]:
     """Round 0 is the M step alone; later ones are an E step, then Gaussians and classifier refitted."""
     if settings.method in UNTRAINED:
         return [Epoch(0, "adjust", 0, ends_round=True)]
@@ -156,11 +147,11 @@ def alternation(settings: Stage2Section) -> list[Epoch]:
         else:
             steps = [("E", number) for number in range(e_epochs)] + [("M", number) for number in range(m_epochs)]
         last = len(steps) - 1
-        epochs += [Epoch(round_, *step, ends_round=place == last) for place, step in enumerate(steps)]
+        epochs += [Epoch(round_, *step, ends_round=index == last) for index, step in enumerate(steps)]
     return epochs
 
 
-class Reconstruction:
+class Stage2Training:
     """The alternation over one model, resumable after every epoch.
 
     Several processes share the images of the E step. Each does the whole M step, which reads stored features only, and
@@ -187,7 +178,7 @@ class Reconstruction:
         check_classifier(self.settings, self.model.classifier, recipe.head.type)
         self.shift = LabelShift(self.settings, dataset.masked_targets("train"))
         if self.settings.method == "crt":
-            self.model.head.classifier = begin_anew(self.model.classifier, recipe.seeds.train)
+            self.model.head.classifier = reset_classifier(self.model.classifier, recipe.seeds.train)
         compute.place(self.model)
         train, e_step = recipe.train, self.settings.e_step
         moving = self.model.parameters() if self.settings.method == "continue" else self.model.encoder_parameters()
@@ -209,9 +200,9 @@ class Reconstruction:
         if progress.done:
             log.info("stage 2: resuming after epoch %d", progress.done)
         self.moved = any(line["step"] in ("E", "bce") for line in progress.history)
-        for epoch in alternation(self.settings)[progress.done :]:
+        for epoch in plan_epochs(self.settings)[progress.done :]:
             started = time.monotonic()
-            record = epoch._asdict() | self.work(epoch)
+            record = epoch._asdict() | self.run_epoch(epoch)
             if epoch.ends_round:
                 value = record[f"val_{select}"] = validate(
                     self.model.classifier, self.features("val"), self.dataset, select
@@ -227,7 +218,7 @@ class Reconstruction:
         about = checkpoint_about(self.recipe, self.dataset, 2) | {"round": progress.best_at}
         first_alone(partial(save_weights, self.run.checkpoint2, self.model.state_dict(), about), world)
 
-    def work(self, epoch: Epoch) -> dict[str, Any]:
+    def run_epoch(self, epoch: Epoch) -> dict[str, Any]:
         """One epoch; what the log says of it."""
         if epoch.step == "adjust":
             adjust_classifier(self.settings, self.model.classifier, self.shift)
@@ -269,7 +260,7 @@ class Reconstruction:
             f"stage 2, round {epoch.round}, BCE",
             bce_loss,
             "continue",
-            alternation(self.settings).index(epoch),
+            plan_epochs(self.settings).index(epoch),
         )
 
     def features(self, split: str) -> FeatureSet:

@@ -27,11 +27,11 @@ from ltml.stages.refit import (
     UNTRAINED,
     LabelShift,
     adjust_classifier,
-    begin_anew,
     classify,
     m_step,
     make_m_optimizer,
     make_resampler,
+    reset_classifier,
     shift_biases,
     validate,
 )
@@ -107,7 +107,7 @@ def _fit(recipe: Recipe, dataset: Dataset, files: Mapping[str, FeatureFile], run
         adjust_classifier(settings, classifier, shift)
     else:
         if settings.method == "crt":
-            classifier = begin_anew(classifier, recipe.seeds.train)
+            classifier = reset_classifier(classifier, recipe.seeds.train)
         resampler = make_resampler(settings, train, dataset.label_names, warn=True)
         optimizer = make_m_optimizer(recipe, classifier)
         for number in range(1 if settings.solver == "expected" else settings.m_step.epochs):

@@ -18,7 +18,7 @@ from ltml.training.checkpoint import load_weights
 log = logging.getLogger(__name__)
 
 
-def start_from(model: Stage1Model, label_names: Sequence[str], run_dir: Path) -> None:
+def load_initial_weights(model: Stage1Model, label_names: Sequence[str], run_dir: Path) -> None:
     """Give a new model the weights of a run's stage 1; its classes keep their answers.
 
     Args:
@@ -35,7 +35,7 @@ def start_from(model: Stage1Model, label_names: Sequence[str], run_dir: Path) ->
     missing = [name for name in old if name not in label_names]
     if missing:
         raise InputError(f"init_from={run_dir}: its class {first_few(missing)} is not among the labels of this recipe")
-    state = grown(model, weights, old, label_names, run_dir)
+    state = extend_classes(model, weights, old, label_names, run_dir)
     model.load_state_dict(state)
     fresh = [name for name in label_names if name not in old]
     log.info("stage 1 starts from %s%s", run_dir, f", with new classes {first_few(fresh)}" if fresh else "")
@@ -56,13 +56,13 @@ def find_start(run_dir: Path) -> Path:
     return run.checkpoint1
 
 
-def grown(
+def extend_classes(
     model: Stage1Model, weights: Mapping[str, Tensor], old: Sequence[str], new: Sequence[str], where: Path
 ) -> dict[str, Tensor]:
     """The model's state with the old weights in it, class by class where a tensor has a dimension of classes.
 
     Raises:
-        InputError: see `start_from`.
+        InputError: see `load_initial_weights`.
     """
     class_dims: Mapping[str, tuple[int, ...]] = getattr(model.head, "class_dims", {})
     if not class_dims and tuple(old) != tuple(new):

@@ -23,12 +23,12 @@ from ltml.processes.world import World, this_world
 from ltml.recipe.load import load_recipe
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_dataset, build_loader
+from ltml.stages.evaluate import RunResult
 from ltml.stages.predict import predict
 from ltml.stages.run_directory import RunDirectory
-from ltml.stages.stage1 import Training
+from ltml.stages.stage1 import Stage1Training
 from ltml.training.devices import choose_compute
 from ltml.training.resume import Progress
-from ltml.types import RunResult
 
 EPOCHS = (0, 5)
 """The terms on unknown labels start at 5; an ensemble has a past from the second epoch on."""
@@ -79,7 +79,7 @@ def train(method: str, folder: Path) -> dict[str, Any]:
     """Losses, the gradients of every step, what is then remembered, and answers, after a few epochs of a preset."""
     recipe, compute = two_sources(method), choose_compute("cpu", "float32")
     dataset = build_dataset(recipe)
-    training = Training(recipe, dataset, RunDirectory(folder, folder), compute)
+    training = Stage1Training(recipe, dataset, RunDirectory(folder, folder), compute)
     gradients: list[Tensor] = []
     training.optimizer.register_step_pre_hook(lambda optimizer, *_: gradients.append(_gradient(optimizer)))
     strong, device, world = training.objective.needs_strong(), compute.device, compute.world

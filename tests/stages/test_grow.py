@@ -10,7 +10,7 @@ from ltml.models.facts import PairCounts
 from ltml.recipe.load import load_recipe
 from ltml.stages.build import build_dataset, build_loader, build_model, rebuild_model
 from ltml.stages.run_directory import read_run
-from ltml.stages.warm_start import grown, start_from
+from ltml.stages.warm_start import extend_classes, load_initial_weights
 from ltml.training.checkpoint import load_weights
 
 FEW = "[two, zero, one]"
@@ -42,7 +42,7 @@ def test_old_classes_keep_their_answers_when_new_ones_are_appended(small_run: tu
     before = rebuild_model(old_recipe, old_data, weights, stage=1).eval()
     torch.manual_seed(3)
     after = build_model(recipe, names, None, pretrained=False)
-    start_from(after, names, run_dir)
+    load_initial_weights(after, names, run_dir)
     after.eval()
     (batch, *_) = build_loader(recipe, dataset, "test", torch.device("cpu")).epoch()
     with torch.no_grad():
@@ -123,7 +123,7 @@ def test_prompts_are_those_of_the_new_recipe() -> None:
     recipe = load_recipe("digits_tiny")
     names = tuple(build_dataset(recipe).label_names)
     old, new = (build_model(recipe, names, torch.full((10, 6), value), pretrained=False) for value in (1.0, 2.0))
-    state = grown(new, old.state_dict(), names, names, Path("old"))
+    state = extend_classes(new, old.state_dict(), names, names, Path("old"))
     assert (state["head.words"] == 2).all()
     torch.testing.assert_close(state["head.project.weight"], old.state_dict()["head.project.weight"])
 
@@ -134,7 +134,7 @@ def test_the_label_graph_is_that_of_the_new_recipe() -> None:
     pairs = PairCounts(counts, counts.diagonal()[:, None].expand(3, 3))
     recipes = [load_recipe("digits_tiny", ["method=ml_gcn", f"head.ml_gcn.threshold={t}"]) for t in (0.4, 0.9)]
     old, new = (build_model(recipe, names, None, pretrained=False, pairs=pairs) for recipe in recipes)
-    state = grown(new, old.state_dict(), names, names, Path("old"))
+    state = extend_classes(new, old.state_dict(), names, names, Path("old"))
     assert not torch.equal(old.head.classifier.graph, torch.eye(3))
     torch.testing.assert_close(state["head.classifier.graph"], torch.eye(3))  # nothing is linked at 0.9
     torch.testing.assert_close(state["head.classifier.first"], old.head.classifier.first.data)

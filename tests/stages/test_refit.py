@@ -19,9 +19,9 @@ from ltml.models.facts import HeadFacts
 from ltml.recipe.load import load_recipe
 from ltml.registry import HEADS
 from ltml.stages.features import load_features
-from ltml.stages.refit import _classify_virtual, begin_anew
+from ltml.stages.refit import _classify_virtual, reset_classifier
 from ltml.stages.run_directory import RunDirectory, read_run
-from ltml.stages.stage2 import alternation
+from ltml.stages.stage2 import plan_epochs
 from ltml.training.checkpoint import load_weights
 from ltml.types import Predictions
 
@@ -96,7 +96,7 @@ def test_re_training_begins_with_a_fresh_classifier_of_the_same_seed(tiny_run: P
     run = _stage2(tiny_run, "stage2.method=crt", "stage2.m_step.lr=0", "stage2.m_step.weight_decay=0")
     old, fresh = _classifier(run, 1)[0], _classifier(run, 2)[0]
     assert (old - fresh).abs().min() > 0
-    torch.testing.assert_close(begin_anew(PerClassLinear(old, old[:, 0]), 0).weight.double(), fresh)
+    torch.testing.assert_close(reset_classifier(PerClassLinear(old, old[:, 0]), 0).weight.double(), fresh)
 
 
 def test_restore_prior_takes_the_shift_out_of_the_biases(tiny_run: Path) -> None:
@@ -126,7 +126,7 @@ def test_the_expected_solver_ends_where_the_gradient_is_zero(tiny_run: Path, los
 
 def test_continue_trains_everything_for_as_many_epochs(tiny_run: Path) -> None:
     settings = load_recipe("digits", ["stage2.method=continue", "stage2.rounds=2", "stage2.e_step.epochs=2"]).stage2
-    assert [(e.round, e.step, e.number) for e in alternation(settings)] == [
+    assert [(e.round, e.step, e.number) for e in plan_epochs(settings)] == [
         (0, "bce", 0), (1, "bce", 0), (1, "bce", 1), (1, "bce", 2), (2, "bce", 0), (2, "bce", 1), (2, "bce", 2),
     ]  # fmt: skip
     run = _stage2(tiny_run, "stage2.method=continue")
@@ -135,7 +135,7 @@ def test_continue_trains_everything_for_as_many_epochs(tiny_run: Path) -> None:
     assert not run.gaussians.exists()
     lines = [json.loads(line) for line in (run.path / "stage2" / "log.jsonl").read_text().splitlines()]
     paper = load_recipe("digits_tiny").stage2
-    assert [line["step"] for line in lines] == ["bce"] * len(alternation(paper))
+    assert [line["step"] for line in lines] == ["bce"] * len(plan_epochs(paper))
     answers = Predictions.read(run.predictions(2, "val"))
     assert ltml.score(answers.probs, answers.targets).macro["auroc"] == pytest.approx(
         max(line.get("val_auroc", 0) for line in lines), abs=1e-6
@@ -170,18 +170,18 @@ def test_real_resample_refits_the_classifier_alone(tiny_run: Path) -> None:
 def test_an_offset_e_step_starts_from_the_calibrated_loss(tiny_run: Path) -> None:
     """With the biases just moved to the prior, the offset takes that back: the first loss is that of stage 1."""
     from ltml.stages.build import build_dataset
-    from ltml.stages.stage2 import Epoch, Reconstruction
+    from ltml.stages.stage2 import Epoch, Stage2Training
     from ltml.training.devices import choose_compute
 
     losses = {}
     for name in ("bce", "bce_offset"):
         recipe = load_recipe("digits_tiny", [f"stage2.e_step.loss={name}", "stage2.e_step.lr=0"])
         run, _ = read_run(tiny_run)
-        reconstruction = Reconstruction(recipe, build_dataset(recipe), run, choose_compute("cpu", "float32"))
+        training = Stage2Training(recipe, build_dataset(recipe), run, choose_compute("cpu", "float32"))
         if name == "bce_offset":
             with torch.no_grad():
-                reconstruction.model.classifier.bias += torch.from_numpy(reconstruction.shift.log_odds).float()  # type: ignore[operator]
-        losses[name] = reconstruction.e_step(Epoch(1, "E", 0, ends_round=False))
+                training.model.classifier.bias += torch.from_numpy(training.shift.log_odds).float()  # type: ignore[operator]
+        losses[name] = training.e_step(Epoch(1, "E", 0, ends_round=False))
     assert losses["bce_offset"] == pytest.approx(losses["bce"], rel=1e-5)
 
 

@@ -15,44 +15,44 @@ from ltml.recipe.load import load_recipe
 from ltml.stages.build import build_dataset, rebuild_model
 from ltml.stages.features import load_features
 from ltml.stages.run_directory import read_run
-from ltml.stages.stage2 import Epoch, Reconstruction, alternation
+from ltml.stages.stage2 import Epoch, Stage2Training, plan_epochs
 from ltml.training.checkpoint import load_weights, save_weights
 from ltml.training.devices import choose_compute
 
 
 @pytest.fixture
-def reconstruction(tiny_run: Path) -> Reconstruction:
+def training(tiny_run: Path) -> Stage2Training:
     run, recipe = read_run(tiny_run)
-    return Reconstruction(recipe, build_dataset(recipe), run, choose_compute("cpu", "float32"))
+    return Stage2Training(recipe, build_dataset(recipe), run, choose_compute("cpu", "float32"))
 
 
-def _snapshot(reconstruction: Reconstruction) -> dict[str, Tensor]:
-    return {key: value.clone() for key, value in reconstruction.model.state_dict().items()}
+def _snapshot(training: Stage2Training) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in training.model.state_dict().items()}
 
 
 def _moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
     return {key for key in before if not torch.equal(before[key], after[key])}
 
 
-def test_the_m_step_moves_the_classifier_alone(reconstruction: Reconstruction) -> None:
-    before = _snapshot(reconstruction)
-    reconstruction.work(Epoch(0, "M", 0, ends_round=True))
-    assert _moved(before, _snapshot(reconstruction)) == {"head.classifier.weight", "head.classifier.bias"}
+def test_the_m_step_moves_the_classifier_alone(training: Stage2Training) -> None:
+    before = _snapshot(training)
+    training.run_epoch(Epoch(0, "M", 0, ends_round=True))
+    assert _moved(before, _snapshot(training)) == {"head.classifier.weight", "head.classifier.bias"}
 
 
-def test_the_e_step_moves_encoder_and_backbone_and_not_the_classifier(reconstruction: Reconstruction) -> None:
-    before = _snapshot(reconstruction)
-    reconstruction.e_step(Epoch(1, "E", 0, ends_round=False))
-    moved = _moved(before, _snapshot(reconstruction))
-    trained = {name for name, _ in reconstruction.model.named_parameters() if "classifier" not in name}
+def test_the_e_step_moves_encoder_and_backbone_and_not_the_classifier(training: Stage2Training) -> None:
+    before = _snapshot(training)
+    training.e_step(Epoch(1, "E", 0, ends_round=False))
+    moved = _moved(before, _snapshot(training))
+    trained = {name for name, _ in training.model.named_parameters() if "classifier" not in name}
     assert trained <= moved  # the graph through the frozen classifier reaches every one of them
     assert not any("classifier" in name for name in moved)
 
 
-def test_gaussians_are_those_of_the_stored_features(reconstruction: Reconstruction) -> None:
-    store = load_features(reconstruction.run.features, "train")
-    reconstruction.work(Epoch(0, "M", 0, ends_round=True))
-    resampler = reconstruction.resampler
+def test_gaussians_are_those_of_the_stored_features(training: Stage2Training) -> None:
+    store = load_features(training.run.features, "train")
+    training.run_epoch(Epoch(0, "M", 0, ends_round=True))
+    resampler = training.resampler
     assert isinstance(resampler, GaussianResampler)
     rows = np.asarray(store.features)[store.targets[:, 9] == 1, 9].astype(np.float64)
     gaussian = resampler.gaussians_[9][1]
@@ -64,13 +64,13 @@ def test_gaussians_are_those_of_the_stored_features(reconstruction: Reconstructi
 
 def test_the_alternation() -> None:
     settings = load_recipe("digits", ["stage2.rounds=2", "stage2.m_step.epochs=2"]).stage2
-    steps = [(e.round, e.step, e.number, e.ends_round) for e in alternation(settings)]
+    steps = [(e.round, e.step, e.number, e.ends_round) for e in plan_epochs(settings)]
     assert steps == [
         (0, "M", 0, False), (0, "M", 1, True),
         (1, "E", 0, False), (1, "M", 0, False), (1, "M", 1, True),
         (2, "E", 0, False), (2, "M", 0, False), (2, "M", 1, True),
     ]  # fmt: skip
-    alone = alternation(load_recipe("digits", ["stage2.rounds=0"]).stage2)
+    alone = plan_epochs(load_recipe("digits", ["stage2.rounds=0"]).stage2)
     assert [(e.round, e.step) for e in alone] == [(0, "M")]
 
 
