@@ -20,6 +20,7 @@ def describe_components(kind: str, pattern: str) -> dict[str, str]:
         "heads": lambda: _registered("HEADS"),
         "losses": lambda: _registered("LOSSES"),
         "objectives": lambda: _registered("OBJECTIVES"),
+        "rebalancing": lambda: _registered("REBALANCING"),
         "datasets": lambda: _registered("DATASETS"),
         "experiments": _experiments,
         "backbones": _backbones,

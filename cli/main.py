@@ -183,7 +183,8 @@ app.command()(relations)
 @guarded
 def list_components(
     kind: Annotated[
-        str, typer.Argument(metavar="methods|heads|losses|objectives|datasets|experiments|backbones|encoders")
+        str,
+        typer.Argument(metavar="methods|heads|losses|objectives|rebalancing|datasets|experiments|backbones|encoders"),
     ],
     pattern: Annotated[str, typer.Argument(help="wildcard, e.g. 'resnet*'")] = "*",
     as_json: JsonFlag = False,

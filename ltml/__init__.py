@@ -82,6 +82,7 @@ __all__ = [
     "list_losses",
     "list_methods",
     "list_objectives",
+    "list_rebalancing",
     "list_recipes",
     "load_recipe",
     "parse_options",
@@ -144,6 +145,13 @@ def list_objectives(pattern: str = "*") -> list[str]:
     from ltml.registry import OBJECTIVES
 
     return OBJECTIVES.names(pattern)
+
+
+def list_rebalancing(pattern: str = "*") -> list[str]:
+    """Return the names of the stage-2 methods that match a wildcard."""
+    from ltml.registry import REBALANCING
+
+    return REBALANCING.names(pattern)
 
 
 def list_datasets(pattern: str = "*") -> list[str]:

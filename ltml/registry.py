@@ -1,4 +1,4 @@
-"""Named components: one decorator in one file makes a loss, head, objective or dataset known by name.
+"""Named components: one decorator in one file makes a loss, head, objective, stage-2 method or dataset known by name.
 
 A registry imports the modules of its room at the first look-up, so that adding a component touches one file.
 The options of a component in a recipe are the keyword-only parameters of its constructor or function; what stands
@@ -140,6 +140,7 @@ def options_model(component: Callable[..., Any]) -> type[BaseModel]:
 LOSSES: Registry[Any] = Registry("loss", "ltml.losses", wrapper="ltml.losses.function:FunctionLoss")
 HEADS: Registry[Any] = Registry("head", "ltml.models.heads")
 OBJECTIVES: Registry[Any] = Registry("objective", "ltml.objectives")
+REBALANCING: Registry[Any] = Registry("stage-2 method", "ltml.rebalancing")
 DATASETS: Registry[Any] = Registry("dataset", "ltml.data.datasets")
 
 

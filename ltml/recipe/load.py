@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -26,8 +26,9 @@ from pydantic import BaseModel, ValidationError
 from ltml.errors import InputError, LtmlError, brief, first_few, first_line, in_short, shown, suggest
 from ltml.files import hash_json
 from ltml.recipe.catalog import find_method, find_recipe, yaml_fault
-from ltml.recipe.schema import MACHINE_FIELDS, VARIANT_PATTERN, Component, DataSection, Recipe
-from ltml.registry import DATASETS, HEADS, LOSSES, OBJECTIVES, Registry
+from ltml.recipe.schema import MACHINE_FIELDS, VARIANT_PATTERN, Component, DataSection, Recipe, Stage2Section
+from ltml.recipe.stage2 import check_stage2, translate_saved
+from ltml.registry import DATASETS, HEADS, LOSSES, OBJECTIVES, REBALANCING, Registry
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ RUN_FIELDS = ("variant", "stage1", "data_fingerprint")
 
 RESOLVER = re.compile(r"\$\{([^{}:]*):")
 """What OmegaConf would hand to a function: ``${oc.env:HOME}``."""
+
+C = TypeVar("C", bound=Component)
 
 Plugins = Literal["import", "refuse", "leave"]
 """What happens to the plugins of a recipe: imported; or not, and their components are refused or left as written."""
@@ -60,6 +63,8 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), *, trust_plugi
         InputError: unknown recipe, method, key, component or value; the message names it and what is allowed.
     """
     raw = _parse(find_recipe(name_or_path), name_or_path)
+    if raw.keys() & set(RUN_FIELDS):
+        raw = OmegaConf.create(translate_saved(cast("dict[str, Any]", OmegaConf.to_container(raw))))
     origin, *_ = [raw.pop(key, "") for key in RUN_FIELDS]
     if origin and not re.fullmatch(VARIANT_PATTERN, str(origin)):
         raise InputError(f"{name_or_path}: variant = {origin!r} is not allowed: a run writes eight hex digits there")
@@ -77,7 +82,7 @@ def recipe_from_dict(values: Mapping[str, Any], *, where: str = "recipe") -> Rec
 
     The plugins that it names are not imported (see `trusting_plugins`), and components of theirs stay as written.
     """
-    return _validate(dict(values), where, "import" if _trusts_plugins.get() else "leave")
+    return _validate(translate_saved(values), where, "import" if _trusts_plugins.get() else "leave")
 
 
 @contextmanager
@@ -242,17 +247,17 @@ def _refuse_nul(value: Any, where: str, path: str = "") -> None:
 def _validated(values: dict[str, Any], where: str, *, keeps_unknown: bool) -> Recipe:
     recipe: Recipe = _check(Recipe, values, "", where)
 
-    def resolve(part: Component, registry: Registry[Any], path: str) -> Component:
-        if keeps_unknown and part.type not in registry.names():
+    def resolve(part: C, registry: Registry[Any], path: str) -> C:
+        if keeps_unknown and part.chosen not in registry.names():
             return part
         return _resolve_component(part, registry, path, where)
 
-    m_step = recipe.stage2.m_step
-    m_step = m_step.model_copy(update={"loss": resolve(m_step.loss, LOSSES, "stage2.m_step.loss")})
+    stage2 = _resolve_stage2(recipe.stage2, where, keeps_unknown=keeps_unknown)
+    m_step = stage2.m_step.model_copy(update={"loss": resolve(stage2.m_step.loss, LOSSES, "stage2.m_step.loss")})
     is_unknown_data = keeps_unknown and recipe.data.type not in DATASETS.names()
     return recipe.model_copy(
         update={
-            "stage2": recipe.stage2.model_copy(update={"m_step": m_step}),
+            "stage2": stage2.model_copy(update={"m_step": m_step}),
             "data": recipe.data if is_unknown_data else _resolve_data(recipe.data, where),
             "head": resolve(recipe.head, HEADS, "head"),
             "loss": resolve(recipe.loss, LOSSES, "loss"),
@@ -314,21 +319,36 @@ def _resolve_data(data: DataSection, where: str) -> DataSection:
     return DataSection.model_construct(**own, **dict(options))
 
 
-def _resolve_component(part: Component, registry: Registry[Any], path: str, where: str) -> Component:
-    """Fill in the chosen type's options; check the blocks of other types and leave them out."""
-    _known(registry, part.type, f"{path}.type")
-    blocks = part.model_extra or {}
-    fixed = type(part).model_fields
-    for name, block in blocks.items():
+def _resolve_stage2(settings: Stage2Section, where: str, *, keeps_unknown: bool) -> Stage2Section:
+    """Return stage 2 with the options of its method filled in, if it has one."""
+    if keeps_unknown and settings.enabled and settings.method not in REBALANCING.names():
+        return settings
+    check_stage2(settings, where)
+    if settings.enabled:
+        return _resolve_component(settings, REBALANCING, "stage2", where)
+    _check_blocks(settings, REBALANCING, "stage2", where)
+    return Stage2Section.model_construct(**{name: getattr(settings, name) for name in Stage2Section.model_fields})
+
+
+def _resolve_component(part: C, registry: Registry[Any], path: str, where: str) -> C:
+    """Return a component with its options filled in; check the blocks of other components and leave them out."""
+    _known(registry, part.chosen, f"{path}.{part.chosen_by}")
+    _check_blocks(part, registry, path, where)
+    options = _check(registry.options(part.chosen), part.options, f"{path}.{part.chosen}", where)
+    own = {name: getattr(part, name) for name in type(part).model_fields}
+    resolved: C = type(part).model_construct(**own, **{part.chosen: options.model_dump(mode="json")})
+    return resolved
+
+
+def _check_blocks(part: Component, registry: Registry[Any], path: str, where: str) -> None:
+    """Raise if a component carries anything but blocks of options that registered components allow."""
+    for name, block in (part.model_extra or {}).items():
         if name not in registry.names():
-            allowed = [*fixed, *registry.names()]
+            allowed = [*type(part).model_fields, *registry.names()]
             raise InputError(f"{where}: unknown key '{path}.{name}': {suggest(name, allowed)}")
         if not isinstance(block, dict):
             raise InputError(f"{where}: {path}.{name} must hold options of '{name}', not {in_short(block)}")
         _check(registry.options(name), block, f"{path}.{name}", where)
-    options = _check(registry.options(part.type), part.options, f"{path}.{part.type}", where)
-    own = {name: getattr(part, name) for name in fixed}
-    return type(part).model_construct(**own, **{part.type: options.model_dump(mode="json")})
 
 
 def _known(registry: Registry[Any], name: str, key: str) -> None:

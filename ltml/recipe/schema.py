@@ -7,7 +7,7 @@ chosen one is checked and then left out, so a recipe can carry options for sever
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -36,15 +36,21 @@ class Section(BaseModel):
 
 
 class Component(Section):
-    """A registered component by type; its options stand in a block under the type's name."""
+    """A registered component by name; its options stand in a block under that name."""
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
-    type: str = Field(description="name of the component")
+    chosen_by: ClassVar[str] = "type"
+    """Name of the field that holds the name of the component."""
+
+    @property
+    def chosen(self) -> str:
+        """Name of the component."""
+        return str(getattr(self, self.chosen_by))
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of the chosen type."""
-        return dict((self.model_extra or {}).get(self.type, {}))
+        """Options of the chosen component."""
+        return dict((self.model_extra or {}).get(self.chosen, {}))
 
 
 class HeadSection(Component):
@@ -238,60 +244,31 @@ class EStepSection(Section):
     weight_decay: Rate = Field(1e-5, description="weight decay")
 
 
-Stage2Method = Literal[
-    "none",
-    "gaussian",
-    "bias_shift",
-    "real_resample",
-    "continue",
-    "crt",
-    "smote",
-    "mixup",
-    "tau_norm",
-    "logit_adjust",
-]
 PriorName = Literal["eq12", "uniform", "natural", "reverse_max", "effective_number"]
 
 
-class Stage2Section(Section):
-    """Reconstruction of the label distribution."""
+class Stage2Section(Component):
+    """Reconstruction of the label distribution: a method, and what all methods share."""
 
-    method: Stage2Method = Field(
-        "none",
-        description="none: stage 1 alone; gaussian: virtual features. Controls: bias_shift moves the biases to the "
-        "prior and trains nothing; real_resample draws real features; continue trains on with bce, one pass over the "
-        "images per M and E epoch. Compared with, encoder frozen: crt re-trains on class-balanced real features; smote "
-        "and mixup draw between real features; tau_norm and logit_adjust (post-hoc) train nothing",
-    )
+    chosen_by: ClassVar[str] = "method"
+    method: str = Field("none", description="none: stage 1 alone; or a method of `ltml list rebalancing`")
     solver: Literal["sampled", "expected"] = Field(
         "sampled", description="sampled: the paper's; expected: the limit of infinitely many virtual samples, exactly"
-    )
-    covariance: Literal["full", "diagonal", "ledoit_wolf", "oas"] | Share = Field(
-        "full", description="of the two Gaussians per class; a number: the share of a multiple of the identity"
-    )
-    borrow: Literal["head"] | Positive | None = Field(
-        None, description="whose covariance small groups mix in: head classes, or so many nearest larger classes"
     )
     prior: PriorName | tuple[Share, ...] = Field(
         "eq12", description="P(label 1) per class in virtual samples: eq. 12, another policy, or one number per class"
     )
     alpha: Rate = Field(0.9, description="eq12: exponent")
     epsilon: Annotated[float, Field(gt=0)] = Field(1e-9, description="eq12: added to each frequency")
-    tau: Rate = Field(1.0, description="tau_norm: exponent of each weight's norm; logit_adjust: factor of the log-odds")
-    neighbors: Positive = Field(5, description="smote: positives of the class that one is moved towards")
-    mixup_alpha: Annotated[float, Field(gt=0)] = Field(0.2, description="mixup: of the Beta distribution")
     restore_prior: bool = Field(False, description="move the biases back to the natural prior after the last round")
     rounds: NonNegative = Field(1, description="EM rounds after round 0, which is the M step alone")
     m_step: MStepSection = Field(MStepSection(), description="classifier on virtual features")
     e_step: EStepSection = Field(EStepSection(), description="encoder and backbone on real images")
 
-    @model_validator(mode="after")
-    def _fields_agree(self) -> Stage2Section:
-        if self.solver == "expected" and self.method not in ("none", "gaussian"):
-            raise ValueError(f"stage2.solver=expected is for stage2.method=gaussian, not {self.method}")
-        if self.restore_prior and self.method not in ("none", "gaussian", "real_resample", "smote"):
-            raise ValueError(f"stage2.restore_prior has nothing to restore with stage2.method={self.method}")
-        return self
+    @property
+    def enabled(self) -> bool:
+        """Whether there is a stage 2."""
+        return self.method != "none"
 
 
 class GroupsSection(Section):

@@ -9,9 +9,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from ltml.recipe.schema import Component, DataSection, Recipe
-from ltml.registry import DATASETS, HEADS, LOSSES, OBJECTIVES, Registry
+from ltml.registry import DATASETS, HEADS, LOSSES, OBJECTIVES, REBALANCING, Registry
 
-_REGISTRIES: dict[str, Registry[Any]] = {"HeadSection": HEADS, "LossSection": LOSSES, "ObjectiveSection": OBJECTIVES}
+_REGISTRIES: dict[str, Registry[Any]] = {
+    "HeadSection": HEADS,
+    "LossSection": LOSSES,
+    "ObjectiveSection": OBJECTIVES,
+    "Stage2Section": REBALANCING,
+}
 
 
 def annotated_yaml(recipe: Recipe) -> str:
@@ -27,7 +32,7 @@ def _lines(section: BaseModel, depth: int) -> Iterator[str]:
         yield from _options(options, section.options, depth)
     elif isinstance(section, Component) and options:
         if section.options:
-            yield f"{'  ' * depth}{section.type}:"
+            yield f"{'  ' * depth}{section.chosen}:"
             yield from _options(options, section.options, depth + 1)
     else:
         for name, value in (section.model_extra or {}).items():
@@ -37,7 +42,7 @@ def _lines(section: BaseModel, depth: int) -> Iterator[str]:
 def _known_options(section: BaseModel) -> type[BaseModel] | None:
     """Options of the component that a section describes; None of one from a plugin that was not imported."""
     registry = DATASETS if isinstance(section, DataSection) else _REGISTRIES.get(type(section).__name__)
-    name = getattr(section, "type", None)
+    name = section.chosen if isinstance(section, Component) else getattr(section, "type", None)
     return registry.options(name) if registry and name in registry.names() else None
 
 

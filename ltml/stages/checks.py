@@ -52,7 +52,7 @@ def check_recipe(recipe: Recipe) -> None:
         )
     if recipe.stage2.solver == "expected":
         elementwise(recipe.stage2.m_step.loss)
-    if recipe.stage2.method != "none":
+    if recipe.stage2.enabled:
         small = HEADS.get(recipe.head.type)(HeadFacts(16, ("a: x", "b: x")), **recipe.head.options)
         if not hasattr(small.classifier, "class_weights"):  # not linear, so stage 2 cannot make it so
             check_classifier(recipe.stage2, small.classifier, recipe.head.type)
@@ -120,7 +120,7 @@ def _check_two_sided(recipe: Recipe, dataset: Dataset) -> None:
             "train has both labels of has both a known positive and a known negative there. Use more images, or "
             "another split (seeds.split)."
         )
-    if train == 1 and recipe.stage2.method != "none" and recipe.stage2.prior == "eq12":
+    if train == 1 and recipe.stage2.enabled and recipe.stage2.prior == "eq12":
         raise InputError(
             "stage2.prior=eq12 shares a probability of 1 among the classes, and only one class has both labels in "
             "train: its virtual samples would all be positive. Set stage2.prior=uniform."

@@ -43,8 +43,8 @@ def describe_gaussians(run_dir: str | Path) -> dict[str, Any]:
     run, recipe = read_run(Path(run_dir))
     if not run.gaussians.is_file():
         raise InputError(
-            f"{run_dir} has no Gaussians: run `ltml stage2` with stage2.method=gaussian (here: {recipe.stage2.method}; "
-            "add --fresh where stage 2 is done already)"
+            f"{run_dir} has no Gaussians: run `ltml stage2` with a stage2.method that fits them, see `ltml list "
+            f"rebalancing` (here: {recipe.stage2.method}; add --fresh if stage 2 is finished)"
         )
     resampler = load_gaussians(run)
     weights, about = load_weights(run.checkpoint2) if run.checkpoint2.is_file() else ({}, {})
@@ -52,11 +52,10 @@ def describe_gaussians(run_dir: str | Path) -> dict[str, Any]:
     weight = weights.get(WEIGHT)
     entries = describe(resampler, None if weight is None else weight.to(torch.float64))
     labels = [{"label": name} | _finite(entry) for name, entry in zip(names, entries, strict=True)]
-    settings = recipe.stage2
     return {
-        "covariance": settings.covariance,
-        "borrow": settings.borrow,
-        "prior": settings.prior,
+        "covariance": resampler.covariance,
+        "borrow": resampler.borrow,
+        "prior": resampler.prior,
         "width": resampler.n_features_in_,
         "labels": labels,
     }

@@ -75,7 +75,7 @@ def stage2(
 
 def run(recipe: Recipe, out: str | os.PathLike[str] = OUT, *, fresh: bool = False) -> RunResult:
     """Stage 1, stage 2 if the recipe has one, and their scores; see `stage1` for arguments and errors."""
-    return _run_stages(recipe, Path(out), stages=(1, 2) if recipe.stage2.method != "none" else (1,), fresh=fresh)
+    return _run_stages(recipe, Path(out), stages=(1, 2) if recipe.stage2.enabled else (1,), fresh=fresh)
 
 
 def _run_stages(recipe: Recipe, out: Path, *, stages: tuple[int, ...], fresh: bool) -> RunResult:

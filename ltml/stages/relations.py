@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ltml.errors import InputError
 from ltml.recipe.schema import Recipe
+from ltml.registry import REBALANCING
 from ltml.stages.features import has_features, load_features
 from ltml.stages.run_directory import RunDirectory, read_run, read_train_counts
 from ltml.training.checkpoint import load_weights
@@ -222,7 +223,7 @@ def _why_no_features(run: RunDirectory, recipe: Recipe, stage: int) -> str | Non
         return "the run began from feature files and keeps no copy: use ltml.stages.relations.mean_features on them"
     if has_features(run.features):
         return None
-    setting = " and stage2.method=gaussian" if recipe.stage2.method == "none" else ""
+    setting = "" if recipe.stage2.enabled else f" and stage2.method=NAME (any of {', '.join(REBALANCING.names())})"
     return f"no features are stored: `ltml stage1` with the same recipe{setting} stores them without training again"
 
 

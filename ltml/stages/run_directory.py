@@ -135,7 +135,7 @@ def run_folder(recipe: Recipe, out: Path) -> Path:
 
 def last_stage(recipe: Recipe) -> Stage:
     """The stage that a run of a recipe ends with."""
-    return 1 if recipe.stage2.method == "none" else 2
+    return 2 if recipe.stage2.enabled else 1
 
 
 def progress_of(recipe: Recipe, out: Path) -> Literal["done", "begun", "to do"]:
@@ -361,7 +361,7 @@ def _inputs_of_stage1(recipe: Recipe) -> Inputs:
 
 
 def _inputs_of_stage2(recipe: Recipe) -> Inputs:
-    return component_code(recipe, 2) if recipe.stage2.method != "none" else {}
+    return component_code(recipe, 2) if recipe.stage2.enabled else {}
 
 
 def _refuse_changed_inputs(folder: Path, inputs: Inputs, stage: int) -> None:

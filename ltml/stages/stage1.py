@@ -62,7 +62,7 @@ def run_stage1(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
         first_alone(partial(begin_run, run, recipe, dataset), world)
     if world.is_first:
         (run.shared / "state.pt").unlink(missing_ok=True)
-    if recipe.stage2.method != "none" and not has_features(run.features):
+    if recipe.stage2.enabled and not has_features(run.features):
         weights, _ = load_weights(run.checkpoint1)
         model = compute.place(rebuild_model(recipe, dataset, weights, stage=1))
         for split in SPLITS:

@@ -5,7 +5,7 @@ them with rare classes favoured (eqs. 12-14). The M step trains the classifier o
 backbone on real images against the frozen classifier, by the multi-label generalised cross entropy. Eq. 15 as printed
 feeds virtual features to the E step, which would leave the encoder without a gradient; real images are meant.
 
-The controls (``bias_shift``, ``real_resample``, ``continue``) show how much of the change is due to which part.
+Which samples the M step draws, or which formula takes its place, is up to the stage-2 method (`ltml.rebalancing`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,25 +30,13 @@ from ltml.losses.bce import bce_loss
 from ltml.losses.gce import gce_loss
 from ltml.processes.bars import track
 from ltml.processes.collectives import broadcast, first_alone, gather_rows
-from ltml.recipe.schema import Recipe, Stage2Section
+from ltml.recipe.schema import Recipe
+from ltml.registry import REBALANCING
 from ltml.stages.build import build_loader, checkpoint_about, rebuild_model
 from ltml.stages.evaluate import score_run
 from ltml.stages.features import extract_features, has_features, load_features, open_features
 from ltml.stages.predict import describe_batch, predict_missing
-from ltml.stages.refit import (
-    FROZEN,
-    UNTRAINED,
-    LabelShift,
-    Resampler,
-    adjust_classifier,
-    check_classifier,
-    m_step,
-    make_m_optimizer,
-    make_resampler,
-    reset_classifier,
-    shift_biases,
-    validate,
-)
+from ltml.stages.refit import ClassifierRefit, Epoch, plan_epochs, validate
 from ltml.stages.run_directory import (
     RunDirectory,
     begin_run,
@@ -79,10 +67,10 @@ def run_stage2(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
     Raises:
         InputError: the recipe has no stage 2, or its stage 1 is not there.
     """
-    if recipe.stage2.method == "none":
+    if not recipe.stage2.enabled:
         raise InputError(
-            f"stage2.method=none (method '{recipe.method}'): there is no stage 2 to run; set stage2.method=gaussian or "
-            "choose a method that has one"
+            f"stage2.method=none (method '{recipe.method}'): there is no stage 2 to run; set stage2.method=NAME "
+            f"({', '.join(REBALANCING.names())}) or choose a method that has a stage 2"
         )
     if not (is_finished(run.checkpoint1) and has_features(run.features)):
         raise InputError(f"there is no finished stage 1 in {run.shared}: run `ltml stage1` with the same recipe first")
@@ -117,40 +105,6 @@ def _finish(recipe: Recipe, dataset: Dataset, run: RunDirectory) -> None:
     forget_missing(run.path)
 
 
-class Epoch(NamedTuple):
-    """One epoch of stage 2.
-
-    Attributes:
-        round: 0 is the M step alone.
-        step: ``M`` classifier, ``E`` encoder and backbone, ``bce`` everything on real images, ``adjust`` a formula.
-        number: of its step within its round.
-        ends_round: the classifier is then validated.
-    """
-
-    round: int
-    step: str
-    number: int
-    ends_round: bool
-
-
-def plan_epochs(settings: Stage2Section) -> list[Epoch]:
-    """Round 0 is the M step alone; later ones are an E step, then Gaussians and classifier refitted."""
-    if settings.method in UNTRAINED:
-        return [Epoch(0, "adjust", 0, ends_round=True)]
-    m_epochs = 1 if settings.solver == "expected" else settings.m_step.epochs
-    rounds = 0 if settings.method in FROZEN else settings.rounds
-    epochs = []
-    for round_ in range(rounds + 1):
-        e_epochs = settings.e_step.epochs if round_ > 0 else 0
-        if settings.method == "continue":
-            steps = [("bce", number) for number in range(e_epochs + m_epochs)]
-        else:
-            steps = [("E", number) for number in range(e_epochs)] + [("M", number) for number in range(m_epochs)]
-        last = len(steps) - 1
-        epochs += [Epoch(round_, *step, ends_round=index == last) for index, step in enumerate(steps)]
-    return epochs
-
-
 class Stage2Training:
     """The alternation over one model, resumable after every epoch.
 
@@ -170,22 +124,18 @@ class Stage2Training:
     def __init__(self, recipe: Recipe, dataset: Dataset, run: RunDirectory, compute: Compute) -> None:
         self.recipe, self.dataset, self.run, self.compute = recipe, dataset, run, compute
         self.settings = recipe.stage2
-        self.resampler: Resampler | None = None
         self.moved, self.extracted = False, set[str]()  # since stage 1; splits whose features are up to date
         weights, _ = load_weights(run.checkpoint1)
         self.model = rebuild_model(recipe, dataset, weights, stage=1)
         self.model.make_classifier_linear()
-        check_classifier(self.settings, self.model.classifier, recipe.head.type)
-        self.shift = LabelShift(self.settings, dataset.masked_targets("train"))
-        if self.settings.method == "crt":
-            self.model.head.classifier = reset_classifier(self.model.classifier, recipe.seeds.train)
         compute.place(self.model)
+        self.refit = ClassifierRefit(recipe, dataset, self.model.classifier)
+        self.model.head.classifier = self.refit.classifier
+        moves_all = self.refit.method.moves == "everything"
         train, e_step = recipe.train, self.settings.e_step
-        moving = self.model.parameters() if self.settings.method == "continue" else self.model.encoder_parameters()
-        self.m_optimizer = make_m_optimizer(recipe, self.model.classifier)
         self.e_optimizer = make_optimizer(
             train.optimizer,
-            moving,
+            self.model.parameters() if moves_all else self.model.encoder_parameters(),
             lr=e_step.lr,
             weight_decay=e_step.weight_decay,
             betas=train.betas,
@@ -195,7 +145,11 @@ class Stage2Training:
     def fit(self) -> None:
         """Alternate; keep the round that is best on validation (stage 1 itself is not a candidate)."""
         select, folder, world = self.recipe.train.select, self.run.path / "stage2", self.compute.world
-        parts: dict[str, Any] = {"model": self.model, "m_optimizer": self.m_optimizer, "e_optimizer": self.e_optimizer}
+        parts: dict[str, Any] = {
+            "model": self.model,
+            "m_optimizer": self.refit.optimizer,
+            "e_optimizer": self.e_optimizer,
+        }
         progress = Progress.load(folder, parts)
         if progress.done:
             log.info("stage 2: resuming after epoch %d", progress.done)
@@ -213,29 +167,17 @@ class Stage2Training:
             progress.finish_epoch(record | {"seconds": time.monotonic() - started}, folder, parts, world)
         log.info("stage 2: best val %s %.4f in round %d", select, progress.best, progress.best_at)
         self.model.load_state_dict(progress.weights)
-        if self.settings.restore_prior:
-            shift_biases(self.model.classifier, -self.shift.log_odds)
+        self.refit.restore_prior()
         about = checkpoint_about(self.recipe, self.dataset, 2) | {"round": progress.best_at}
         first_alone(partial(save_weights, self.run.checkpoint2, self.model.state_dict(), about), world)
 
     def run_epoch(self, epoch: Epoch) -> dict[str, Any]:
-        """One epoch; what the log says of it."""
-        if epoch.step == "adjust":
-            adjust_classifier(self.settings, self.model.classifier, self.shift)
-            return {}
+        """Run one epoch and return its entries for the log."""
         if epoch.step in ("E", "bce"):
-            self.moved, self.extracted, self.resampler = True, set(), None
+            self.moved, self.extracted, self.refit.sampler = True, set(), None
             return {"loss": self.e_step(epoch) if epoch.step == "E" else self.plain_step(epoch)}
-        self.resampler = self.resampler or make_resampler(
-            self.settings, self.features("train"), self.dataset.label_names, warn=epoch.round == 0
-        )
-        return self.m_step(epoch, self.resampler)
-
-    def m_step(self, epoch: Epoch, resampler: Resampler) -> dict[str, Any]:
-        """Fit the classifier to virtual features or to their limit; nothing else moves."""
         self.model.classifier.requires_grad_(True)
-        at = (epoch.round, epoch.number)
-        record = m_step(self.recipe, self.dataset, self.model.classifier, self.m_optimizer, resampler, at)
+        record = self.refit.run_epoch(epoch, partial(self.features, "train"))
         broadcast(self.model.classifier.parameters(), self.compute.world)
         return record
 
@@ -244,7 +186,7 @@ class Stage2Training:
         self.model.classifier.requires_grad_(False)
         settings = self.settings.e_step
         loss: Callable[..., Tensor] = partial(gce_loss, q=settings.q) if settings.loss == "gce" else bce_loss
-        natural = torch.from_numpy(self.shift.log_odds).float().to(self.compute.device)
+        natural = torch.from_numpy(self.refit.shift.log_odds).float().to(self.compute.device)
         offset = natural if settings.loss == "bce_offset" else torch.zeros_like(natural)
         number = (epoch.round - 1) * settings.epochs + epoch.number
         return self._train_on_images(
@@ -255,11 +197,11 @@ class Stage2Training:
         )
 
     def plain_step(self, epoch: Epoch) -> float:
-        """Train everything on real images by BCE, as if stage 1 went on."""
+        """Train everything on real images by the method's loss, as if stage 1 went on."""
         return self._train_on_images(
-            f"stage 2, round {epoch.round}, BCE",
-            bce_loss,
-            "continue",
+            f"stage 2, round {epoch.round}, {epoch.step.upper()}",
+            self.refit.method.image_loss,
+            self.settings.method,
             plan_epochs(self.settings).index(epoch),
         )
 
@@ -315,15 +257,12 @@ class Stage2Training:
         )
 
     def _save_gaussians(self) -> None:
-        if not isinstance(self.resampler, GaussianResampler):
-            return
-        save_gaussians(self.run, self.settings, self.resampler, self.dataset.label_names)
+        if isinstance(self.refit.sampler, GaussianResampler):
+            save_gaussians(self.run, self.refit.sampler, self.dataset.label_names)
 
 
-def save_gaussians(
-    run: RunDirectory, settings: Stage2Section, resampler: GaussianResampler, label_names: Sequence[str]
-) -> None:
-    """Write the Gaussians, and beside them what they were fitted to."""
+def save_gaussians(run: RunDirectory, resampler: GaussianResampler, label_names: Sequence[str]) -> None:
+    """Write the Gaussians, and beside them the settings and label counts that they were fitted to."""
     write_recorded(run.gaussians, resampler.save)
     labels = [
         {"label": name, "n_absent": int(absent), "n_present": int(present), "p_present": _or_none(chance)}
@@ -331,8 +270,8 @@ def save_gaussians(
             label_names, resampler.counts_, resampler.probabilities_, strict=True
         )
     ]
-    about = {"covariance": settings.covariance, "borrow": settings.borrow, "prior": settings.prior, "labels": labels}
-    write_recorded_json(run.gaussians.with_suffix(".json"), about)
+    settings = {"covariance": resampler.covariance, "borrow": resampler.borrow, "prior": resampler.prior}
+    write_recorded_json(run.gaussians.with_suffix(".json"), settings | {"labels": labels})
 
 
 def _or_none(value: float) -> float | None:

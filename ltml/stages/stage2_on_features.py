@@ -6,7 +6,6 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
 
 from torch import Tensor
 
@@ -16,25 +15,15 @@ from ltml.files import held, remove_partial_files, write_text
 from ltml.gaussians.resampler import GaussianResampler
 from ltml.metrics.inputs import NO_PATIENTS
 from ltml.models.classifier import PerClassLinear
-from ltml.recipe.schema import Recipe, Stage2Method
+from ltml.recipe.schema import Recipe
+from ltml.registry import REBALANCING
 from ltml.stages.build import checkpoint_about
 from ltml.stages.checks import check_labels
 from ltml.stages.describe_gaussians import BIAS, WEIGHT
 from ltml.stages.evaluate import score_run, scored_splits, write_predictions
 from ltml.stages.external_features import FeatureFile, join_feature_files, read_feature_file
 from ltml.stages.predict import to_predictions
-from ltml.stages.refit import (
-    UNTRAINED,
-    LabelShift,
-    adjust_classifier,
-    classify,
-    m_step,
-    make_m_optimizer,
-    make_resampler,
-    reset_classifier,
-    shift_biases,
-    validate,
-)
+from ltml.stages.refit import ClassifierRefit, classify, plan_epochs, validate
 from ltml.stages.run_directory import RunDirectory, begin_run, locate_run, record_environment, remove_stage
 from ltml.stages.stage2 import save_gaussians
 from ltml.training.checkpoint import save_weights
@@ -62,10 +51,10 @@ def run_on_features(recipe: Recipe, paths: Mapping[str, Path], out: Path, *, fre
             f"stored features are needed for train and val, and may be given for test, not for {first_few(paths)}"
         )
     choose_device(recipe.train.device)
-    if recipe.stage2.method in ("none", "continue"):
+    allowed = [name for name in REBALANCING.names() if REBALANCING.get(name).moves != "everything"]
+    if recipe.stage2.method not in allowed:
         raise InputError(
-            f"stage2.method={recipe.stage2.method} does nothing on stored features; allowed here: "
-            f"{', '.join(sorted({*get_args(Stage2Method)} - {'none', 'continue'}))}"
+            f"stage2.method={recipe.stage2.method} does nothing on stored features; allowed here: {', '.join(allowed)}"
         )
     if recipe.stage2.rounds > 0:
         log.info("stage 2 on stored features: round 0, the M step alone; an E step would need the images")
@@ -98,29 +87,21 @@ def _made(run: RunDirectory, dataset: Dataset) -> list[Path]:
 def _fit(recipe: Recipe, dataset: Dataset, files: Mapping[str, FeatureFile], run: RunDirectory) -> None:
     from ltml.stages.probe import fit_probe  # slow to import: scipy; a run on images needs no probe
 
-    train, val, settings = files["train"].store, files["val"].store, recipe.stage2
-    shift = LabelShift(settings, train.masked_targets())
-    classifier = fit_probe(train, l2=settings.m_step.l2).to(choose_device(recipe.train.device))
+    train, val = files["train"].store, files["val"].store
+    classifier = fit_probe(train, l2=recipe.stage2.m_step.l2).to(choose_device(recipe.train.device))
     _save(recipe, dataset, files, run, classifier, stage=1)
+    refit = ClassifierRefit(recipe, dataset, classifier)
     log_lines = []
-    if settings.method in UNTRAINED:
-        adjust_classifier(settings, classifier, shift)
-    else:
-        if settings.method == "crt":
-            classifier = reset_classifier(classifier, recipe.seeds.train)
-        resampler = make_resampler(settings, train, dataset.label_names, warn=True)
-        optimizer = make_m_optimizer(recipe, classifier)
-        for number in range(1 if settings.solver == "expected" else settings.m_step.epochs):
-            record = m_step(recipe, dataset, classifier, optimizer, resampler, (0, number))
-            log_lines.append({"round": 0, "step": "M", "number": number} | record)
-        if isinstance(resampler, GaussianResampler):
-            save_gaussians(run, settings, resampler, dataset.label_names)
+    for epoch in plan_epochs(recipe.stage2):
+        record = refit.run_epoch(epoch, lambda: train)
+        log_lines.append({"round": epoch.round, "step": epoch.step, "number": epoch.number} | record)
+    if isinstance(refit.sampler, GaussianResampler):
+        save_gaussians(run, refit.sampler, dataset.label_names)
     select = recipe.train.select
-    log.info("stage 2: val %s %.4f", select, validate(classifier, val, dataset, select))
-    if settings.restore_prior:
-        shift_biases(classifier, -shift.log_odds)
+    log.info("stage 2: val %s %.4f", select, validate(refit.classifier, val, dataset, select))
+    refit.restore_prior()
     write_text(run.path / "stage2" / "log.jsonl", "".join(json.dumps(line) + "\n" for line in log_lines))
-    _save(recipe, dataset, files, run, classifier, stage=2)
+    _save(recipe, dataset, files, run, refit.classifier, stage=2)
 
 
 def _save(

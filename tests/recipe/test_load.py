@@ -41,16 +41,14 @@ def test_shipped_recipes_follow_the_order_of_the_layers() -> None:
         of_sources = {"single_source": {"train_on"}, "multi_task": {"separate"}}.get(name, set())  # what they are
         assert set(preset.get("data", {})) == of_sources, name
         assert set(preset) - {"data"} == {"description", "head", "loss", "objectives", "stage2"}, name
-        assert set(preset["stage2"]) <= {"method", "solver", "covariance", "restore_prior", "e_step"}, name
+        assert set(preset["stage2"]) <= {"method", "solver", "gaussian", "restore_prior", "e_step"}, name
         assert set(preset["stage2"].get("e_step", {})) <= {"loss"}, name
     for name in recipe_names():
         recipe = yaml.safe_load((root / f"{name}.yaml").read_text())
         assert recipe["name"] == name
         assert not {"loss", "objectives"} & set(recipe)
         assert "type" not in recipe.get("head", {})
-        assert not {"method", "solver", "covariance", "borrow", "prior", "restore_prior"} & set(
-            recipe.get("stage2", {})
-        )
+        assert not {"method", "solver", "gaussian", "prior", "restore_prior"} & set(recipe.get("stage2", {}))
         assert "loss" not in recipe.get("stage2", {}).get("e_step", {})
 
 

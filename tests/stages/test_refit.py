@@ -13,13 +13,14 @@ from torch import Tensor, nn
 import ltml
 from ltml.errors import InputError
 from ltml.gaussians.expected import expected_loss
-from ltml.gaussians.real import RealResampler
 from ltml.models.classifier import PerClassLinear
 from ltml.models.facts import HeadFacts
+from ltml.rebalancing.crt import reset_classifier
+from ltml.rebalancing.real_resample import RealResampler
 from ltml.recipe.load import load_recipe
 from ltml.registry import HEADS
 from ltml.stages.features import load_features
-from ltml.stages.refit import _classify_virtual, reset_classifier
+from ltml.stages.refit import _classify_samples
 from ltml.stages.run_directory import RunDirectory, read_run
 from ltml.stages.stage2 import plan_epochs
 from ltml.training.checkpoint import load_weights
@@ -62,7 +63,7 @@ def test_bias_shift_moves_the_biases_to_the_sampling_prior_and_nothing_else(tiny
 
 @pytest.mark.parametrize("tau", [1.0, 0.5])
 def test_post_hoc_logit_adjustment_takes_the_prior_out_of_the_biases(tiny_run: Path, tau: float) -> None:
-    run = _stage2(tiny_run, "stage2.method=logit_adjust", f"stage2.tau={tau}")
+    run = _stage2(tiny_run, "stage2.method=logit_adjust", f"stage2.logit_adjust.tau={tau}")
     _, frequency = _eq12_and_frequency(run)
     np.testing.assert_array_equal(_classifier(run, 1)[0], _classifier(run, 2)[0])
     moved = (_classifier(run, 2)[1] - _classifier(run, 1)[1]).numpy()
@@ -71,7 +72,7 @@ def test_post_hoc_logit_adjustment_takes_the_prior_out_of_the_biases(tiny_run: P
 
 @pytest.mark.parametrize("tau", [1.0, 0.5])
 def test_tau_normalisation_divides_weights_by_a_power_of_their_norm(tiny_run: Path, tau: float) -> None:
-    run = _stage2(tiny_run, "stage2.method=tau_norm", f"stage2.tau={tau}")
+    run = _stage2(tiny_run, "stage2.method=tau_norm", f"stage2.tau_norm.tau={tau}")
     (before, bias), (after, same) = _classifier(run, 1), _classifier(run, 2)
     torch.testing.assert_close(after.norm(dim=1), before.norm(dim=1) ** (1 - tau), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(nn.functional.cosine_similarity(before, after), torch.ones(10).double())
@@ -180,7 +181,7 @@ def test_an_offset_e_step_starts_from_the_calibrated_loss(tiny_run: Path) -> Non
         training = Stage2Training(recipe, build_dataset(recipe), run, choose_compute("cpu", "float32"))
         if name == "bce_offset":
             with torch.no_grad():
-                training.model.classifier.bias += torch.from_numpy(training.shift.log_odds).float()  # type: ignore[operator]
+                training.model.classifier.bias += torch.from_numpy(training.refit.shift.log_odds).float()  # type: ignore[operator]
         losses[name] = training.e_step(Epoch(1, "E", 0, ends_round=False))
     assert losses["bce_offset"] == pytest.approx(losses["bce"], rel=1e-5)
 
@@ -192,8 +193,8 @@ def test_an_offset_e_step_starts_from_the_calibrated_loss(tiny_run: Path) -> Non
         (["stage2.restore_prior=true", "stage2.method=bias_shift"], "nothing to restore"),
         (["stage2.restore_prior=true", "stage2.method=crt"], "nothing to restore"),
         (["stage2.restore_prior=true", "stage2.method=continue"], "nothing to restore"),
-        (["stage2.covariance=1.2"], "less than or equal to 1"),
-        (["stage2.borrow=tail"], "'head'"),
+        (["stage2.gaussian.covariance=1.2"], "less than or equal to 1"),
+        (["stage2.gaussian.borrow=tail"], "'head'"),
     ],
 )
 def test_settings_that_exclude_each_other_are_refused(overrides: list[str], message: str) -> None:
@@ -229,7 +230,7 @@ def test_what_holds_for_linear_classifiers_only_is_refused_for_others(
 def test_of_a_class_s_own_virtual_feature_only_its_own_answer_counts() -> None:
     classifier = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
     virtual = torch.randn(5, 3, 4)
-    found = _classify_virtual(classifier, virtual, shared=True)
+    found = _classify_samples(classifier, virtual, shared=True)
     for n in range(5):
         for c in range(3):
             torch.testing.assert_close(found[n, c], classifier(virtual[n, c])[c])

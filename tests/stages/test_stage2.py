@@ -52,7 +52,7 @@ def test_the_e_step_moves_encoder_and_backbone_and_not_the_classifier(training: 
 def test_gaussians_are_those_of_the_stored_features(training: Stage2Training) -> None:
     store = load_features(training.run.features, "train")
     training.run_epoch(Epoch(0, "M", 0, ends_round=True))
-    resampler = training.resampler
+    resampler = training.refit.sampler
     assert isinstance(resampler, GaussianResampler)
     rows = np.asarray(store.features)[store.targets[:, 9] == 1, 9].astype(np.float64)
     gaussian = resampler.gaussians_[9][1]

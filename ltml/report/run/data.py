@@ -160,8 +160,7 @@ class Run:
     @property
     def no_stage2(self) -> str:
         """Why there is no stage 2, for a sentence."""
-        method = self.recipe.stage2.method
-        return "the method has no stage 2" if method == "none" else "stage 2 is not finished"
+        return "stage 2 is not finished" if self.recipe.stage2.enabled else "the method has no stage 2"
 
 
 def read_run_results(folder: Path) -> Run:

@@ -2,25 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from ltml.gaussians.balanced import per_class
+from ltml.rebalancing.method import Rebalancing
+from ltml.rebalancing.sampler import Sampler, per_class
+from ltml.rebalancing.shift import LabelShift
+from ltml.registry import REBALANCING
+
+
+@REBALANCING.register("mixup")
+class Mixup(Rebalancing):
+    """Train on mixtures of pairs of real features and of their labels (Zhang et al., ICLR 2018)."""
+
+    moves = "classifier"
+    former_keys: ClassVar[Mapping[str, str]] = {"mixup_alpha": "alpha"}
+
+    def __init__(
+        self, *, alpha: Annotated[float, Field(gt=0, description="parameter of the Beta distribution")] = 0.2
+    ) -> None:
+        self.alpha = alpha
+
+    def sampler(
+        self,
+        features: npt.NDArray[Any],
+        targets: npt.NDArray[Any],
+        shift: LabelShift,
+        label_names: Sequence[str] | None = None,
+    ) -> Sampler:
+        """Draw pairs of real samples and mix them."""
+        del shift, label_names
+        return MixupResampler(features, targets, self.alpha)
 
 
 class MixupResampler:
-    """``λ x + (1 − λ) x'`` with targets ``λ y + (1 − λ) y'``, pairs drawn naturally, ``λ ~ Beta(alpha, alpha)``.
+    """Draw ``λ x + (1 − λ) x'`` with targets ``λ y + (1 − λ) y'``, pairs drawn naturally, ``λ ~ Beta(alpha, alpha)``.
 
     A mixed target is unknown where either of the two is.
 
     Args:
         features: ``(N, C, D)`` or ``(N, D)``; memory maps are read row by row.
-        targets: ``(N, C)`` of 0, 1, NaN.
-        alpha: of the Beta distribution, > 0.
+        targets: ``(N, C)`` of 0, 1, NaN where unknown.
+        alpha: parameter of the Beta distribution, > 0.
     """
 
     def __init__(self, features: npt.NDArray[Any], targets: npt.NDArray[Any], alpha: float = 0.2) -> None:

@@ -1,4 +1,4 @@
-"""What stage 2 is compared with: balanced real samples, SMOTE and mixup on features."""
+"""Samplers of real features: class-balanced rows, SMOTE, mixup."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ltml.gaussians.balanced import BalancedResampler
-from ltml.gaussians.mixup import MixupResampler
-from ltml.gaussians.smote import SmoteResampler
+from ltml.rebalancing.crt import BalancedResampler
+from ltml.rebalancing.mixup import MixupResampler
+from ltml.rebalancing.smote import SmoteResampler
 
 RNG = np.random.default_rng(0)
 N, C, D = 40, 3, 4

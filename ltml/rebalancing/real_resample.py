@@ -1,7 +1,8 @@
-"""Real features drawn with the sampling prior: what rebalancing gives without any Gaussian."""
+"""Real features drawn with the sampling prior: how much of stage 2 rebalancing explains without Gaussians."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,15 +10,39 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ltml.rebalancing.method import Rebalancing
+from ltml.rebalancing.sampler import Sampler
+from ltml.rebalancing.shift import LabelShift
+from ltml.registry import REBALANCING
+
+
+@REBALANCING.register("real_resample")
+class RealResampling(Rebalancing):
+    """Control: draw real features in place of virtual ones, with the same prior."""
+
+    moves = "classifier_then_encoder"
+    follows_prior = True
+
+    def sampler(
+        self,
+        features: npt.NDArray[Any],
+        targets: npt.NDArray[Any],
+        shift: LabelShift,
+        label_names: Sequence[str] | None = None,
+    ) -> Sampler:
+        """Draw per class a label, then a real feature of that label."""
+        del label_names
+        return RealResampler(features, targets, shift.probabilities)
+
 
 class RealResampler:
-    """Per class and sample a label drawn with the given probability, then the feature of a real sample of that label.
+    """Draw per class and sample a label with the given probability, then the feature of a real sample of that label.
 
     The control of `GaussianResampler`: the same prior and the same independent draws per class, but no Gaussian.
 
     Args:
         features: ``(N, C, D)`` or ``(N, D)``; memory maps are read row by row.
-        targets: ``(N, C)`` of 0, 1, NaN.
+        targets: ``(N, C)`` of 0, 1, NaN where unknown.
         probabilities: P(label 1) per class ``(C,)``; NaN for a class without a known sample.
     """
 
