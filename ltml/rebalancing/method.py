@@ -59,6 +59,8 @@ class Rebalancing:
         hook = HOOKS[moves]
         if getattr(cls, hook) is getattr(Rebalancing, hook):
             raise TypeError(f"{cls.__name__} moves '{moves}' and must define {hook}(); see help(Rebalancing.{hook})")
+        if cls.has_limit and cls.solve is Rebalancing.solve:
+            raise TypeError(f"{cls.__name__}.has_limit is true and it must define solve(); see help(Rebalancing.solve)")
         known = [name for name in (*Rebalancing.__annotations__, *vars(Rebalancing)) if not name.startswith("_")]
         for name in vars(cls).keys() - known:
             if near := get_close_matches(name, known, n=1, cutoff=NEAR_MISS):

@@ -336,8 +336,7 @@ def _resolve_component(part: C, registry: Registry[Any], path: str, where: str) 
     _check_blocks(part, registry, path, where)
     options = _check(registry.options(part.chosen), part.options, f"{path}.{part.chosen}", where)
     own = {name: getattr(part, name) for name in type(part).model_fields}
-    resolved: C = type(part).model_construct(**own, **{part.chosen: options.model_dump(mode="json")})
-    return resolved
+    return cast("C", type(part).model_construct(**own, **{part.chosen: options.model_dump(mode="json")}))
 
 
 def _check_blocks(part: Component, registry: Registry[Any], path: str, where: str) -> None:

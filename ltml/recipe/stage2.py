@@ -22,7 +22,8 @@ def check_stage2(settings: Stage2Section, where: str) -> None:
     """
     moved = _moved_keys()
     if former := next((key for key in settings.model_extra or {} if key in moved), None):
-        raise InputError(f"{where}: stage2.{former} is now {' or '.join(moved[former])}")
+        own = [key for key in moved[former] if key.startswith(f"stage2.{settings.method}.")]
+        raise InputError(f"{where}: stage2.{former} is now {' or '.join(own or moved[former])}")
     if not settings.enabled:
         return
     names = REBALANCING.names()

@@ -254,7 +254,7 @@ def test_a_run_of_the_label_adapter_gets_its_features_later(cli, tmp_path: Path)
     expected = cosine_similarity(weights["head.classifier.queries"].double())
     np.testing.assert_allclose(found["queries"]["similarity"], expected, atol=1e-6)
     assert found["features"] is None
-    assert "`ltml stage1` with the same recipe and stage2.method=gaussian" in found["absent"]["features"]
+    assert "`ltml stage1` with the same recipe and stage2.method=NAME (any of " in found["absent"]["features"]
     picture, table = tmp_path / "queries.svg", tmp_path / "queries.csv"
     shown = cli("relations", run_dir, "--picture", picture, "--csv", table).stdout
     assert "mean features: none, no features are stored" in shown
@@ -298,7 +298,7 @@ def test_a_run_with_neither_says_how_to_get_features(cli, tmp_path: Path) -> Non
     result = cli("relations", run_dir)
     assert result.exit_code == 2
     assert "head.type=linear keeps no class queries" in result.stderr
-    assert "and stage2.method=gaussian stores them" in result.stderr
+    assert "smote, tau_norm) stores them" in result.stderr
 
 
 def test_a_run_on_feature_files_has_none_of_its_own(tmp_path: Path) -> None:
