@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+WEIGHT, BIAS = "head.classifier.weight", "head.classifier.bias"
+"""Names of a linear classifier's parameters in a checkpoint."""
+
 
 class PerClassLinear(nn.Module):
     """``logit_c = w_c · x_c + b_c`` (LDRNet, eq. 6); with a shared feature, ``x_c = x`` for every class.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ltml.errors import InputError
-from ltml.objectives.objective import Step, TrainingFacts
+from ltml.objectives.objective import Step, TrainingContext
 from ltml.registry import OBJECTIVES
 
 
@@ -30,7 +30,7 @@ class Adversarial(nn.Module):
 
     Args:
         loss: unused; every term is built alike.
-        facts: of the training set and the model.
+        context: of the training set and the model.
         holistic: one discriminator on the pooled feature instead (the ablation HAT).
         width: of the two hidden layers.
         lr: of RMSprop.
@@ -45,7 +45,7 @@ class Adversarial(nn.Module):
     def __init__(
         self,
         loss: nn.Module,  # noqa: ARG002
-        facts: TrainingFacts,
+        context: TrainingContext,
         *,
         holistic: Annotated[bool, Field(description="one discriminator on the pooled feature (HAT)")] = False,
         width: Annotated[int, Field(gt=0, description="hidden units of a discriminator")] = 128,
@@ -53,12 +53,12 @@ class Adversarial(nn.Module):
     ) -> None:
         super().__init__()
         self.holistic = holistic
-        self.classes: list[int] = torch.nonzero(facts.common).flatten().tolist()
-        _check(facts, self.classes, holistic=holistic)
-        inputs = facts.pooled_width if holistic else facts.feature_shape[1]
+        self.classes: list[int] = torch.nonzero(context.common).flatten().tolist()
+        _check(context, self.classes, holistic=holistic)
+        inputs = context.pooled_width if holistic else context.feature_shape[1]
         count = 1 if holistic else len(self.classes)
-        self.discriminators = nn.ModuleList(_discriminator(inputs, width, len(facts.sources)) for _ in range(count))
-        self.register_buffer("source_of_row", facts.source_of_row)
+        self.discriminators = nn.ModuleList(_discriminator(inputs, width, len(context.sources)) for _ in range(count))
+        self.register_buffer("source_of_row", context.source_of_row)
         self.optimizer = torch.optim.RMSprop(self.discriminators.parameters(), lr=lr)
         self._told: list[float] = []
 
@@ -119,12 +119,12 @@ class Adversarial(nn.Module):
         return [step.output.features[:, c].float() for c in self.classes]
 
 
-def _check(facts: TrainingFacts, classes: list[int], *, holistic: bool) -> None:
-    if len(facts.sources) < 2:
+def _check(context: TrainingContext, classes: list[int], *, holistic: bool) -> None:
+    if len(context.sources) < 2:
         raise InputError("the objective 'adversarial' needs images of two sources or more; use data.type=union")
     if not (classes or holistic):
         raise InputError("the objective 'adversarial' needs a class that every source labels; there is none")
-    if not holistic and len(facts.feature_shape) == 1:
+    if not holistic and len(context.feature_shape) == 1:
         raise InputError(
             "the objective 'adversarial' needs a feature per class: use head.type=branches or prompt_query, or "
             "adversarial.holistic=true"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ltml.objectives.objective import Step, TrainingFacts, mean_where
+from ltml.objectives.objective import Step, TrainingContext, mean_where
 from ltml.objectives.pseudo_label import Sharpness, Threshold, sharpen
 from ltml.registry import OBJECTIVES
 
@@ -15,7 +15,7 @@ class Consistency(nn.Module):
 
     Args:
         loss: unused; every term is built alike.
-        facts: unused.
+        context: unused.
         threshold: see `sharpen`.
         t: see `sharpen`.
     """
@@ -25,7 +25,7 @@ class Consistency(nn.Module):
     def __init__(
         self,
         loss: nn.Module,  # noqa: ARG002
-        facts: TrainingFacts,  # noqa: ARG002
+        context: TrainingContext,  # noqa: ARG002
         *,
         threshold: Threshold = 0.5,
         t: Sharpness = 4.0,

@@ -1,6 +1,6 @@
 """What a term knows of the data and sees of a step, and the weighted sum of terms.
 
-A term is a module called with a `Step`. Its constructor takes the recipe's loss and the `TrainingFacts` by position;
+A term is a module called with a `Step`. Its constructor takes the recipe's loss and the `TrainingContext` by position;
 its keyword-only parameters are the options of a recipe. A term that compares two views has ``needs_strong = True``.
 What it remembers between steps it keeps in buffers, which are saved and restored with the run. Parameters that it
 steps with an optimiser of its own it names in ``own_parameters()``. What the log should say of each epoch it gives in
@@ -24,7 +24,7 @@ from ltml.processes.world import ALONE, World
 from ltml.types import Batch, Dataset, ModelOutput
 
 
-class TrainingFacts(NamedTuple):
+class TrainingContext(NamedTuple):
     """What terms may know of the training set before the first step.
 
     Attributes:
@@ -59,8 +59,8 @@ class TrainingFacts(NamedTuple):
         feature_shape: tuple[int, ...],
         pooled_width: int,
         world: World = ALONE,
-    ) -> TrainingFacts:
-        """The facts of a dataset, and of the model that is trained on it."""
+    ) -> TrainingContext:
+        """The context of a dataset, and of the model that is trained on it."""
         train = dataset.splits["train"]
         known, positive = torch.from_numpy(dataset.known), torch.from_numpy(dataset.targets == 1)
         sources = tuple(sorted(set(dataset.table["source"].iloc[train])))

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ltml.objectives.objective import Step, TrainingFacts, mean_where
+from ltml.objectives.objective import Step, TrainingContext, mean_where
 from ltml.registry import OBJECTIVES
 
 Threshold = Annotated[float, Field(gt=0, lt=1, description="answers above it go towards 1, the others towards 0")]
@@ -37,7 +37,7 @@ class PseudoLabel(nn.Module):
 
     Args:
         loss: unused; every term is built alike.
-        facts: unused.
+        context: unused.
         threshold: see `sharpen`.
         t: see `sharpen`.
     """
@@ -45,7 +45,7 @@ class PseudoLabel(nn.Module):
     def __init__(
         self,
         loss: nn.Module,  # noqa: ARG002
-        facts: TrainingFacts,  # noqa: ARG002
+        context: TrainingContext,  # noqa: ARG002
         *,
         threshold: Threshold = 0.5,
         t: Sharpness = 4.0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ltml.objectives.objective import Step, TrainingFacts, tell_epoch
+from ltml.objectives.objective import Step, TrainingContext, tell_epoch
 from ltml.registry import OBJECTIVES
 
 
@@ -14,10 +14,10 @@ class Supervised(nn.Module):
 
     Args:
         loss: the recipe's loss.
-        facts: unused; every term is built alike.
+        context: unused; every term is built alike.
     """
 
-    def __init__(self, loss: nn.Module, facts: TrainingFacts) -> None:  # noqa: ARG002
+    def __init__(self, loss: nn.Module, context: TrainingContext) -> None:  # noqa: ARG002
         super().__init__()
         self.loss = loss
 

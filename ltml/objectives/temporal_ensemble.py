@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ltml.objectives.objective import Step, TrainingFacts, mean_where
+from ltml.objectives.objective import Step, TrainingContext, mean_where
 from ltml.processes.collectives import gather_rows, sum_over
 from ltml.registry import OBJECTIVES
 
@@ -33,7 +33,7 @@ class TemporalEnsemble(nn.Module):
 
     Args:
         loss: unused; every term is built alike.
-        facts: of the training set.
+        context: of the training set.
         gamma: momentum of the average.
         uncertainty: False lets every unknown entry count (the ablation TE).
         h_start: ``H`` in the first epoch.
@@ -50,7 +50,7 @@ class TemporalEnsemble(nn.Module):
     def __init__(
         self,
         loss: nn.Module,  # noqa: ARG002
-        facts: TrainingFacts,
+        context: TrainingContext,
         *,
         gamma: Annotated[float, Field(ge=0, lt=1, description="momentum of the average over epochs")] = 0.9,
         uncertainty: Annotated[bool, Field(description="only entries with |0.5 - p| at least H count")] = True,
@@ -62,11 +62,11 @@ class TemporalEnsemble(nn.Module):
         ] = "all",
     ) -> None:
         super().__init__()
-        classes = len(facts.positives)
+        classes = len(context.positives)
         self.gamma, self.uncertainty, self.hard, self.over = gamma, uncertainty, hard, over
-        self.h_start, self.h_end, self.epochs = h_start, h_end, facts.epochs
-        self.rows, self.world = facts.rows, facts.world
-        count = len(range(self.world.rank, facts.rows, self.world.size))
+        self.h_start, self.h_end, self.epochs = h_start, h_end, context.epochs
+        self.rows, self.world = context.rows, context.world
+        count = len(range(self.world.rank, context.rows, self.world.size))
         self.register_buffer("ensemble", torch.zeros(count, classes))
         self.register_buffer("updates", torch.zeros(count, dtype=torch.int64))
         self.register_buffer("latest", torch.zeros(count, classes))

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ltml.losses.counts import positive_weights
 from ltml.losses.masking import prepare
-from ltml.objectives.objective import Step, TrainingFacts
+from ltml.objectives.objective import Step, TrainingContext
 from ltml.registry import OBJECTIVES
 
 
@@ -25,7 +25,7 @@ class WeightedPartial(nn.Module):
 
     Args:
         loss: unused; every term is built alike.
-        facts: of the training set.
+        context: of the training set.
         common_weight: ``alpha`` of common classes.
     """
 
@@ -35,13 +35,13 @@ class WeightedPartial(nn.Module):
     def __init__(
         self,
         loss: nn.Module,  # noqa: ARG002
-        facts: TrainingFacts,
+        context: TrainingContext,
         *,
         common_weight: Annotated[float, Field(gt=0, description="alpha of classes that every source labels")] = 3.0,
     ) -> None:
         super().__init__()
-        self.register_buffer("beta", positive_weights(facts.positives, facts.negatives).float())
-        self.register_buffer("alpha", torch.where(facts.common, common_weight, 1.0))
+        self.register_buffer("beta", positive_weights(context.positives, context.negatives).float())
+        self.register_buffer("alpha", torch.where(context.common, common_weight, 1.0))
 
     def forward(self, step: Step) -> Tensor:
         """Scalar; 0 for a batch without known labels."""

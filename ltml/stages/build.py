@@ -16,10 +16,10 @@ from ltml.data.table import load_dataset
 from ltml.data.views import build_view
 from ltml.errors import InputError
 from ltml.models.backbones import Backbone, normalization
-from ltml.models.facts import HeadFacts, PairCounts
+from ltml.models.context import HeadContext, PairCounts
 from ltml.models.model import Stage1Model
 from ltml.models.text import TextConfig, check_encoder, embed_prompts
-from ltml.objectives.objective import Objective, Term, TrainingFacts
+from ltml.objectives.objective import Objective, Term, TrainingContext
 from ltml.processes.world import ALONE, World
 from ltml.recipe.schema import LossSection, Recipe
 from ltml.registry import HEADS, LOSSES, OBJECTIVES, create
@@ -174,8 +174,8 @@ def build_model(
         options=recipe.backbone.options,
         ibn=recipe.backbone.ibn,
     )
-    facts = HeadFacts(backbone.width, tuple(label_names), words, images_per_row, pairs)
-    head = HEADS.get(recipe.head.type)(facts, **recipe.head.options)
+    context = HeadContext(backbone.width, tuple(label_names), words, images_per_row, pairs)
+    head = HEADS.get(recipe.head.type)(context, **recipe.head.options)
     mean, std = normalization(recipe.backbone.name, recipe.data.channels)
     return Stage1Model(backbone, head, mean, std, images_per_row)
 
@@ -214,10 +214,10 @@ def build_loss(section: LossSection, dataset: Dataset) -> nn.Module:
 def build_objective(recipe: Recipe, dataset: Dataset, model: Stage1Model, world: World = ALONE) -> Objective:
     """The weighted sum of the recipe's objective terms, for a model that is to be trained on a dataset."""
     loss = build_loss(recipe.loss, dataset)
-    facts = TrainingFacts.of(dataset, recipe.train.epochs, *_output_shapes(recipe, dataset, model), world)
+    context = TrainingContext.of(dataset, recipe.train.epochs, *_output_shapes(recipe, dataset, model), world)
     return Objective(
         [
-            Term(OBJECTIVES.get(term.type)(loss, facts, **term.options), term.weight, term.start_epoch)
+            Term(OBJECTIVES.get(term.type)(loss, context, **term.options), term.weight, term.start_epoch)
             for term in recipe.objectives
         ]
     )

@@ -9,7 +9,7 @@ from ltml.data.views import build_view
 from ltml.errors import InputError, first_few
 from ltml.metrics.groups import make_groups
 from ltml.models.backbones import check_backbone_name
-from ltml.models.facts import HeadFacts
+from ltml.models.context import HeadContext
 from ltml.recipe.schema import Recipe
 from ltml.registry import HEADS, OBJECTIVES
 from ltml.stages.build import build_loss, text_modes
@@ -53,7 +53,7 @@ def check_recipe(recipe: Recipe) -> None:
     if recipe.stage2.solver == "expected":
         elementwise(recipe.stage2.m_step.loss)
     if recipe.stage2.enabled:
-        small = HEADS.get(recipe.head.type)(HeadFacts(16, ("a: x", "b: x")), **recipe.head.options)
+        small = HEADS.get(recipe.head.type)(HeadContext(16, ("a: x", "b: x")), **recipe.head.options)
         if not hasattr(small.classifier, "class_weights"):  # not linear, so stage 2 cannot make it so
             check_classifier(recipe.stage2, small.classifier, recipe.head.type)
 

@@ -12,11 +12,9 @@ from ltml.checksums import check_file
 from ltml.errors import InputError, first_line
 from ltml.gaussians.describe import describe
 from ltml.gaussians.resampler import GaussianResampler
+from ltml.models.classifier import BIAS, WEIGHT
 from ltml.stages.run_directory import RunDirectory, read_run
 from ltml.training.checkpoint import load_weights
-
-WEIGHT, BIAS = "head.classifier.weight", "head.classifier.bias"
-"""Where a checkpoint keeps the refitted classifier."""
 
 
 def chosen_round(run: RunDirectory) -> int | None:

@@ -42,7 +42,7 @@ from ltml.training.checkpoint import load_weights, save_weights
 from ltml.training.devices import Compute, choose_compute
 from ltml.training.loop import seed_epoch, train_epoch
 from ltml.training.optim import make_optimizer, make_schedule, step_schedule
-from ltml.training.resume import Progress
+from ltml.training.resume import TrainingState
 from ltml.types import Batch, Dataset
 
 log = logging.getLogger(__name__)
@@ -151,23 +151,23 @@ class Stage1Training:
         for loader in (batches, validation):
             loader.check_views()
         counts = train_counts(self.dataset)
-        progress = Progress.load(self.run.shared, parts)
-        if progress.done:
-            log.info("stage 1: resuming after epoch %d", progress.done)
-        while progress.done < settings.epochs and not self._out_of_patience(progress):
-            started, epoch = time.monotonic(), progress.done
+        state = TrainingState.load(self.run.shared, parts)
+        if state.done:
+            log.info("stage 1: resuming after epoch %d", state.done)
+        while state.done < settings.epochs and not self._out_of_patience(state):
+            started, epoch = time.monotonic(), state.done
             loss = self.train_epoch(batches, epoch)
             answers = predict(self.model, validation, self.dataset, "val", self.compute)
             value = score_learned(answers, counts, select)
             step_schedule(self.schedule, value)
-            progress.offer(value, epoch, self.model)
+            state.update_best(value, epoch, self.model)
             record = {"epoch": epoch, "loss": loss, f"val_{select}": value, **self.objective.report()}
             record["seconds"] = time.monotonic() - started
-            progress.finish_epoch(record, self.run.shared, parts, world)
+            state.finish_epoch(record, self.run.shared, parts, world)
             log.info("stage 1, epoch %d/%d: loss %.4f, val %s %.4f", epoch + 1, settings.epochs, loss, select, value)
-        log.info("stage 1: best val %s %.4f after epoch %d", select, progress.best, progress.best_at + 1)
+        log.info("stage 1: best val %s %.4f after epoch %d", select, state.best, state.best_at + 1)
         about = checkpoint_about(self.recipe, self.dataset, 1)
-        first_alone(partial(save_weights, self.run.checkpoint1, progress.weights, about), world)
+        first_alone(partial(save_weights, self.run.checkpoint1, state.weights, about), world)
 
     def train_epoch(self, batches: BatchLoader, epoch: int) -> float:
         """One pass over the training images; its mean loss."""
@@ -193,6 +193,6 @@ class Stage1Training:
             describe=lambda batch: describe_batch(batch, self.dataset, self.model, world),
         )
 
-    def _out_of_patience(self, progress: Progress) -> bool:
+    def _out_of_patience(self, state: TrainingState) -> bool:
         patience = self.recipe.train.early_stop
-        return patience is not None and progress.done - 1 - progress.best_at >= patience
+        return patience is not None and state.done - 1 - state.best_at >= patience

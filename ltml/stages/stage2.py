@@ -49,7 +49,7 @@ from ltml.training.checkpoint import load_weights, save_weights
 from ltml.training.devices import Compute, choose_compute
 from ltml.training.loop import seed_epoch, train_epoch
 from ltml.training.optim import make_optimizer
-from ltml.training.resume import Progress
+from ltml.training.resume import TrainingState
 from ltml.types import Batch, Dataset, FeatureSet
 
 log = logging.getLogger(__name__)
@@ -150,11 +150,11 @@ class Stage2Training:
             "m_optimizer": self.refit.optimizer,
             "e_optimizer": self.e_optimizer,
         }
-        progress = Progress.load(folder, parts)
-        if progress.done:
-            log.info("stage 2: resuming after epoch %d", progress.done)
-        self.moved = any(line["step"] in ("E", "bce") for line in progress.history)
-        for epoch in plan_epochs(self.settings)[progress.done :]:
+        state = TrainingState.load(folder, parts)
+        if state.done:
+            log.info("stage 2: resuming after epoch %d", state.done)
+        self.moved = any(line["step"] in ("E", "bce") for line in state.history)
+        for epoch in plan_epochs(self.settings)[state.done :]:
             started = time.monotonic()
             record = epoch._asdict() | self.run_epoch(epoch)
             if epoch.ends_round:
@@ -162,13 +162,13 @@ class Stage2Training:
                     self.model.classifier, self.features("val"), self.dataset, select
                 )
                 log.info("stage 2, round %d: val %s %.4f", epoch.round, select, value)
-                if progress.offer(value, epoch.round, self.model) and world.is_first:
+                if state.update_best(value, epoch.round, self.model) and world.is_first:
                     self._save_gaussians()
-            progress.finish_epoch(record | {"seconds": time.monotonic() - started}, folder, parts, world)
-        log.info("stage 2: best val %s %.4f in round %d", select, progress.best, progress.best_at)
-        self.model.load_state_dict(progress.weights)
+            state.finish_epoch(record | {"seconds": time.monotonic() - started}, folder, parts, world)
+        log.info("stage 2: best val %s %.4f in round %d", select, state.best, state.best_at)
+        self.model.load_state_dict(state.weights)
         self.refit.restore_prior()
-        about = checkpoint_about(self.recipe, self.dataset, 2) | {"round": progress.best_at}
+        about = checkpoint_about(self.recipe, self.dataset, 2) | {"round": state.best_at}
         first_alone(partial(save_weights, self.run.checkpoint2, self.model.state_dict(), about), world)
 
     def run_epoch(self, epoch: Epoch) -> dict[str, Any]:

@@ -14,12 +14,11 @@ from ltml.errors import InputError, first_few
 from ltml.files import held, remove_partial_files, write_text
 from ltml.gaussians.resampler import GaussianResampler
 from ltml.metrics.inputs import NO_PATIENTS
-from ltml.models.classifier import PerClassLinear
+from ltml.models.classifier import BIAS, WEIGHT, PerClassLinear
 from ltml.recipe.schema import Recipe
 from ltml.registry import REBALANCING
 from ltml.stages.build import checkpoint_about
 from ltml.stages.checks import check_labels
-from ltml.stages.describe_gaussians import BIAS, WEIGHT
 from ltml.stages.evaluate import score_run, scored_splits, write_predictions
 from ltml.stages.external_features import FeatureFile, join_feature_files, read_feature_file
 from ltml.stages.predict import to_predictions

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from ltml.errors import first_line, suggest
 from ltml.models.classifier import PerClassLinear
-from ltml.models.facts import HeadFacts
+from ltml.models.context import HeadContext
 from ltml.models.model import Stage1Model
 
 WIDTH, CLASSES, ROWS = 6, 4, 3
-FACTS = HeadFacts(WIDTH, ("one: a", "one: b", "two: a", "two: c"))
+CONTEXT = HeadContext(WIDTH, ("one: a", "one: b", "two: a", "two: c"))
 """Labels of two sources, for heads that need to know whose a label is."""
 
 CHANCE = "leave out chance and moving averages when self.training is False"
@@ -22,7 +22,7 @@ ALONE = "normalise over no batch in eval mode, and let no image look at the othe
 STATE = "keep what answers depend on as parameters or registered buffers"
 
 
-def check_head(make: Callable[[HeadFacts], Any]) -> None:
+def check_head(make: Callable[[HeadContext], Any]) -> None:
     """Assert that a head keeps the contract of heads.
 
     From a map ``(B, D0, H, W)`` it makes features ``(B, C, D)`` or ``(B, D)``, and its ``classifier`` logits ``(B, C)``
@@ -32,7 +32,7 @@ def check_head(make: Callable[[HeadFacts], Any]) -> None:
     dimensions of classes; the map is left alone.
 
     Args:
-        make: the head's class, or a function of its `HeadFacts`.
+        make: the head's class, or a function of its `HeadContext`.
 
     Raises:
         AssertionError: says what is wrong.
@@ -43,11 +43,11 @@ def check_head(make: Callable[[HeadFacts], Any]) -> None:
     """
     torch.manual_seed(0)
     feature_map = torch.randn(ROWS, WIDTH, 2, 2)
-    _check_shapes(make(FACTS).eval(), feature_map)
+    _check_shapes(make(CONTEXT).eval(), feature_map)
     _check_answers(make, feature_map)
-    _check_gradients(make(FACTS), feature_map)
-    _check_class_weights(make(FACTS).eval(), feature_map)
-    _check_class_dims(make(FACTS))
+    _check_gradients(make(CONTEXT), feature_map)
+    _check_class_weights(make(CONTEXT).eval(), feature_map)
+    _check_class_dims(make(CONTEXT))
     for images in (1, 2):
         _check_model(make, images)
 
@@ -75,19 +75,19 @@ def _check_shapes(head: Any, feature_map: Tensor) -> None:
     if features.shape not in ((ROWS, CLASSES, width), (ROWS, width)):
         raise AssertionError(
             f"features of {ROWS} images and {CLASSES} classes have shape {tuple(features.shape)}; expected "
-            f"({ROWS}, {CLASSES}, D) or ({ROWS}, D): take the number of classes from facts.num_classes"
+            f"({ROWS}, {CLASSES}, D) or ({ROWS}, D): take the number of classes from context.num_classes"
         )
     logits = head.classifier(features)
     if logits.shape != (ROWS, CLASSES):
         raise AssertionError(
             f"logits have shape {tuple(logits.shape)}; expected ({ROWS}, {CLASSES}): let the classifier give one "
-            "number for every class of facts.label_names"
+            "number for every class of context.label_names"
         )
 
 
 @torch.no_grad()
 def _check_answers(make: Callable[..., Any], feature_map: Tensor) -> None:
-    head, other = (make(FACTS).eval() for _ in range(2))
+    head, other = (make(CONTEXT).eval() for _ in range(2))
     answers = _answers(head, feature_map)
     _assert_close(_answers(head, feature_map), answers, "in eval mode the same map has other answers", CHANCE)
     _assert_close(_answers(head, feature_map[:1]), answers[:1], "answers for an image depend on the others", ALONE)
@@ -141,7 +141,7 @@ def _check_class_dims(head: Any) -> None:
 @torch.no_grad()
 def _check_model(make: Callable[..., Any], images: int) -> None:
     torch.manual_seed(0)
-    head = make(FACTS._replace(images_per_row=images))
+    head = make(CONTEXT._replace(images_per_row=images))
     model = Stage1Model(nn.Conv2d(1, WIDTH, 3), head, [0.5], [0.5], images_per_row=images).eval()
     pixels = torch.randint(0, 256, (2, images, 8, 8), dtype=torch.uint8)
     try:
@@ -150,7 +150,7 @@ def _check_model(make: Callable[..., Any], images: int) -> None:
     except RuntimeError as error:
         raise AssertionError(
             f"the model fails with {images} images per row: {first_line(error)}. Features of several images stand side "
-            "by side: let the classifier take facts.images_per_row times the width of one"
+            "by side: let the classifier take context.images_per_row times the width of one"
         ) from error
     if output.logits.dtype != torch.float32:
         raise AssertionError(

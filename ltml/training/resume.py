@@ -17,7 +17,7 @@ from ltml.training.checkpoint import BEGIN_AGAIN, copy_to_cpu, load_state, save_
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """Epochs done, the best weights so far, and the log.
 
     Attributes:
@@ -35,7 +35,7 @@ class Progress:
     history: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def load(cls, folder: Path, parts: Mapping[str, Any]) -> Progress:
+    def load(cls, folder: Path, parts: Mapping[str, Any]) -> TrainingState:
         """Read ``state.pt`` of a folder, if there is one, and put its state into `parts`.
 
         Args:
@@ -55,7 +55,7 @@ class Progress:
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError, IndexError) as error:
             raise InputError(f"{folder / 'state.pt'} is of another run, or damaged; {BEGIN_AGAIN}") from error
 
-    def offer(self, value: float, at: int, model: nn.Module) -> bool:
+    def update_best(self, value: float, at: int, model: nn.Module) -> bool:
         """Keep the model's weights if its validation measure is the best so far, and say so."""
         if value <= self.best:
             return False

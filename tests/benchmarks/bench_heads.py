@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ltml.losses.bce import bce_loss
 from ltml.models.backbones import Backbone
-from ltml.models.facts import HeadFacts
+from ltml.models.context import HeadContext
 from ltml.models.model import Stage1Model
 from ltml.registry import HEADS
 
@@ -35,7 +35,7 @@ def make(head: str) -> Stage1Model:
     torch.manual_seed(0)
     backbone = Backbone("densenet121", image_size=SIDE)
     return Stage1Model(
-        backbone, HEADS.get(head)(HeadFacts(backbone.width, tuple(map(str, range(CLASSES))))), [0.5] * 3, [0.25] * 3
+        backbone, HEADS.get(head)(HeadContext(backbone.width, tuple(map(str, range(CLASSES))))), [0.5] * 3, [0.25] * 3
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import ltml
-from ltml.objectives.objective import Step, TrainingFacts
+from ltml.objectives.objective import Step, TrainingContext
 from ltml.registry import OBJECTIVES
 from ltml.types import Batch, ModelOutput
 
@@ -20,9 +20,11 @@ def make(name: str, order: Tensor) -> torch.nn.Module:
     """A term for two sources, the classes in some order."""
     positives, negatives = torch.tensor([9, 3, 1, 0, 5])[order], torch.tensor([9, 12, 17, 8, 3])[order]
     common = torch.tensor([True, False, True, False, False])[order]
-    facts = TrainingFacts(ROWS, 4, positives, negatives, common, ("a", "b"), torch.arange(ROWS) % 2, (CLASSES, 3), 6)
+    context = TrainingContext(
+        ROWS, 4, positives, negatives, common, ("a", "b"), torch.arange(ROWS) % 2, (CLASSES, 3), 6
+    )
     torch.manual_seed(0)
-    term: torch.nn.Module = OBJECTIVES.get(name)(ltml.create_loss("bce"), facts)
+    term: torch.nn.Module = OBJECTIVES.get(name)(ltml.create_loss("bce"), context)
     return term
 
 

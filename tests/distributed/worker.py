@@ -28,7 +28,7 @@ from ltml.stages.predict import predict
 from ltml.stages.run_directory import RunDirectory
 from ltml.stages.stage1 import Stage1Training
 from ltml.training.devices import choose_compute
-from ltml.training.resume import Progress
+from ltml.training.resume import TrainingState
 
 EPOCHS = (0, 5)
 """The terms on unknown labels start at 5; an ensemble has a past from the second epoch on."""
@@ -108,14 +108,14 @@ def run_until(out: Path, stop_after: int | None) -> RunResult | None:
     class StoppedError(Exception):
         pass
 
-    finish = Progress.finish_epoch
+    finish = TrainingState.finish_epoch
 
-    def finish_and_stop(self: Progress, *arguments: Any) -> None:
+    def finish_and_stop(self: TrainingState, *arguments: Any) -> None:
         finish(self, *arguments)
         if self.done == stop_after:
             raise StoppedError
 
-    with patch.object(Progress, "finish_epoch", finish_and_stop):
+    with patch.object(TrainingState, "finish_epoch", finish_and_stop):
         try:
             return ltml.run(two_sources("luo", "train.epochs=4"), out)
         except StoppedError:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import ltml
 from ltml.errors import InputError
 from ltml.losses.masking import prepare, targets_are_checked
-from ltml.objectives.objective import Step, TrainingFacts
+from ltml.objectives.objective import Step, TrainingContext
 from ltml.registry import LOSSES, OBJECTIVES, create
 from ltml.training.loop import train_epoch
 from ltml.types import Batch, ModelOutput
@@ -132,7 +132,7 @@ def test_a_loss_from_a_plugin_refuses_the_same(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("name", ["supervised", "weighted_partial"])
 def test_terms_on_known_labels_refuse_the_same(name: str) -> None:
-    facts = TrainingFacts(
+    context = TrainingContext(
         rows=B,
         epochs=1,
         positives=torch.full((C,), 6),
@@ -143,7 +143,7 @@ def test_terms_on_known_labels_refuse_the_same(name: str) -> None:
         feature_shape=(8,),
         pooled_width=8,
     )
-    term = OBJECTIVES.get(name)(ltml.create_loss("bce"), facts)
+    term = OBJECTIVES.get(name)(ltml.create_loss("bce"), context)
     output = ModelOutput(torch.zeros(B, 8), LOGITS)
     batch = Batch(torch.zeros(B, 1, 2, 2), TARGETS - 1, KNOWN, torch.arange(B))
     with pytest.raises(InputError, match=r"in \[0, 1\] but got -1"):

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 
 from ltml.errors import InputError
-from ltml.models.facts import HeadFacts
+from ltml.models.context import HeadContext
 from ltml.models.heads.label_adapter import LabelAdapterHead
 from ltml.models.heads.linear import LinearHead
 from ltml.models.heads.prompt_query import PromptQueryHead
 from ltml.models.positions import sincos_positions
 
 
-def facts(num_classes: int, words: Tensor | None = None) -> HeadFacts:
-    return HeadFacts(6, tuple("abcd"[:num_classes]), words)
+def context(num_classes: int, words: Tensor | None = None) -> HeadContext:
+    return HeadContext(6, tuple("abcd"[:num_classes]), words)
 
 
 def _layer_norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -77,7 +77,7 @@ def _slow_prompt_query(head: PromptQueryHead, feature_map: Tensor, heads: int) -
 def test_prompt_query_equals_a_slow_version(depth: int, prompts: bool) -> None:
     torch.manual_seed(0)
     words = torch.randn(3, 5) if prompts else None
-    head = PromptQueryHead(facts(3, words), width=8, depth=depth, heads=2, ffn_ratio=2.0).double().eval()
+    head = PromptQueryHead(context(3, words), width=8, depth=depth, heads=2, ffn_ratio=2.0).double().eval()
     feature_map = torch.randn(2, 6, 2, 3, dtype=torch.float64)
     features, attention = head.features(feature_map), head.attention(feature_map)
     logits = head.classifier(features)
@@ -93,7 +93,7 @@ def test_prompt_query_equals_a_slow_version(depth: int, prompts: bool) -> None:
 
 
 def test_prompts_are_frozen_and_saved_and_their_mlp_learns() -> None:
-    head = PromptQueryHead(facts(3, torch.randn(3, 5)), width=8)
+    head = PromptQueryHead(context(3, torch.randn(3, 5)), width=8)
     head.features(torch.randn(2, 6, 2, 2)).sum().backward()
     assert "words" in head.state_dict()
     assert not any(name == "words" for name, _ in head.named_parameters())
@@ -102,7 +102,7 @@ def test_prompts_are_frozen_and_saved_and_their_mlp_learns() -> None:
 
 def test_width_must_divide() -> None:
     with pytest.raises(InputError, match="divisible"):
-        PromptQueryHead(facts(3), width=10, heads=4)
+        PromptQueryHead(context(3), width=10, heads=4)
 
 
 def test_positions_tell_every_place_apart() -> None:
@@ -113,7 +113,7 @@ def test_positions_tell_every_place_apart() -> None:
 
 def test_label_adapter_equals_a_slow_version() -> None:
     torch.manual_seed(0)
-    head = LabelAdapterHead(facts(4))
+    head = LabelAdapterHead(context(4))
     feature_map = torch.randn(3, 6, 2, 2)
     queries, weight, bias = head.classifier.queries, head.classifier.to_weights.weight, head.classifier.to_weights.bias
     assert torch.equal(queries, torch.eye(4))
@@ -130,7 +130,7 @@ def test_label_adapter_equals_a_slow_version() -> None:
 
 @pytest.mark.parametrize("pool", ["avg", "max"])
 def test_linear_head_pools(pool: str) -> None:
-    head = LinearHead(facts(4), pool=pool)
+    head = LinearHead(context(4), pool=pool)
     feature_map = torch.randn(3, 6, 2, 2)
     flat = feature_map.flatten(2)
     expected = flat.mean(dim=2) if pool == "avg" else flat.max(dim=2).values

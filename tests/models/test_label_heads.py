@@ -16,7 +16,7 @@ import ltml
 from ltml.errors import InputError
 from ltml.models import text
 from ltml.models.classifier import PerClassLinear
-from ltml.models.facts import HeadFacts, PairCounts
+from ltml.models.context import HeadContext, PairCounts
 from ltml.models.heads.csra import CsraHead
 from ltml.models.heads.ml_gcn import MlGcnHead, label_graph
 from ltml.models.heads.query2label import Query2LabelHead
@@ -32,8 +32,8 @@ from ltml.types import Predictions
 SMALL = ("train.epochs=1", "data.train_size=64")
 
 
-def facts(num_classes: int, words: Tensor | None = None, pairs: PairCounts | None = None) -> HeadFacts:
-    return HeadFacts(6, tuple("abcde"[:num_classes]), words, pairs=pairs)
+def context(num_classes: int, words: Tensor | None = None, pairs: PairCounts | None = None) -> HeadContext:
+    return HeadContext(6, tuple("abcde"[:num_classes]), words, pairs=pairs)
 
 
 def random_map(height: int = 2, width: int = 3) -> Tensor:
@@ -114,7 +114,7 @@ def _slow_query2label(head: Query2LabelHead, heads: int) -> Callable[[Tensor], l
 @pytest.mark.parametrize(("encoder", "decoder"), [(1, 2), (0, 1)])
 def test_query2label_equals_a_slow_version(encoder: int, decoder: int) -> None:
     torch.manual_seed(0)
-    head = Query2LabelHead(facts(3), width=8, heads=2, encoder_layers=encoder, decoder_layers=decoder, ffn_ratio=2.0)
+    head = Query2LabelHead(context(3), width=8, heads=2, encoder_layers=encoder, decoder_layers=decoder, ffn_ratio=2.0)
     head = head.double().eval()
     feature_map = random_map()
     assert head.features(feature_map).shape == (2, 3, 8)
@@ -123,7 +123,7 @@ def test_query2label_equals_a_slow_version(encoder: int, decoder: int) -> None:
 
 def test_query2label_has_the_sizes_of_the_authors_commands_at_their_width() -> None:
     with torch.device("meta"):
-        head = Query2LabelHead(HeadFacts(2048, tuple(map(str, range(80)))), width=2048)
+        head = Query2LabelHead(HeadContext(2048, tuple(map(str, range(80)))), width=2048)
     layers = sum(parameter.numel() for part in (head.encoder, head.decoder) for parameter in part.parameters())
     attention, ffn, norm = 4 * 2048**2 + 4 * 2048, 2 * 2048 * 8192 + 8192 + 2048, 2 * 2048
     assert layers == (attention + ffn + 2 * norm) + 2 * (2 * attention + ffn + 3 * norm)
@@ -132,7 +132,7 @@ def test_query2label_has_the_sizes_of_the_authors_commands_at_their_width() -> N
 
 def test_query2label_answers_do_not_depend_on_the_order_of_labels() -> None:
     torch.manual_seed(0)
-    head = Query2LabelHead(facts(4), width=8, heads=2).eval()
+    head = Query2LabelHead(context(4), width=8, heads=2).eval()
     feature_map, order = torch.randn(2, 6, 3, 3), [2, 0, 3, 1]
     before = head.features(feature_map)
     head.label_embedding.data = head.label_embedding.data[order]
@@ -141,7 +141,7 @@ def test_query2label_answers_do_not_depend_on_the_order_of_labels() -> None:
 
 def test_query2label_width_must_divide() -> None:
     with pytest.raises(InputError, match="query2label.width=10 must be divisible by heads=4"):
-        Query2LabelHead(facts(3), width=10)
+        Query2LabelHead(context(3), width=10)
 
 
 # --- ML-GCN ---
@@ -203,7 +203,7 @@ def test_a_link_has_a_direction_and_counts_no_unknown() -> None:
 def test_ml_gcn_equals_a_slow_version(with_words: bool) -> None:
     torch.manual_seed(0)
     words = torch.randn(5, 7) if with_words else None
-    head = MlGcnHead(facts(5, words, PairCounts.of(TARGETS)), hidden=4).double()
+    head = MlGcnHead(context(5, words, PairCounts.of(TARGETS)), hidden=4).double()
     graph = torch.from_numpy(_slow_graph(TARGETS, 0.4, 0.2, 0.8)).float().double()  # kept in float32
     nodes = torch.eye(5, dtype=torch.float64) if words is None else words.double()
 
@@ -223,7 +223,7 @@ def test_ml_gcn_equals_a_slow_version(with_words: bool) -> None:
 
 def test_ml_gcn_links_nothing_before_it_knows_the_labels_and_a_checkpoint_brings_the_graph() -> None:
     torch.manual_seed(0)
-    trained, blank = MlGcnHead(facts(5, None, PairCounts.of(TARGETS))), MlGcnHead(facts(5))
+    trained, blank = MlGcnHead(context(5, None, PairCounts.of(TARGETS))), MlGcnHead(context(5))
     assert torch.equal(blank.classifier.graph, torch.eye(5))
     assert not torch.equal(trained.classifier.graph, torch.eye(5))
     blank.load_state_dict(trained.state_dict())
@@ -235,7 +235,7 @@ def test_ml_gcn_links_nothing_before_it_knows_the_labels_and_a_checkpoint_brings
 
 def test_ml_gcn_needs_an_embedding_per_label() -> None:
     with pytest.raises(InputError, match="for each of 5 labels but got 4; set text.mode=per_class"):
-        MlGcnHead(facts(5, torch.randn(4, 7)))
+        MlGcnHead(context(5, torch.randn(4, 7)))
     options = ["method=ml_gcn", "text.encoder=word_vectors", "text.name=words.txt", "text.mode=joint_tokens"]
     with pytest.raises(InputError, match="head.type=ml_gcn cannot use text.mode=joint_tokens; allowed: per_class"):
         check_recipe(load_recipe("digits_tiny", options))
@@ -292,7 +292,7 @@ def _slow_csra(
 @pytest.mark.parametrize("temperatures", [(1.0,), ("max",), (1.0, 2.5, "max")])
 def test_csra_equals_a_slow_version(temperatures: tuple[float | str, ...]) -> None:
     torch.manual_seed(0)
-    head = CsraHead(facts(3), temperatures=temperatures, attention_weight=0.3).double()
+    head = CsraHead(context(3), temperatures=temperatures, attention_weight=0.3).double()
     feature_map = random_map()
     assert head.features(feature_map).shape == (2, 3, 6 * len(temperatures))
     assert_same_values_and_gradients(head, feature_map, _slow_csra(head, temperatures, 0.3))
@@ -302,7 +302,7 @@ def test_max_is_the_limit_of_high_temperatures_and_no_attention_is_average_pooli
     torch.manual_seed(0)
     feature_map = random_map()
     limit, hot, none = (
-        CsraHead(facts(3), temperatures=temperatures, attention_weight=weight).double()
+        CsraHead(context(3), temperatures=temperatures, attention_weight=weight).double()
         for temperatures, weight in ((("max",), 0.5), ((1e6,), 0.5), ((1.0,), 0.0))
     )
     for head in (hot, none):
@@ -314,7 +314,7 @@ def test_max_is_the_limit_of_high_temperatures_and_no_attention_is_average_pooli
 
 def test_csra_is_tied_in_stage_1_and_the_tie_is_cut_for_stage_2() -> None:
     torch.manual_seed(0)
-    model = Stage1Model(torch.nn.Conv2d(1, 6, 3), CsraHead(facts(3)), [0.5], [0.5]).eval()
+    model = Stage1Model(torch.nn.Conv2d(1, 6, 3), CsraHead(context(3)), [0.5], [0.5]).eval()
     assert [name for name, _ in model.head.named_parameters()] == ["attention.weight"]
     pixels = torch.randint(0, 256, (2, 1, 8, 8), dtype=torch.uint8)
     feature_map = torch.randn(2, 6, 2, 2)
@@ -344,7 +344,7 @@ def test_csra_refuses_other_temperatures(option: str) -> None:
 @pytest.mark.parametrize(("kind", "width"), [(Query2LabelHead, 512), (MlGcnHead, 6), (CsraHead, 6)])
 def test_features_of_several_images_per_row_stand_side_by_side(kind: Any, width: int) -> None:
     torch.manual_seed(0)
-    head = kind(facts(4)._replace(images_per_row=2))
+    head = kind(context(4)._replace(images_per_row=2))
     model = Stage1Model(torch.nn.Conv2d(1, 6, 3), head, [0.5], [0.5], images_per_row=2).eval()
     images = torch.randint(0, 256, (2, 2, 8, 8), dtype=torch.uint8)
     output = model(images)

@@ -11,7 +11,7 @@ import torch
 
 from ltml.errors import InputError
 from ltml.models.classifier import PerClassLinear
-from ltml.models.facts import HeadFacts
+from ltml.models.context import HeadContext
 from ltml.models.heads.branches import BranchesHead
 from ltml.models.heads.dodnet import DodnetHead
 from ltml.models.heads.label_adapter import LabelAdapterHead
@@ -23,13 +23,13 @@ from ltml.training.checkpoint import load_weights
 SMALL = ("train.epochs=1", "data.train_size=64")
 
 
-def facts(num_classes: int) -> HeadFacts:
-    return HeadFacts(6, tuple("abcd"[:num_classes]))
+def context(num_classes: int) -> HeadContext:
+    return HeadContext(6, tuple("abcd"[:num_classes]))
 
 
 def test_branches_equal_a_slow_version() -> None:
     torch.manual_seed(0)
-    head = BranchesHead(facts(4), width=5)
+    head = BranchesHead(context(4), width=5)
     feature_map = torch.randn(3, 6, 2, 2)
     features = head.features(feature_map)
     logits = head.classifier(features)
@@ -44,7 +44,7 @@ def test_branches_equal_a_slow_version() -> None:
 
 
 def test_branches_are_128_wide_and_learn_from_their_own_class_alone() -> None:
-    head = BranchesHead(facts(4))
+    head = BranchesHead(context(4))
     features = head.features(torch.randn(3, 6, 2, 2))
     assert features.shape == (3, 4, 128)
     head.classifier(features)[:, 1].sum().backward()
@@ -54,7 +54,7 @@ def test_branches_are_128_wide_and_learn_from_their_own_class_alone() -> None:
 
 def test_dodnet_equals_a_slow_version() -> None:
     torch.manual_seed(0)
-    head = DodnetHead(facts(4))
+    head = DodnetHead(context(4))
     feature_map = torch.randn(3, 6, 2, 2)
     features = head.features(feature_map)
     logits = head.classifier(features)
@@ -72,7 +72,7 @@ def test_dodnet_equals_a_slow_version() -> None:
 
 
 def test_dodnet_asks_the_controller_once_per_class() -> None:
-    head = DodnetHead(facts(4))
+    head = DodnetHead(context(4))
     questions: list[torch.Tensor] = []
     head.classifier.controller.register_forward_pre_hook(lambda _, inputs: questions.append(inputs[0]))
     head.classifier(torch.randn(3, 6))
@@ -86,7 +86,7 @@ def test_sizes_are_those_printed_in_data_assemble() -> None:
     millions = [
         sum(
             parameter.numel()
-            for part in (backbone, head(HeadFacts(1024, tuple(map(str, range(20))))))
+            for part in (backbone, head(HeadContext(1024, tuple(map(str, range(20))))))
             for parameter in part.parameters()
         )
         / 1e6
@@ -97,7 +97,7 @@ def test_sizes_are_those_printed_in_data_assemble() -> None:
 
 @pytest.mark.parametrize("kind", [BranchesHead, DodnetHead])
 def test_gradients_reach_every_parameter_and_the_map(kind: Any) -> None:
-    head, feature_map = kind(facts(4)), torch.randn(3, 6, 2, 2, requires_grad=True)
+    head, feature_map = kind(context(4)), torch.randn(3, 6, 2, 2, requires_grad=True)
     head.classifier(head.features(feature_map)).square().sum().backward()
     assert all(bool(parameter.grad.any()) for parameter in head.parameters())
     assert feature_map.grad is not None
@@ -108,7 +108,7 @@ def test_gradients_reach_every_parameter_and_the_map(kind: Any) -> None:
 def test_features_of_several_images_per_row_stand_side_by_side(kind: Any, shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     model = Stage1Model(
-        torch.nn.Conv2d(1, 6, 3), kind(facts(4)._replace(images_per_row=2)), [0.5], [0.5], images_per_row=2
+        torch.nn.Conv2d(1, 6, 3), kind(context(4)._replace(images_per_row=2)), [0.5], [0.5], images_per_row=2
     ).eval()
     images = torch.randint(0, 256, (2, 2, 8, 8), dtype=torch.uint8)
     output = model(images)
@@ -121,12 +121,12 @@ def test_features_of_several_images_per_row_stand_side_by_side(kind: Any, shape:
 def test_branches_are_linear_for_stage_2_and_dodnet_is_not() -> None:
     torch.manual_seed(0)
     backbone = torch.nn.Conv2d(1, 6, 3)
-    branches = Stage1Model(backbone, BranchesHead(facts(4), width=5), [0.5], [0.5])
+    branches = Stage1Model(backbone, BranchesHead(context(4), width=5), [0.5], [0.5])
     features = torch.randn(3, 4, 5)
     before = branches.classifier(features)
     branches.make_classifier_linear()
     assert torch.equal(branches.classifier(features), before)
-    dodnet = Stage1Model(backbone, DodnetHead(facts(4)), [0.5], [0.5])
+    dodnet = Stage1Model(backbone, DodnetHead(context(4)), [0.5], [0.5])
     controller = dodnet.classifier
     dodnet.make_classifier_linear()
     assert dodnet.classifier is controller
@@ -177,7 +177,7 @@ def test_stage_2_trains_dodnet_s_controller_and_refuses_what_needs_a_linear_clas
 def test_each_source_has_a_layer_of_its_own_that_others_do_not_touch() -> None:
     torch.manual_seed(0)
     names = ("one: a", "two: a", "one: b")
-    head = MultiTaskHead(HeadFacts(6, names), width=5)
+    head = MultiTaskHead(HeadContext(6, names), width=5)
     feature_map = torch.randn(2, 6, 3, 3)
     pooled = feature_map.mean(dim=(2, 3))
     features = head.features(feature_map)
@@ -193,4 +193,4 @@ def test_each_source_has_a_layer_of_its_own_that_others_do_not_touch() -> None:
 
 def test_a_head_per_source_needs_labels_of_sources() -> None:
     with pytest.raises(InputError, match=r"needs a source for every label and 'b' has none.*data.separate=true"):
-        MultiTaskHead(HeadFacts(6, ("one: a", "b")))
+        MultiTaskHead(HeadContext(6, ("one: a", "b")))

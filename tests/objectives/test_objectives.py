@@ -19,7 +19,7 @@ from ltml.data.images import ArrayImages
 from ltml.errors import InputError
 from ltml.objectives.adversarial import Adversarial
 from ltml.objectives.consistency import Consistency
-from ltml.objectives.objective import Objective, Step, Term, TrainingFacts
+from ltml.objectives.objective import Objective, Step, Term, TrainingContext
 from ltml.objectives.pseudo_label import PseudoLabel, sharpen
 from ltml.objectives.supervised import Supervised
 from ltml.objectives.temporal_ensemble import TemporalEnsemble
@@ -30,7 +30,7 @@ ROWS, CLASSES = 12, 4
 LOSS = ltml.create_loss("bce")
 
 
-def facts(epochs: int = 5) -> TrainingFacts:
+def context(epochs: int = 5) -> TrainingContext:
     """Two sources; the first labels classes 0 and 1, the second 1, 2 and 3; class 3 has no positive."""
     rng = np.random.default_rng(0)
     known = np.ones((ROWS, CLASSES), dtype=bool)
@@ -47,7 +47,7 @@ def facts(epochs: int = 5) -> TrainingFacts:
         splits={"train": np.arange(ROWS - 1), "val": np.array([ROWS - 1]), "test": np.array([], dtype=int)},
         images=ArrayImages(np.zeros((ROWS, 2, 2), dtype=np.uint8), 2, 1),
     )
-    made = TrainingFacts.of(dataset, epochs, (CLASSES, 3), 5)
+    made = TrainingContext.of(dataset, epochs, (CLASSES, 3), 5)
     inside = known[:-1]
     np.testing.assert_array_equal(made.positives, (targets[:-1] * inside).sum(axis=0))
     np.testing.assert_array_equal(made.negatives, ((1 - targets[:-1]) * inside).sum(axis=0))
@@ -83,8 +83,8 @@ def test_pseudo_label_and_consistency(t: float | None, threshold: float) -> None
     for seed in range(5):
         given = step(seed)
         for module, logits in (
-            (PseudoLabel(LOSS, facts(), threshold=threshold, t=t), given.output.logits),
-            (Consistency(LOSS, facts(), threshold=threshold, t=t), given.strong.logits),
+            (PseudoLabel(LOSS, context(), threshold=threshold, t=t), given.output.logits),
+            (Consistency(LOSS, context(), threshold=threshold, t=t), given.strong.logits),
         ):
             value = module(given)
             (gradient,) = torch.autograd.grad(value, logits, retain_graph=True)
@@ -105,7 +105,7 @@ def test_pseudo_label_and_consistency(t: float | None, threshold: float) -> None
 
 def test_the_weak_view_gets_no_gradient_from_consistency() -> None:
     given = step()
-    Consistency(LOSS, facts())(given).backward()
+    Consistency(LOSS, context())(given).backward()
     assert given.output.logits.grad is None
     assert given.strong.logits.grad is not None
     assert (given.strong.logits.grad[given.batch.known] == 0).all()
@@ -120,13 +120,13 @@ def test_sharpening_by_hand() -> None:
 
 def test_supervised_gives_unknown_entries_exactly_no_gradient() -> None:
     given = step()
-    Supervised(LOSS, facts())(given).backward()
+    Supervised(LOSS, context())(given).backward()
     assert (given.output.logits.grad[~given.batch.known] == 0).all()
     assert (given.output.logits.grad[given.batch.known] != 0).all()
 
 
 def test_weighted_partial() -> None:
-    told = facts()
+    told = context()
     for seed in range(5):
         given = step(seed)
         module = WeightedPartial(LOSS, told, common_weight=3.0)
@@ -186,7 +186,7 @@ def test_temporal_ensemble_is_the_bias_corrected_average_of_each_sample_s_epochs
     """Samples come a varying number of times an epoch, or not at all."""
     epochs = 6
     slow = SlowEnsemble(0.9, uncertainty=uncertainty, hard=hard, epochs=epochs, over=over)
-    module = TemporalEnsemble(LOSS, facts(epochs), uncertainty=uncertainty, hard=hard, over=over)
+    module = TemporalEnsemble(LOSS, context(epochs), uncertainty=uncertainty, hard=hard, over=over)
     rng, values = np.random.default_rng(1), []
     for epoch in range(epochs):
         for batch in range(4):
@@ -202,20 +202,20 @@ def test_temporal_ensemble_is_the_bias_corrected_average_of_each_sample_s_epochs
 
 
 def test_the_ensemble_divides_by_all_entries_unless_told_otherwise() -> None:
-    one, other = TemporalEnsemble(LOSS, facts(6)), TemporalEnsemble(LOSS, facts(6), over="all")
+    one, other = TemporalEnsemble(LOSS, context(6)), TemporalEnsemble(LOSS, context(6), over="all")
     for epoch in range(4):
         given = step(epoch, epoch=epoch)
         assert one(given).item() == other(given).item()
 
 
 def test_the_memory_of_the_ensemble_survives_saving(tmp_path: Path) -> None:
-    whole, first = (TemporalEnsemble(LOSS, facts(6)) for _ in range(2))
+    whole, first = (TemporalEnsemble(LOSS, context(6)) for _ in range(2))
     steps = [step(n, epoch=n // 2, rows=torch.arange(n % 3, n % 3 + 6)) for n in range(10)]
     expected = [whole(given).item() for given in steps]
     for given in steps[:5]:
         first(given)
     torch.save(first.state_dict(), tmp_path / "state.pt")
-    second = TemporalEnsemble(LOSS, facts(6))
+    second = TemporalEnsemble(LOSS, context(6))
     second.load_state_dict(torch.load(tmp_path / "state.pt"))
     assert [second(given).item() for given in steps[5:]] == expected[5:]
 
@@ -223,7 +223,7 @@ def test_the_memory_of_the_ensemble_survives_saving(tmp_path: Path) -> None:
 @pytest.mark.parametrize("holistic", [False, True])
 def test_adversaries_are_stepped_by_their_own_optimiser_and_the_model_by_their_negative_error(holistic: bool) -> None:
     torch.manual_seed(0)
-    term = Adversarial(LOSS, facts(), holistic=holistic, lr=1e-2)
+    term = Adversarial(LOSS, context(), holistic=holistic, lr=1e-2)
     assert len(term.discriminators) == 1  # class 1 is the one that both sources label
     before = copy.deepcopy(term.discriminators)
     given = step(rows=torch.arange(3, 9))
@@ -248,7 +248,7 @@ def test_adversaries_are_stepped_by_their_own_optimiser_and_the_model_by_their_n
         assert (source.grad[:, [0, 2, 3]] == 0).all()  # classes that are not common
     for parameter, kept in zip(term.discriminators.parameters(), after, strict=True):
         torch.testing.assert_close(parameter.detach(), kept)  # the model's step leaves them alone
-    objective = Objective([Term(Supervised(LOSS, facts()), 1.0, 0), Term(term, 0.03, 0)])
+    objective = Objective([Term(Supervised(LOSS, context()), 1.0, 0), Term(term, 0.03, 0)])
     assert objective.shared_parameters() == []
 
 
@@ -256,7 +256,7 @@ def test_adversaries_are_stepped_by_their_own_optimiser_and_the_model_by_their_n
 def test_the_adversaries_error_is_summed_over_common_classes_and_sources(sources: list[int]) -> None:
     """Eq. 3 entry by entry: the expectation within each source, then plain sums; a source may be missing."""
     torch.manual_seed(0)
-    told = facts()._replace(
+    told = context()._replace(
         common=torch.tensor([True, False, True, True]),
         sources=("one", "two", "three"),
         source_of_row=torch.tensor(sources + [0] * (ROWS - len(sources))),
@@ -283,7 +283,7 @@ def test_the_adversaries_error_is_summed_over_common_classes_and_sources(sources
 def _play(weight: float) -> tuple[float, float]:
     """Accuracy of a fresh source classifier, and of the task, after a linear generator has played the game."""
     torch.manual_seed(0)
-    told, rng = facts(), torch.Generator().manual_seed(0)
+    told, rng = context(), torch.Generator().manual_seed(0)
     generator, classifier = torch.nn.Linear(6, 3), torch.nn.Linear(3, 1)
     term = Adversarial(LOSS, told, lr=1e-2, width=16)
     optimizer = torch.optim.Adam([*generator.parameters(), *classifier.parameters()], lr=1e-2)
@@ -323,14 +323,14 @@ def test_the_game_hides_the_source_and_keeps_the_task() -> None:
 
 def test_the_log_is_told_how_often_the_adversaries_were_right_before_each_step() -> None:
     torch.manual_seed(0)
-    term = Adversarial(LOSS, facts(), lr=1e-1)
-    objective = Objective([Term(Supervised(LOSS, facts()), 1.0, 0), Term(term, 0.03, 0)])
+    term = Adversarial(LOSS, context(), lr=1e-1)
+    objective = Objective([Term(Supervised(LOSS, context()), 1.0, 0), Term(term, 0.03, 0)])
     right = []
     for _ in range(3):
         rows = torch.randperm(ROWS)[:6]
         given = step(rows=rows)
         answers = term.discriminators[0](given.output.features[:, 1]).argmax(dim=1)
-        right.append((answers == facts().source_of_row[rows]).float().mean().item())
+        right.append((answers == context().source_of_row[rows]).float().mean().item())
         objective(given)
     assert objective.report() == {"source_accuracy": pytest.approx(sum(right) / 3)}
     assert objective.report() == {}  # the next epoch begins anew
@@ -338,7 +338,7 @@ def test_the_log_is_told_how_often_the_adversaries_were_right_before_each_step()
 
 def test_the_state_of_the_adversaries_optimiser_is_saved(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    whole = Adversarial(LOSS, facts(), lr=1e-2)
+    whole = Adversarial(LOSS, context(), lr=1e-2)
     first = copy.deepcopy(whole)
     first.optimizer = torch.optim.RMSprop(first.discriminators.parameters(), lr=1e-2)
     steps = [step(n) for n in range(6)]
@@ -346,7 +346,7 @@ def test_the_state_of_the_adversaries_optimiser_is_saved(tmp_path: Path) -> None
     for given in steps[:3]:
         first(given)
     torch.save(first.state_dict(), tmp_path / "state.pt")
-    second = Adversarial(LOSS, facts(), lr=1e-2)
+    second = Adversarial(LOSS, context(), lr=1e-2)
     second.load_state_dict(torch.load(tmp_path / "state.pt"))
     assert [second(given).item() for given in steps[3:]] == pytest.approx(expected[3:], rel=1e-6)
 
@@ -361,12 +361,12 @@ def test_the_state_of_the_adversaries_optimiser_is_saved(tmp_path: Path) -> None
 )
 def test_what_adversaries_need(changed: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Adversarial(LOSS, facts()._replace(**changed))
+        Adversarial(LOSS, context()._replace(**changed))
 
 
 def test_terms_start_when_the_recipe_says_and_are_summed_with_their_weights() -> None:
-    supervised, pseudo = Supervised(LOSS, facts()), PseudoLabel(LOSS, facts())
-    objective = Objective([Term(supervised, 1.0, 0), Term(pseudo, 2.5, 3), Term(Consistency(LOSS, facts()), 1.0, 4)])
+    supervised, pseudo = Supervised(LOSS, context()), PseudoLabel(LOSS, context())
+    objective = Objective([Term(supervised, 1.0, 0), Term(pseudo, 2.5, 3), Term(Consistency(LOSS, context()), 1.0, 4)])
     assert [objective.needs_strong(epoch) for epoch in (None, 3, 4)] == [True, False, True]
     for epoch in (2, 3):
         given = step(epoch=epoch)
@@ -378,7 +378,7 @@ def test_terms_start_when_the_recipe_says_and_are_summed_with_their_weights() ->
 @pytest.mark.parametrize("term", [Supervised, PseudoLabel, Consistency, WeightedPartial, TemporalEnsemble, Adversarial])
 def test_batches_where_all_or_nothing_is_known_are_finite(term: type, unknown: float) -> None:
     given = step(unknown=unknown, epoch=1)
-    value = term(LOSS, facts())(given)
+    value = term(LOSS, context())(given)
     value.backward()
     assert math.isfinite(value.item())
 

@@ -22,7 +22,7 @@ from ltml.recipe.load import load_recipe
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_dataset
 from ltml.stages.run_directory import RunDirectory, locate_run, read_run, record_inputs
-from ltml.training.resume import Progress
+from ltml.training.resume import TrainingState
 
 SMALL = (
     "data.image_size=16", "train.epochs=2", "train.batch_size=8", "data.workers=0", "stage2.rounds=0",
@@ -308,14 +308,14 @@ class StoppedError(Exception):
 
 
 def test_a_stopped_run_does_not_go_on_over_other_pictures(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
-    finish = Progress.finish_epoch
+    finish = TrainingState.finish_epoch
 
-    def finish_and_stop(self: Progress, *arguments: object) -> None:
+    def finish_and_stop(self: TrainingState, *arguments: object) -> None:
         finish(self, *arguments)  # type: ignore[arg-type]
         raise StoppedError
 
     with monkeypatch.context() as patched:
-        patched.setattr(Progress, "finish_epoch", finish_and_stop)
+        patched.setattr(TrainingState, "finish_epoch", finish_and_stop)
         with pytest.raises(StoppedError):
             ltml.run(data.recipe("method=bce"), data.out)
     replace_film(data.films[0])

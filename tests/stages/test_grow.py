@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ltml.models.facts import PairCounts
+from ltml.models.context import PairCounts
 from ltml.recipe.load import load_recipe
 from ltml.stages.build import build_dataset, build_loader, build_model, rebuild_model
 from ltml.stages.run_directory import read_run

@@ -14,7 +14,7 @@ import yaml
 import ltml
 from ltml.data.images import ArrayImages
 from ltml.errors import InputError
-from ltml.objectives.objective import Objective, Step, Term, TrainingFacts
+from ltml.objectives.objective import Objective, Step, Term, TrainingContext
 from ltml.objectives.supervised import Supervised
 from ltml.recipe.load import load_recipe
 from ltml.recipe.schema import LossSection
@@ -106,8 +106,8 @@ def _step(epoch: int) -> Step:
 def test_the_epoch_reaches_the_loss_through_the_objective() -> None:
     dataset = _dataset()
     loss = build_loss(_section("ldam", drw_epoch=2), dataset)
-    facts = TrainingFacts.of(dataset, 5, (3,), 4)
-    objective = Objective([Term(Supervised(loss, facts), 1.0, 0)])
+    context = TrainingContext.of(dataset, 5, (3,), 4)
+    objective = Objective([Term(Supervised(loss, context), 1.0, 0)])
     values = [objective(_step(epoch)).item() for epoch in (0, 1, 2, 3, 1)]  # as after a resumed or a new start
     assert values[0] == values[1] == values[4]
     assert values[2] == values[3] != values[0]
@@ -116,7 +116,7 @@ def test_the_epoch_reaches_the_loss_through_the_objective() -> None:
 def test_variables_of_a_loss_train_with_the_model_and_are_saved() -> None:
     dataset = _dataset()
     loss = build_loss(_section("auc_margin"), dataset)
-    objective = Objective([Term(Supervised(loss, TrainingFacts.of(dataset, 5, (3,), 4)), 1.0, 0)])
+    objective = Objective([Term(Supervised(loss, TrainingContext.of(dataset, 5, (3,), 4)), 1.0, 0)])
     assert {id(p) for p in objective.shared_parameters()} == {id(p) for p in loss.parameters()}
     assert {"terms.0.loss.a", "terms.0.loss.b", "terms.0.loss.alpha"} == set(objective.state_dict())
 

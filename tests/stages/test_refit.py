@@ -14,7 +14,7 @@ import ltml
 from ltml.errors import InputError
 from ltml.gaussians.expected import expected_loss
 from ltml.models.classifier import PerClassLinear
-from ltml.models.facts import HeadFacts
+from ltml.models.context import HeadContext
 from ltml.rebalancing.crt import reset_classifier
 from ltml.rebalancing.real_resample import RealResampler
 from ltml.recipe.load import load_recipe
@@ -208,9 +208,9 @@ def test_what_holds_for_linear_classifiers_only_is_refused_for_others(
     class MlpHead(nn.Module):
         """A shared feature and a classifier of two layers."""
 
-        def __init__(self, facts: HeadFacts) -> None:
+        def __init__(self, context: HeadContext) -> None:
             super().__init__()
-            self.classifier = nn.Sequential(nn.Linear(facts.width, 8), nn.ReLU(), nn.Linear(8, facts.num_classes))
+            self.classifier = nn.Sequential(nn.Linear(context.width, 8), nn.ReLU(), nn.Linear(8, context.num_classes))
 
         def features(self, feature_map: Tensor) -> Tensor:
             return feature_map.mean(dim=(2, 3))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ltml.models.classifier import PerClassLinear
-from ltml.models.facts import HeadFacts
+from ltml.models.context import HeadContext
 from ltml.models.heads.linear import LinearHead
 from ltml.testing import check_head
 
@@ -29,8 +29,8 @@ class NoFeature(LinearHead):
 
 
 class OneMoreClass(LinearHead):
-    def __init__(self, facts: HeadFacts) -> None:
-        super().__init__(facts._replace(label_names=(*facts.label_names, "more")))
+    def __init__(self, context: HeadContext) -> None:
+        super().__init__(context._replace(label_names=(*context.label_names, "more")))
 
 
 class Noisy(LinearHead):
@@ -82,9 +82,9 @@ class BentHead(LinearHead):
     class_dims: dict[str, tuple[int, ...]] = {}  # noqa: RUF012
     transposed = False
 
-    def __init__(self, facts: HeadFacts) -> None:
-        super().__init__(facts)
-        self.classifier = Bent(facts.num_classes, facts.images_per_row * facts.width, transposed=self.transposed)
+    def __init__(self, context: HeadContext) -> None:
+        super().__init__(context)
+        self.classifier = Bent(context.num_classes, context.images_per_row * context.width, transposed=self.transposed)
 
 
 class TransposedHead(BentHead):
@@ -100,8 +100,8 @@ class WrongDim(LinearHead):
 
 
 class OneImage(LinearHead):
-    def __init__(self, facts: HeadFacts) -> None:
-        super().__init__(facts._replace(images_per_row=1))
+    def __init__(self, context: HeadContext) -> None:
+        super().__init__(context._replace(images_per_row=1))
 
 
 class HalfClassifier(nn.Linear):
@@ -112,9 +112,9 @@ class HalfClassifier(nn.Linear):
 class HalfHead(LinearHead):
     class_dims: dict[str, tuple[int, ...]] = {}  # noqa: RUF012
 
-    def __init__(self, facts: HeadFacts) -> None:
-        super().__init__(facts)
-        self.classifier = HalfClassifier(facts.images_per_row * facts.width, facts.num_classes)
+    def __init__(self, context: HeadContext) -> None:
+        super().__init__(context)
+        self.classifier = HalfClassifier(context.images_per_row * context.width, context.num_classes)
 
 
 def test_a_good_head_passes() -> None:

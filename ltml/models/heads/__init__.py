@@ -10,7 +10,7 @@ A head is a module with
   ``text.mode`` whose word embeddings it reads, kept in a buffer ``words`` of the head or its classifier; ``reads_pairs
   = True`` if it reads the co-occurrence of the training labels.
 
-Its constructor takes the `ltml.models.facts.HeadFacts` by position; its keyword-only parameters are the options of a
-recipe. With several images per row (both eyes of a patient) `features` sees each alone, and `classifier` takes their
-features side by side: ``(B, C, n D)`` or ``(B, n D)``.
+Its constructor takes the `HeadContext` by position; its keyword-only parameters are the options of a recipe. With
+several images per row (both eyes of a patient) `features` sees each alone, and `classifier` takes their features side
+by side: ``(B, C, n D)`` or ``(B, n D)``.
 """

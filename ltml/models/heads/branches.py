@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ltml.models.classifier import PerClassLinear
-from ltml.models.facts import HeadFacts
+from ltml.models.context import HeadContext
 from ltml.registry import HEADS
 
 
@@ -20,20 +20,20 @@ class BranchesHead(nn.Module):
     branch, so there is none, and does not say ``N'``: the default is 128.
 
     Args:
-        facts: of the backbone and the labels.
+        context: of the backbone and the labels.
         width: width ``N'`` of a class's feature.
     """
 
     def __init__(
         self,
-        facts: HeadFacts,
+        context: HeadContext,
         *,
         width: Annotated[int, Field(gt=0, description="N' of the class features")] = 128,
     ) -> None:
         super().__init__()
-        self.shape = (facts.num_classes, width)
-        self.branches = nn.Linear(facts.width, facts.num_classes * width)  # the maps one below the other
-        self.classifier: nn.Module = PerClassLinear.initialised(facts.num_classes, facts.images_per_row * width)
+        self.shape = (context.num_classes, width)
+        self.branches = nn.Linear(context.width, context.num_classes * width)  # the maps one below the other
+        self.classifier: nn.Module = PerClassLinear.initialised(context.num_classes, context.images_per_row * width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Class-aware features ``(B, C, N')`` of a map ``(B, N, H, W)``."""

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ltml.models.facts import HeadFacts
+from ltml.models.context import HeadContext
 from ltml.registry import HEADS
 
 Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["max"]
@@ -77,14 +77,14 @@ class CsraHead(nn.Module):
     length; here, as in the equations, it is not divided.
 
     Args:
-        facts: of the backbone and the labels.
+        context: of the backbone and the labels.
         temperatures: ``T`` of every head, a number above 0 or ``max``.
         attention_weight: ``λ``.
     """
 
     def __init__(
         self,
-        facts: HeadFacts,
+        context: HeadContext,
         *,
         temperatures: Annotated[
             tuple[Temperature, ...], Field(min_length=1, description="T of every head: a number, or max")
@@ -92,8 +92,8 @@ class CsraHead(nn.Module):
         attention_weight: Annotated[float, Field(ge=0, description="λ of the attention beside the mean")] = 0.1,
     ) -> None:
         super().__init__()
-        self.attention = ResidualAttention(facts.num_classes, facts.width, temperatures, attention_weight)
-        self.classifier: nn.Module = TiedClassifier(self.attention, facts.images_per_row)
+        self.attention = ResidualAttention(context.num_classes, context.width, temperatures, attention_weight)
+        self.classifier: nn.Module = TiedClassifier(self.attention, context.images_per_row)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Class-aware features ``(B, C, heads · D)`` of a map ``(B, D, H, W)``."""

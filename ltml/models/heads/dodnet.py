@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ltml.models.facts import HeadFacts
+from ltml.models.context import HeadContext
 from ltml.registry import HEADS
 
 
@@ -50,12 +50,12 @@ class DodnetHead(nn.Module):
     each question anew.
 
     Args:
-        facts: of the backbone and the labels.
+        context: of the backbone and the labels.
     """
 
-    def __init__(self, facts: HeadFacts) -> None:
+    def __init__(self, context: HeadContext) -> None:
         super().__init__()
-        self.classifier: nn.Module = DynamicClassifier(facts.num_classes, facts.images_per_row * facts.width)
+        self.classifier: nn.Module = DynamicClassifier(context.num_classes, context.images_per_row * context.width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Shared feature ``(B, D)`` of a map ``(B, D, H, W)``."""

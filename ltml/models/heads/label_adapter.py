@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ltml.models.facts import HeadFacts
+from ltml.models.context import HeadContext
 from ltml.registry import HEADS
 
 
@@ -35,14 +35,14 @@ class LabelAdapterHead(nn.Module):
     layer, so it has torch's usual bias; the inner product has none.
 
     Args:
-        facts: of the backbone and the labels.
+        context: of the backbone and the labels.
     """
 
     class_dims = {"classifier.queries": (0, 1), "classifier.to_weights.weight": (1,)}  # noqa: RUF012
 
-    def __init__(self, facts: HeadFacts) -> None:
+    def __init__(self, context: HeadContext) -> None:
         super().__init__()
-        self.classifier: nn.Module = QueryClassifier(facts.num_classes, facts.images_per_row * facts.width)
+        self.classifier: nn.Module = QueryClassifier(context.num_classes, context.images_per_row * context.width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Shared feature ``(B, D0)`` of a map ``(B, D0, H, W)``."""

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ltml.models.classifier import PerClassLinear
-from ltml.models.facts import HeadFacts
+from ltml.models.context import HeadContext
 from ltml.registry import HEADS
 
 
@@ -17,7 +17,7 @@ class LinearHead(nn.Module):
     """Global average or max pooling and a linear classifier; one shared feature.
 
     Args:
-        facts: of the backbone and the labels.
+        context: of the backbone and the labels.
         pool: how the map becomes one feature.
     """
 
@@ -25,13 +25,15 @@ class LinearHead(nn.Module):
 
     def __init__(
         self,
-        facts: HeadFacts,
+        context: HeadContext,
         *,
         pool: Annotated[Literal["avg", "max"], Field(description="global pooling")] = "avg",
     ) -> None:
         super().__init__()
         self.pool = pool
-        self.classifier: nn.Module = PerClassLinear.initialised(facts.num_classes, facts.images_per_row * facts.width)
+        self.classifier: nn.Module = PerClassLinear.initialised(
+            context.num_classes, context.images_per_row * context.width
+        )
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Shared feature ``(B, D0)`` of a map ``(B, D0, H, W)``."""

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ltml.errors import InputError
-from ltml.models.facts import HeadFacts, PairCounts
+from ltml.models.context import HeadContext, PairCounts
 from ltml.registry import HEADS
 
 LEAK = 0.2
@@ -58,7 +58,7 @@ class MlGcnHead(nn.Module):
     made and refits them as a linear classifier, without it.
 
     Args:
-        facts: of the backbone and the labels; without co-occurrence, as before a checkpoint is loaded, no label is
+        context: of the backbone and the labels; without co-occurrence, as before a checkpoint is loaded, no label is
             linked with another.
         hidden: width between the convolutions.
         threshold: ``τ``: a label is linked with those that are present in at least this share of its images.
@@ -73,24 +73,26 @@ class MlGcnHead(nn.Module):
 
     def __init__(
         self,
-        facts: HeadFacts,
+        context: HeadContext,
         *,
         hidden: Annotated[int, Field(gt=0, description="width between the graph convolutions")] = 1024,
         threshold: Annotated[float, Field(ge=0, le=1, description="τ: P(other | label) that links labels")] = 0.4,
         reweight: Annotated[float, Field(ge=0, lt=1, description="p: share of a node from the linked ones")] = 0.2,
     ) -> None:
         super().__init__()
-        if facts.words is not None and len(facts.words) != facts.num_classes:
+        if context.words is not None and len(context.words) != context.num_classes:
             raise InputError(
-                f"head.type=ml_gcn needs a word embedding for each of {facts.num_classes} labels but got "
-                f"{len(facts.words)}; set text.mode=per_class"
+                f"head.type=ml_gcn needs a word embedding for each of {context.num_classes} labels but got "
+                f"{len(context.words)}; set text.mode=per_class"
             )
         graph = (
-            torch.eye(facts.num_classes, dtype=torch.float64)
-            if facts.pairs is None
-            else label_graph(facts.pairs, threshold, reweight)
+            torch.eye(context.num_classes, dtype=torch.float64)
+            if context.pairs is None
+            else label_graph(context.pairs, threshold, reweight)
         )
-        self.classifier: nn.Module = GraphClassifier(facts.words, graph, hidden, facts.images_per_row * facts.width)
+        self.classifier: nn.Module = GraphClassifier(
+            context.words, graph, hidden, context.images_per_row * context.width
+        )
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Shared feature ``(B, D)`` of a map ``(B, D, H, W)``."""

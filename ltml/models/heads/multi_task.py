@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ltml.errors import InputError, first_few
 from ltml.models.classifier import PerClassLinear
-from ltml.models.facts import HeadFacts
+from ltml.models.context import HeadContext
 from ltml.registry import HEADS
 
 
@@ -23,7 +23,7 @@ class MultiTaskHead(nn.Module):
     Med3D segments and has no such head for images as a whole; one hidden layer with ReLU stands for its decoder.
 
     Args:
-        facts: of the backbone and the labels.
+        context: of the backbone and the labels.
         width: of a source's hidden layer.
 
     Raises:
@@ -33,21 +33,24 @@ class MultiTaskHead(nn.Module):
     source_of_class: Tensor
 
     def __init__(
-        self, facts: HeadFacts, *, width: Annotated[int, Field(gt=0, description="of a source's hidden layer")] = 128
+        self,
+        context: HeadContext,
+        *,
+        width: Annotated[int, Field(gt=0, description="of a source's hidden layer")] = 128,
     ) -> None:
         super().__init__()
-        if shared := [name for name in facts.label_names if ": " not in name]:
+        if shared := [name for name in context.label_names if ": " not in name]:
             raise InputError(
                 f"head.type=multi_task needs a source for every label and '{first_few(shared, most=3)}' has none: use "
                 "data.type=union with data.separate=true"
             )
-        source_of = [name.split(": ")[0] for name in facts.label_names]
+        source_of = [name.split(": ")[0] for name in context.label_names]
         sources = list(dict.fromkeys(source_of))
         self.shape = (len(sources), width)
         numbers = torch.tensor([sources.index(source) for source in source_of])
         self.register_buffer("source_of_class", numbers, persistent=False)
-        self.hidden = nn.Linear(facts.width, len(sources) * width)  # the layers one below the other
-        self.classifier: nn.Module = PerClassLinear.initialised(facts.num_classes, facts.images_per_row * width)
+        self.hidden = nn.Linear(context.width, len(sources) * width)  # the layers one below the other
+        self.classifier: nn.Module = PerClassLinear.initialised(context.num_classes, context.images_per_row * width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Class-aware features ``(B, C, width)``, those of a source's classes alike, of a map ``(B, D0, H, W)``."""

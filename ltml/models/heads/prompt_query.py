@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ltml.errors import InputError
 from ltml.models.classifier import PerClassLinear
-from ltml.models.facts import HeadFacts
+from ltml.models.context import HeadContext
 from ltml.models.positions import sincos_positions
 from ltml.registry import HEADS
 
@@ -44,7 +44,7 @@ class PromptQueryHead(nn.Module):
     sine-cosine positions. Without word embeddings the word queries are absent (Table 4, "decoupling" alone).
 
     Args:
-        facts: of the backbone and the labels; the words are frozen and kept in the checkpoint.
+        context: of the backbone and the labels; the words are frozen and kept in the checkpoint.
         width: width ``D`` of queries, tokens and class features.
         depth: encoder layers.
         heads: attention heads; must divide `width`.
@@ -61,7 +61,7 @@ class PromptQueryHead(nn.Module):
 
     def __init__(
         self,
-        facts: HeadFacts,
+        context: HeadContext,
         *,
         width: Annotated[int, Field(gt=0, description="D of the class features")] = 512,
         depth: Annotated[int, Field(gt=0, description="encoder layers")] = 1,
@@ -73,11 +73,11 @@ class PromptQueryHead(nn.Module):
         super().__init__()
         if width % heads or (spatial_positions and width % 4):
             raise InputError(f"head.prompt_query.width={width} must be divisible by heads={heads} and by 4")
-        words, num_classes = facts.words, facts.num_classes
+        words, num_classes = context.words, context.num_classes
         num_words = 0 if words is None else len(words)
         self.num_classes = num_classes
         self.spatial_positions = spatial_positions
-        self.project = nn.Linear(facts.width, width)
+        self.project = nn.Linear(context.width, width)
         self.register_buffer("words", None if words is None else words.detach().float())
         self.word_mlp = (
             None
@@ -92,7 +92,7 @@ class PromptQueryHead(nn.Module):
             EncoderBlock(width, heads, round(ffn_ratio * width), dropout) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(width)
-        self.classifier: nn.Module = PerClassLinear.initialised(num_classes, facts.images_per_row * width)
+        self.classifier: nn.Module = PerClassLinear.initialised(num_classes, context.images_per_row * width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Class-aware features ``X_class (B, C, D)`` of a map ``(B, D0, H, W)``."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ltml.errors import InputError
 from ltml.models.classifier import PerClassLinear
-from ltml.models.facts import HeadFacts
+from ltml.models.context import HeadContext
 from ltml.models.positions import sincos_positions
 from ltml.registry import HEADS
 
@@ -90,7 +90,7 @@ class Query2LabelHead(nn.Module):
     part of the paper's decoder, is left out in those commands.
 
     Args:
-        facts: of the backbone and the labels.
+        context: of the backbone and the labels.
         width: width ``D`` of queries, tokens and class features.
         encoder_layers: over the image's tokens; 0 for none.
         decoder_layers: over the queries.
@@ -104,7 +104,7 @@ class Query2LabelHead(nn.Module):
 
     def __init__(
         self,
-        facts: HeadFacts,
+        context: HeadContext,
         *,
         width: Annotated[int, Field(gt=0, description="D of the class features")] = 512,
         encoder_layers: Annotated[int, Field(ge=0, description="over the image tokens")] = 1,
@@ -117,11 +117,11 @@ class Query2LabelHead(nn.Module):
         if width % heads or width % 4:
             raise InputError(f"head.query2label.width={width} must be divisible by heads={heads} and by 4")
         inner = round(ffn_ratio * width)
-        self.project = nn.Linear(facts.width, width)
-        self.label_embedding = nn.Parameter(torch.randn(facts.num_classes, width))
+        self.project = nn.Linear(context.width, width)
+        self.label_embedding = nn.Parameter(torch.randn(context.num_classes, width))
         self.encoder = nn.ModuleList(EncoderLayer(width, heads, inner, dropout) for _ in range(encoder_layers))
         self.decoder = nn.ModuleList(DecoderLayer(width, heads, inner, dropout) for _ in range(decoder_layers))
-        self.classifier: nn.Module = PerClassLinear.initialised(facts.num_classes, facts.images_per_row * width)
+        self.classifier: nn.Module = PerClassLinear.initialised(context.num_classes, context.images_per_row * width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Class-aware features ``(B, C, D)`` of a map ``(B, D0, H, W)``."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from ltml.errors import first_few
 from ltml.metrics.bootstrap import LEAST, LEVEL
 from ltml.metrics.ranking import auroc, average_precision
+from ltml.models.classifier import BIAS, WEIGHT
 from ltml.models.heads.label_adapter import QueryClassifier
 from ltml.models.heads.ml_gcn import GraphClassifier
 from ltml.report.charts import Axis, Mark, Points, fit_limits, panel, row_chart, swatch, tree
@@ -21,7 +22,6 @@ from ltml.report.curves import GRID, RESAMPLES, confidence_band, pr_curve, relia
 from ltml.report.page import Block, Figure, Panel, Prose
 from ltml.report.tables.relations import KINDS
 from ltml.report.terminal_tables import number
-from ltml.stages.describe_gaussians import BIAS, WEIGHT
 from ltml.stages.run_directory import RunDirectory
 from ltml.training.checkpoint import load_weights
 from ltml.types import Predictions

@@ -29,7 +29,7 @@ class PairCounts(NamedTuple):
         return cls(torch.from_numpy(present.T @ present), torch.from_numpy(present.T @ known))
 
 
-class HeadFacts(NamedTuple):
+class HeadContext(NamedTuple):
     """What every head may ask for.
 
     Attributes:
