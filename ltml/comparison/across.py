@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
-from ltml.comparison.statistics import LEAST_DATASETS, friedman_nemenyi, wilcoxon
+from ltml.comparison.statistics import MIN_DATASETS, friedman_nemenyi, wilcoxon
 from ltml.metrics.ranking import Floats
 
 Row = Mapping[str, Any]
@@ -63,8 +63,8 @@ def _test(table: Floats) -> tuple[dict[str, Any], list[str]]:
         test = wilcoxon(table[:, 0], table[:, 1])
         about = [f"Wilcoxon's test over {count} data: {test.warning}"] if test.warning else []
         return found | {"test": "wilcoxon", "p": test.p}, about
-    if count < LEAST_DATASETS:
-        return found, [f"ranks over {count} data are not tested: Friedman's test takes at least {LEAST_DATASETS}"]
+    if count < MIN_DATASETS:
+        return found, [f"ranks over {count} data are not tested: Friedman's test takes at least {MIN_DATASETS}"]
     ranked = friedman_nemenyi(table)
     limits = {"critical_difference": ranked.critical_difference, "pairs": ranked.pairs.tolist()}
     return found | {"test": "friedman", "p": ranked.p, **limits}, []

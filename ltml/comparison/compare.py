@@ -18,7 +18,7 @@ from ltml.checksums import (
 )
 from ltml.comparison.across import rank_over_data
 from ltml.comparison.gain import relate_own_runs
-from ltml.comparison.grid import Cell, data_fields, data_key, make_grid, run_grid
+from ltml.comparison.grid import GridRun, data_fields, data_key, make_grid, run_grid
 from ltml.comparison.launch import Launch
 from ltml.comparison.patients import add_patients
 from ltml.comparison.plan import Plan
@@ -45,8 +45,8 @@ from ltml.stages.run_directory import read_fingerprint
 
 log = logging.getLogger(__name__)
 
-LEAST_SEEDS = 6
-"""From so many Wilcoxon's test can be significant."""
+MIN_SEEDS = 6
+"""Minimum number of seeds with which Wilcoxon's test can be significant."""
 FOLDER = "_comparisons"
 """Where under the root of the runs the tables of comparisons lie."""
 
@@ -116,7 +116,7 @@ def compare(
 
 def tabulate(
     plan: Plan,
-    cells: Sequence[Cell],
+    cells: Sequence[GridRun],
     folder: Path,
     *,
     resamples: int = 1000,
@@ -194,7 +194,7 @@ def read_tables_there(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def check_cells(plan: Plan, cells: Sequence[Cell]) -> None:
+def check_cells(plan: Plan, cells: Sequence[GridRun]) -> None:
     """Refuse, before anything is run, what the runs could not be compared or chosen by.
 
     Raises:
@@ -207,7 +207,7 @@ def check_cells(plan: Plan, cells: Sequence[Cell]) -> None:
         _check_same_samples(cells)
 
 
-def _check_same_samples(cells: Sequence[Cell]) -> None:
+def _check_same_samples(cells: Sequence[GridRun]) -> None:
     """Scores on other images, or of other labels, cannot be chosen between."""
     first = {hash_json(data_fields(cell)): cell for cell in reversed(cells)}
     if len(first) < 2:
@@ -222,7 +222,7 @@ def _check_same_samples(cells: Sequence[Cell]) -> None:
             )
 
 
-def _samples_of(cell: Cell) -> dict[str, str]:
+def _samples_of(cell: GridRun) -> dict[str, str]:
     """A digest by split of what it consists of."""
     dataset = build_dataset(cell.recipe)
     ids = dataset.table["id"].to_numpy()
@@ -234,7 +234,7 @@ def _samples_of(cell: Cell) -> dict[str, str]:
     }
 
 
-def _check_split(plan: Plan, cells: Sequence[Cell]) -> None:
+def _check_split(plan: Plan, cells: Sequence[GridRun]) -> None:
     """Refuse a split that the data do not have before anything is run; all have val and test."""
     if plan.split in ("val", "test"):
         return
@@ -257,7 +257,7 @@ def _counts(override: str) -> bool:
 
 def _warn_of_seeds(plan: Plan) -> list[str]:
     count = len(plan.seeds)
-    if len(plan.rows) < 2 or count >= LEAST_SEEDS:
+    if len(plan.rows) < 2 or count >= MIN_SEEDS:
         return []
     if count == 1:
         return ["one seed: nothing is tested over seeds; take --seeds 0..4 or more"]
@@ -299,7 +299,7 @@ def _refuse_another(plan: Plan, folder: Path) -> None:
         )
 
 
-def _refuse_changed_data(cells: Sequence[Cell]) -> None:
+def _refuse_changed_data(cells: Sequence[GridRun]) -> None:
     """Runs of the same data fields and split seed must have seen the same data."""
     seen: dict[str, tuple[str, Path]] = {}
     for cell in (cell for cell in cells if cell.state == "done"):
@@ -313,7 +313,7 @@ def _refuse_changed_data(cells: Sequence[Cell]) -> None:
             )
 
 
-def _about(cell: Cell) -> dict[str, Any]:
+def _about(cell: GridRun) -> dict[str, Any]:
     return {
         "data": cell.row.data,
         "row": cell.row.name,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ltml.comparison.grid import Cell
+from ltml.comparison.grid import GridRun
 from ltml.errors import InputError, suggest
 from ltml.stages.relations import describe_relations, partial_correlation, similarity_gain_correlation
 
@@ -44,7 +44,7 @@ def relate_gain(run_dir: str | Path, comparison: str | Path) -> dict[str, Any]:
 
 
 def relate_own_runs(
-    interest: str | None, rows: Sequence[Mapping[str, Any]], cells: Sequence[Cell]
+    interest: str | None, rows: Sequence[Mapping[str, Any]], cells: Sequence[GridRun]
 ) -> list[dict[str, Any]]:
     """Relate the gains of a comparison by those of its own runs that know all the classes it adds.
 

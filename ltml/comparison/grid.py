@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from ltml.comparison.launch import Launch, Task, launched
+from ltml.comparison.launch import Launch, Task, run_tasks
 from ltml.comparison.plan import Plan, Row, recipe_of
 from ltml.data.check import refuse_unreadable
 from ltml.errors import InputError, LtmlError
@@ -35,7 +35,7 @@ State = Literal["done", "begun", "to do", "failed"]
 
 
 @dataclass(frozen=True)
-class Cell:
+class GridRun:
     """One run of the grid.
 
     Attributes:
@@ -55,7 +55,7 @@ class Cell:
     error: str = ""
 
 
-def make_grid(plan: Plan, out: Path) -> list[Cell]:
+def make_grid(plan: Plan, out: Path) -> list[GridRun]:
     """The cells of a plan with what is done of each; seed by seed, so that whole comparisons come early.
 
     Raises:
@@ -66,13 +66,13 @@ def make_grid(plan: Plan, out: Path) -> list[Cell]:
         for row in plan.rows:
             recipe = recipe_of(row, seed)
             check_recipe(recipe)
-            cells.append(Cell(row, seed, recipe, run_folder(recipe, out), progress_of(recipe, out)))
+            cells.append(GridRun(row, seed, recipe, run_folder(recipe, out), progress_of(recipe, out)))
     return cells
 
 
 def run_grid(
-    cells: Sequence[Cell], out: Path, launch: Launch, *, to_come: int = 0, known: set[str] | None = None
-) -> list[Cell]:
+    cells: Sequence[GridRun], out: Path, launch: Launch, *, to_come: int = 0, known: set[str] | None = None
+) -> list[GridRun]:
     """Run what is left of a grid; one failure does not stop the others.
 
     Cells whose run is the same (rows may share one) are run once; runs that differ in stage 2 alone share stage 1.
@@ -100,7 +100,7 @@ def run_grid(
     tasks = [Task(cell.row, cell.seed, out) for cell in left]
     errors: dict[Path, str] = {}
     started = time.monotonic()
-    ends = track(launched(tasks, launch, out / JOBS), len(tasks), "runs")
+    ends = track(run_tasks(tasks, launch, out / JOBS), len(tasks), "runs")
     for finished, (number, error) in enumerate(ends, start=1):
         cell = left[number]
         errors[cell.run] = error
@@ -110,7 +110,7 @@ def run_grid(
     return [_after(cell, errors) for cell in cells]
 
 
-def _check_inputs(cell: Cell) -> None:
+def _check_inputs(cell: GridRun) -> None:
     """Refuse a run that lacks what the user has to give, before any other is done."""
     where = f"row '{cell.row.name}' on {cell.row.data}"
     for key, what in cell.row.asks:
@@ -123,24 +123,24 @@ def _check_inputs(cell: Cell) -> None:
         raise InputError(f"{where}: {error}") from error
 
 
-def data_fields(cell: Cell) -> dict[str, Any]:
+def data_fields(cell: GridRun) -> dict[str, Any]:
     """The fields of a cell's recipe that say what its data are."""
     return {key: value for key, value in identity(cell.recipe).items() if key.startswith("data.")}
 
 
-def data_key(cell: Cell) -> str:
+def data_key(cell: GridRun) -> str:
     """The same for cells whose runs see the same rows in the same splits."""
     return hash_json([data_fields(cell), cell.recipe.seeds.split])
 
 
-def _check_data(cells: Sequence[Cell], out: Path, known: set[str], *, look: bool) -> None:
+def _check_data(cells: Sequence[GridRun], out: Path, known: set[str], *, look: bool) -> None:
     """Refuse a grid before any of its runs where data are not there, cannot be read, or are not those of runs so far.
 
     Data that only runs to come have are loaded once for all rows on them. With `look` their images are looked at here,
     and not by every run at once.
     """
     first = {cell.row.data: cell for cell in reversed(cells) if cell.state != "done"}
-    groups: dict[str, list[Cell]] = {}
+    groups: dict[str, list[GridRun]] = {}
     for cell in cells:
         groups.setdefault(data_key(cell), []).append(cell)
     for key, group in groups.items():
@@ -151,7 +151,7 @@ def _check_data(cells: Sequence[Cell], out: Path, known: set[str], *, look: bool
         known.add(key)
 
 
-def _check_group(group: Sequence[Cell], begun: Sequence[Cell], out: Path, *, look: bool) -> None:
+def _check_group(group: Sequence[GridRun], begun: Sequence[GridRun], out: Path, *, look: bool) -> None:
     left = [cell for cell in group if cell.state != "done"]
     cell = (left or group)[0]
     try:
@@ -170,7 +170,7 @@ def _check_group(group: Sequence[Cell], begun: Sequence[Cell], out: Path, *, loo
             raise InputError(f"row '{cell.row.name}' on {cell.row.data}, seed {cell.seed}: {error}") from error
 
 
-def _check_starts(cells: Sequence[Cell], out: Path) -> None:
+def _check_starts(cells: Sequence[GridRun], out: Path) -> None:
     """Refuse a grid of which runs start from what is not there, all of it named at once, before the first is done."""
     first = {hash_json([cell.recipe.to_dict()[part] for part in STARTS]): cell for cell in reversed(cells)}
     missing: dict[str, LtmlError] = {}
@@ -185,11 +185,11 @@ def _labels_of(recipe: Recipe) -> tuple[str, ...]:
     return build_dataset(recipe).label_names
 
 
-def _has_stage1(cell: Cell, out: Path) -> bool:
+def _has_stage1(cell: GridRun, out: Path) -> bool:
     return cell.state == "begun" or locate_run(cell.recipe, build_dataset(cell.recipe), out).checkpoint1.is_file()
 
 
-def _after(cell: Cell, errors: dict[Path, str]) -> Cell:
+def _after(cell: GridRun, errors: dict[Path, str]) -> GridRun:
     error = errors.get(cell.run, "")
     return replace(cell, state="failed" if error else "done", error=error)
 

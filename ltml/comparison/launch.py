@@ -1,4 +1,4 @@
-"""Where the runs of a grid are done: here one by one, here in several processes, or by a cluster's scheduler."""
+"""Run the tasks of a grid: one after another, in parallel processes, or as jobs of a cluster's scheduler."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ DIED = (
     "its process was killed, perhaps for want of memory; what it had done stays: run the same command again, with "
     "fewer --jobs if memory is short"
 )
-"""What went wrong in a run whose process is gone."""
-DAY = 24 * 60
-"""Minutes a job may take unless its options say otherwise."""
+"""Error message of a run whose process was killed."""
+DEFAULT_TIMEOUT_MIN = 24 * 60
+"""Time limit of a job on the cluster, in minutes, unless its options set another."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """A run to be done.
+    """One run of a grid that is still to be done.
 
     Attributes:
-        row: whose run it is.
+        row: row of the comparison that the run belongs to.
         seed: training and sampling seed.
         out: root of the run directories.
     """
@@ -54,15 +54,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Launch:
-    """Where, and how many at a time.
+    """Where runs are done, and how many at the same time.
 
     Attributes:
-        launcher: ``local``, or ``slurm`` through submitit, or ``submitit`` for its jobs on this machine.
-        jobs: runs at the same time; with ``local``, 1 works in this process.
-        options: of submitit, such as ``slurm_partition`` or ``timeout_min``.
+        launcher: ``local``, ``slurm`` (through submitit), or ``submitit`` for its jobs on this machine.
+        jobs: number of runs at the same time; ``local`` with 1 runs in this process.
+        options: submitit options, such as ``slurm_partition`` or ``timeout_min``.
 
     Raises:
-        InputError: there is no such launcher, or options for ``local``.
+        InputError: the launcher does not exist, or options are given for ``local``.
     """
 
     launcher: str = "local"
@@ -77,10 +77,10 @@ class Launch:
 
 
 def parse_options(texts: Sequence[str]) -> dict[str, Any]:
-    """``slurm_partition=gpu`` and the like by key; values are YAML.
+    """Parse options of the form ``slurm_partition=gpu``; values are YAML.
 
     Raises:
-        InputError: one of them is not KEY=VALUE.
+        InputError: an option is not KEY=VALUE.
     """
     options = {}
     for text in texts:
@@ -91,28 +91,28 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def launched(tasks: Sequence[Task], launch: Launch, folder: Path) -> Iterator[tuple[int, str]]:
-    """Do tasks; as each ends, its number and what went wrong on one line, or nothing.
+def run_tasks(tasks: Sequence[Task], launch: Launch, folder: Path) -> Iterator[tuple[int, str]]:
+    """Run the tasks and yield ``(index, error)`` as each finishes; `error` is one line, empty on success.
 
     Args:
         tasks: runs to be done.
-        launch: where.
-        folder: of the scheduler's own files.
+        launch: where they run.
+        folder: folder of the scheduler's own files.
     """
     if launch.launcher != "local":
-        yield from _submitted(tasks, launch, folder)
+        yield from _run_on_cluster(tasks, launch, folder)
     elif launch.jobs > 1:
         check_main_guard("spawn")
-        yield from _side_by_side(tasks, launch.jobs)
+        yield from _run_parallel(tasks, launch.jobs)
     else:
-        for number, task in enumerate(tasks):
-            with _quiet():
+        for index, task in enumerate(tasks):
+            with _warnings_only():
                 error = work(task)
-            yield number, error
+            yield index, error
 
 
 def work(task: Task) -> str:
-    """Do one task; what went wrong on one line, or nothing."""
+    """Run one task and return its error on one line, empty on success."""
     from ltml.stages.pipeline import run
 
     try:
@@ -123,8 +123,8 @@ def work(task: Task) -> str:
     return ""
 
 
-def _side_by_side(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[int, str]]:
-    """Do tasks in processes that are a pool each, so that one that dies takes no other run with it."""
+def _run_parallel(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[int, str]]:
+    """Run tasks in single-process pools, so that a process that dies ends no other run."""
     others, waiting = set(active_children()), deque(enumerate(tasks))
     running: dict[Future[tuple[str, list[str]]], tuple[int, ProcessPoolExecutor]] = {}
     free: list[ProcessPoolExecutor] = []
@@ -132,7 +132,7 @@ def _side_by_side(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[int, str]]
         while waiting or running:
             while waiting and len(running) < jobs:
                 (number, task), pool = waiting.popleft(), free.pop() if free else _new_process(jobs)
-                with _interrupts_ignored():  # until a process is ready to end without a traceback
+                with _interrupts_ignored():  # until the new process can end without a traceback
                     running[pool.submit(_work_in_job, task)] = number, pool
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 number, pool = running.pop(future)
@@ -147,7 +147,7 @@ def _side_by_side(tasks: Sequence[Task], jobs: int) -> Iterator[tuple[int, str]]
                 yield number, error
         for pool in free:
             pool.shutdown()
-    except BaseException:  # Ctrl-C: what is done stays, nothing new is begun
+    except BaseException:  # Ctrl-C: finished runs stay, no further run starts
         for process in set(active_children()) - others:
             process.terminate()
         for pool in [*free, *(pool for _, pool in running.values())]:
@@ -159,14 +159,14 @@ def _new_process(jobs: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_begin_job, initargs=(jobs,))
 
 
-def _submitted(tasks: Sequence[Task], launch: Launch, folder: Path) -> Iterator[tuple[int, str]]:
-    """Jobs of a scheduler, a run each; on Ctrl-C those that are not done are cancelled."""
+def _run_on_cluster(tasks: Sequence[Task], launch: Launch, folder: Path) -> Iterator[tuple[int, str]]:
+    """Submit one job per task; cancel the unfinished jobs on Ctrl-C."""
     try:
         import submitit
     except ImportError as error:
         raise InputError(f"--launcher {launch.launcher} needs submitit: pip install 'ltml[slurm]'") from error
     cluster = "slurm" if launch.launcher == "slurm" else "local"
-    settings = {"name": "ltml", "timeout_min": DAY, **launch.options}
+    settings = {"name": "ltml", "timeout_min": DEFAULT_TIMEOUT_MIN, **launch.options}
     if cluster == "slurm":
         settings.setdefault("slurm_array_parallelism", launch.jobs)
     try:
@@ -174,12 +174,12 @@ def _submitted(tasks: Sequence[Task], launch: Launch, folder: Path) -> Iterator[
         executor.update_parameters(**settings)
     except (RuntimeError, NameError, AssertionError) as error:  # no scheduler here; unknown or wrong options
         raise InputError(f"--launcher {launch.launcher}: {' '.join(str(error).split())}") from error
-    # A scheduler takes all jobs at once and minds their number itself; this machine would start all of them.
+    # A scheduler takes all jobs at once and limits how many run; on this machine all would start at once.
     size = len(tasks) if cluster == "slurm" else launch.jobs
     for start in range(0, len(tasks), max(size, 1)):
         with executor.batch():
             jobs = [executor.submit(work, task) for task in tasks[start : start + size]]
-        numbers = {id(job): start + place for place, job in enumerate(jobs)}
+        numbers = {id(job): start + index for index, job in enumerate(jobs)}
         try:
             for job in submitit.helpers.as_completed(jobs, poll_frequency=1):
                 yield numbers[id(job)], _outcome(job)
@@ -197,12 +197,12 @@ def _outcome(job: Any) -> str:
 
 
 def _begin_job(jobs: int) -> None:
-    """A process of the grid has its share of the cores, and just ends on Ctrl-C; its run can be resumed."""
+    """Prepare a process of the grid: limit it to its share of the cores and end it silently on Ctrl-C."""
     import torch
 
     from ltml.data.parallel import available_cores, share_cores
 
-    # Without this, loaders in it would start their workers anew, as this process was, and import torch in each.
+    # Otherwise data loaders would spawn their workers, as this process was spawned, and import torch in each.
     set_start_method(None, force=True)
     share_cores(jobs)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -213,7 +213,7 @@ def _begin_job(jobs: int) -> None:
 
 
 def _work_in_job(task: Task) -> tuple[str, list[str]]:
-    """`work`, and the warnings on the way, which are the first process's to print: a bar may be drawn there."""
+    """Run `work` and return its warnings; the parent prints them, so that they do not break its progress bar."""
     kept = BufferingHandler(sys.maxsize)
     logging.getLogger().addHandler(kept)
     error = work(task)
@@ -222,7 +222,7 @@ def _work_in_job(task: Task) -> tuple[str, list[str]]:
 
 
 def _end_with_parent() -> None:
-    """End this process once the one that started it is gone, which nothing else tells it where that was killed."""
+    """Exit when the parent process dies (a parent ended by SIGKILL cannot tell its children)."""
     parent = parent_process()
     assert parent is not None
     parent.join()
@@ -239,13 +239,12 @@ def _interrupts_ignored() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Warnings alone from what a run logs: a grid says one line per run."""
-    loggers = [logging.getLogger(f"ltml.{room}") for room in ("stages", "data", "training")]
-    for logger in loggers:
-        logger.setLevel(logging.WARNING)
+def _warnings_only() -> Iterator[None]:
+    """Keep a run from logging below warnings, because a grid logs one line per run; then restore the level."""
+    logger = logging.getLogger("ltml")
+    level = logger.level
+    logger.setLevel(max(logging.WARNING, logger.getEffectiveLevel()))
     try:
         yield
     finally:
-        for logger in loggers:
-            logger.setLevel(logging.NOTSET)
+        logger.setLevel(level)

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from ltml.checksums import DamagedFileError
-from ltml.comparison.grid import Cell
+from ltml.comparison.grid import GridRun
 from ltml.comparison.plan import Plan
 from ltml.comparison.statistics import LEVEL, add_holm, paired_bootstrap
 from ltml.errors import InputError, first_few
 from ltml.metrics.bootstrap import (
-    LEAST,
     MEASURES,
+    MIN_KNOWN,
     bootstrap_scores,
     interval_classes,
     interval_or_none,
@@ -50,7 +50,7 @@ class _Answers:
 
 
 def add_patients(
-    plan: Plan, cells: Sequence[Cell], rows: Sequence[dict[str, Any]], *, resamples: int = 1000, seed: int = 0
+    plan: Plan, cells: Sequence[GridRun], rows: Sequence[dict[str, Any]], *, resamples: int = 1000, seed: int = 0
 ) -> tuple[dict[str, Any], list[str]]:
     """Give the rows of a comparison their uncertainty over patients, for AUROC and AP.
 
@@ -108,8 +108,8 @@ def warn_of_few(file: Predictions) -> list[str]:
     So few make the tests over patients call noise a difference too often, not too seldom.
     """
     counts = np.minimum((file.targets == 1).sum(axis=0), (file.targets == 0).sum(axis=0))
-    few = [f"{name} ({n})" for name, n in zip(file.label_names, counts, strict=True) if n < LEAST]
-    text = f"fewer than {LEAST} known positives or negatives, too few for an interval or a test over patients"
+    few = [f"{name} ({n})" for name, n in zip(file.label_names, counts, strict=True) if n < MIN_KNOWN]
+    text = f"fewer than {MIN_KNOWN} known positives or negatives, too few for an interval or a test over patients"
     return [f"{text}: {first_few(few, most=20)}"] if few else []
 
 
@@ -134,7 +134,7 @@ def _add_nothing(row: dict[str, Any]) -> None:
 
 
 def _read_all(
-    plan: Plan, cells: Sequence[Cell], data: str, resamples: int, seed: int, apart: Collection[str]
+    plan: Plan, cells: Sequence[GridRun], data: str, resamples: int, seed: int, apart: Collection[str]
 ) -> tuple[dict[str, _Answers], list[str]]:
     """What the rows of some data answered; and why others cannot be resampled, which is no reason to lose the rest."""
     answers, why_not = {}, []
@@ -152,7 +152,7 @@ def _read_all(
 
 
 def _read(
-    plan: Plan, cells: Sequence[Cell], data: str, row: str, resamples: int, seed: int, apart: Collection[str]
+    plan: Plan, cells: Sequence[GridRun], data: str, row: str, resamples: int, seed: int, apart: Collection[str]
 ) -> _Answers | None:
     """The predictions of a row's finished runs and their resamples; None where there are none.
 

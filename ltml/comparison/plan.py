@@ -32,8 +32,10 @@ from ltml.recipe.schema import Recipe, Section
 Measure = Literal["auroc", "ap", "macc", "balanced_accuracy", "kappa", "f1", "novel"]
 MEASURES: tuple[str, ...] = ("auroc", "ap", "macc", "balanced_accuracy", "kappa", "f1", "novel")
 
-LEAST = "data: {digits: {recipe: digits}} and rows: [{name: BCE, method: bce}, {name: LDRNet, method: ldrnet}]"
-"""The smallest experiment, for messages."""
+SMALLEST_EXPERIMENT = (
+    "data: {digits: {recipe: digits}} and rows: [{name: BCE, method: bce}, {name: LDRNet, method: ldrnet}]"
+)
+"""Example of a minimal experiment file, for messages."""
 
 
 class RowSection(Section):
@@ -48,7 +50,7 @@ class RowSection(Section):
     adds: str | None = Field(None, description="the label that this row adds to the class of interest")
 
 
-class PlaceSection(Section):
+class ExperimentData(Section):
     """Data to run an experiment on."""
 
     recipe: str = Field(description="name or path of the recipe")
@@ -80,7 +82,7 @@ class Experiment(Section):
     split: str = Field("test", description="split that is scored")
     seeds: str = Field("0..4", description="training seeds: 0..4 or 0,1,2")
     reference: str | None = Field(None, description="the row that differences are taken from; null: the first")
-    data: dict[str, PlaceSection] = Field(min_length=1, description="data by name; the first is the default")
+    data: dict[str, ExperimentData] = Field(min_length=1, description="data by name; the first is the default")
     rows: tuple[RowSection, ...] = Field((), description="rows on every data")
     claims: tuple[ClaimSection, ...] = Field(
         (), description="what the paper claims of them; left out on data that have no such rows"
@@ -193,7 +195,7 @@ def load_experiment(name_or_path: str) -> Experiment:
     try:
         content = yaml.safe_load(find_experiment(name_or_path))
         if not isinstance(content, dict):
-            raise InputError(f"{name_or_path} is not an experiment, which is at least {LEAST}")
+            raise InputError(f"{name_or_path} is not an experiment, which is at least {SMALLEST_EXPERIMENT}")
         content = {"name": Path(name_or_path).stem} | content
         experiment = Experiment.model_validate_json(json.dumps(content, default=str), strict=True)
     except yaml.YAMLError as error:
@@ -202,7 +204,9 @@ def load_experiment(name_or_path: str) -> Experiment:
         problem = error.errors()[0]
         key = brief(".".join(str(step) for step in problem["loc"]), 120)
         if problem["type"] == "missing":
-            raise InputError(f"{name_or_path}: the key '{key}' is missing; an experiment is at least {LEAST}") from None
+            raise InputError(
+                f"{name_or_path}: the key '{key}' is missing; an experiment is at least {SMALLEST_EXPERIMENT}"
+            ) from None
         raise InputError(f"{name_or_path}: {key}: {problem['msg']} (value {in_short(problem['input'])})") from None
     _check_rows(experiment, name_or_path)
     return experiment
@@ -244,7 +248,8 @@ def _check_rows(experiment: Experiment, where: str) -> None:
         names = [row.name for row in _rows_of(experiment, place)]
         if not names:
             raise InputError(
-                f"{where}: no rows for data.{place_name}: name what is compared; an experiment is at least {LEAST}"
+                f"{where}: no rows for data.{place_name}: name what is compared; an experiment is at least "
+                f"{SMALLEST_EXPERIMENT}"
             )
         if len(set(names)) < len(names):
             raise InputError(f"{where}: data.{place_name} has two rows of the same name")
@@ -262,7 +267,7 @@ def _check_rows(experiment: Experiment, where: str) -> None:
                 raise InputError(f"{where}: a claim ({claim.text}) names the row '{row}': {suggest(row, everywhere)}")
 
 
-def _rows_of(experiment: Experiment, place: PlaceSection) -> tuple[RowSection, ...]:
+def _rows_of(experiment: Experiment, place: ExperimentData) -> tuple[RowSection, ...]:
     return place.rows or experiment.rows
 
 
@@ -292,7 +297,7 @@ def _plan_experiment(experiment: Experiment, on: str | None, seeds: tuple[int, .
 
 
 def _plan_row(
-    row: RowSection, data: str, place: PlaceSection, overrides: Sequence[str], given: Mapping[str, str]
+    row: RowSection, data: str, place: ExperimentData, overrides: Sequence[str], given: Mapping[str, str]
 ) -> Row:
     """A row with what it sets and what holds for all; what it asks for is null until it is given."""
     return Row(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ltml.comparison.compare import FOLDER, check_cells, read_tables_there, rows_of, tabulate
-from ltml.comparison.grid import Cell, make_grid, run_grid
+from ltml.comparison.grid import GridRun, make_grid, run_grid
 from ltml.comparison.launch import Launch
 from ltml.comparison.plan import Plan, Row
 from ltml.comparison.summary import read_scores, summarise
@@ -44,7 +44,7 @@ class Trial(NamedTuple):
     """
 
     row: Row
-    cells: list[Cell]
+    cells: list[GridRun]
     mean: float | None
 
 
@@ -88,10 +88,10 @@ def search(
     where, root, known = launch or Launch(), Path(out), set[str]()
     sweep = _read(recipe, settings, seeds, name, measure, oracle)
 
-    def run(plan: Plan, to_come: int) -> list[Cell]:
+    def run(plan: Plan, to_come: int) -> list[GridRun]:
         return run_grid(make_grid(plan, root), root, where, to_come=to_come * len(plan.seeds), known=known)
 
-    cells: dict[Row, list[Cell]] = {}
+    cells: dict[Row, list[GridRun]] = {}
     proposed = _trials(sweep, trials, search_seed, where.jobs, root, run)
     for number, trial in enumerate(track(proposed, trials, "trials"), start=1):
         cells[trial.row] = trial.cells
@@ -132,7 +132,7 @@ def _read(recipe: str, settings: Sequence[str], seeds: str, name: str | None, me
 
 
 def _trials(
-    sweep: Sweep, count: int, seed: int, jobs: int, root: Path, run: Callable[[Plan, int], list[Cell]]
+    sweep: Sweep, count: int, seed: int, jobs: int, root: Path, run: Callable[[Plan, int], list[GridRun]]
 ) -> Iterator[Trial]:
     """The trials in turn, `jobs` of them proposed at a time; they end after some that `run` has not finished.
 
@@ -153,7 +153,7 @@ def _trials(
     distributions = {key: _distribution(space, key) for key, space in sweep.spaces.items()}
     ends = sweep.plan(_ends(sweep))
     check_cells(ends, make_grid(ends, root))  # a wrong value is said before anything is run
-    tried: dict[Row, tuple[list[Cell], float | None]] = {}
+    tried: dict[Row, tuple[list[GridRun], float | None]] = {}
     for start in range(0, count, jobs):
         asked = [study.ask(distributions) for _ in range(min(jobs, count - start))]
         values = [[_written(trial.params[key], space) for key, space in sweep.spaces.items()] for trial in asked]
@@ -227,7 +227,7 @@ def _ends(sweep: Sweep) -> list[Row]:
     return [sweep.row(values[number % len(values)] for values in ends) for number in range(max(map(len, ends)))]
 
 
-def _means(plan: Plan, cells: Sequence[Cell]) -> dict[str, float | None]:
+def _means(plan: Plan, cells: Sequence[GridRun]) -> dict[str, float | None]:
     """By row what the sampler is told: the mean that rows are chosen by; None where a seed has none."""
     rows = summarise(plan, read_scores(plan, cells), {})
     return {row["row"]: row["mean"] if len(row["seeds"]) == len(plan.seeds) else None for row in rows}

@@ -18,8 +18,8 @@ from ltml.errors import InputError
 
 LEVEL = 0.05
 """Below it an adjusted p is called significant."""
-LEAST_DATASETS = 5
-"""Without so many Friedman's test is not made."""
+MIN_DATASETS = 5
+"""Minimum number of datasets for Friedman's test."""
 
 
 class Difference(NamedTuple):
@@ -209,9 +209,9 @@ def friedman_nemenyi(table: npt.ArrayLike) -> FriedmanNemenyi:
     if values.ndim != 2:
         raise ValueError(f"Expected a table (datasets, methods) but got {values.shape}.")
     count, methods = values.shape
-    if count < LEAST_DATASETS:
+    if count < MIN_DATASETS:
         raise InputError(
-            f"Friedman's test over {count} dataset(s): at least {LEAST_DATASETS} are needed; compare seeds by paired "
+            f"Friedman's test over {count} dataset(s): at least {MIN_DATASETS} are needed; compare seeds by paired "
             "t-tests instead"
         )
     if methods < 3:

@@ -11,18 +11,18 @@ import numpy as np
 import pandas as pd
 
 from ltml.class_counts import not_learned
-from ltml.comparison.grid import Cell
+from ltml.comparison.grid import GridRun
 from ltml.comparison.plan import ClaimSection, Plan
 from ltml.comparison.statistics import LEVEL, Difference, add_holm, difference, equivalence, holm, mean_sd, wilcoxon
 from ltml.errors import InputError
-from ltml.metrics.bootstrap import LEAST
+from ltml.metrics.bootstrap import MIN_KNOWN
 from ltml.metrics.groups import describe_rule
 from ltml.stages.describe_gaussians import chosen_round
 from ltml.stages.evaluate import evaluate_novel, read_metrics
 from ltml.stages.run_directory import last_stage, read_run, read_train_counts
 
 
-def read_scores(plan: Plan, cells: Sequence[Cell]) -> pd.DataFrame:
+def read_scores(plan: Plan, cells: Sequence[GridRun]) -> pd.DataFrame:
     """Every score of the last stage of every finished run: ``data, row, seed, split, label, measure, value, n_pos,
     n_neg, learned``.
 
@@ -47,7 +47,7 @@ def read_scores(plan: Plan, cells: Sequence[Cell]) -> pd.DataFrame:
     return scores
 
 
-def read_not_learned(cells: Sequence[Cell]) -> dict[str, dict[str, list[str]]]:
+def read_not_learned(cells: Sequence[GridRun]) -> dict[str, dict[str, list[str]]]:
     """Return by data the labels that a row has not learned, and which rows: ``{data: {label: [row, …]}}``."""
     found: dict[str, dict[str, list[str]]] = {}
     for cell in (cell for cell in cells if cell.state == "done"):
@@ -58,7 +58,7 @@ def read_not_learned(cells: Sequence[Cell]) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-def add_rounds(rows: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> None:
+def add_rounds(rows: Sequence[dict[str, Any]], cells: Sequence[GridRun]) -> None:
     """Give every row its ``rounds``: which round of stage 2 was chosen, per finished seed; None without a stage 2."""
     runs = {(cell.row.data, cell.row.name, cell.seed): cell for cell in cells if cell.state == "done"}
     for row in rows:
@@ -67,7 +67,7 @@ def add_rounds(rows: Sequence[dict[str, Any]], cells: Sequence[Cell]) -> None:
         row["rounds"] = [chosen_round(read_run(cell.run)[0]) for cell in own] if own and all(two) else None
 
 
-def read_groups(plan: Plan, cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
+def read_groups(plan: Plan, cells: Sequence[GridRun]) -> dict[str, dict[str, Any]]:
     """Head, medium and tail of every data: ``{data: {group: {"labels", "train_pos"}}}``.
 
     Rows are compared on the groups of the reference, or of the first row with a finished run if it has none, as far as
@@ -86,15 +86,15 @@ def read_groups(plan: Plan, cells: Sequence[Cell]) -> dict[str, dict[str, Any]]:
     return groups
 
 
-def describe_groups(plan: Plan, cells: Sequence[Cell]) -> dict[str, str]:
+def describe_groups(plan: Plan, cells: Sequence[GridRun]) -> dict[str, str]:
     """Return by data how the labels of `read_groups` were cut, in words."""
     chosen = _cells_with_groups(plan, cells)
     return {data: describe_rule(cell.recipe.metrics.groups.model_dump()) for data, cell in chosen.items()}
 
 
-def _cells_with_groups(plan: Plan, cells: Sequence[Cell]) -> dict[str, Cell]:
+def _cells_with_groups(plan: Plan, cells: Sequence[GridRun]) -> dict[str, GridRun]:
     """The run whose groups count, by data."""
-    chosen: dict[str, Cell] = {}
+    chosen: dict[str, GridRun] = {}
     for cell in sorted(cells, key=lambda cell: cell.row.name != plan.reference):
         if cell.state == "done" and read_run(cell.run)[0].metrics(last_stage(cell.recipe), plan.split).is_file():
             chosen.setdefault(cell.row.data, cell)
@@ -189,7 +189,7 @@ def choose(plan: Plan, scores: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) 
     return {"row": best["row"], **about, "test": {key: test[key] for key in ("mean", "sd", "values", "labels")}}
 
 
-def _scores_of(cell: Cell) -> list[tuple[Any, ...]]:
+def _scores_of(cell: GridRun) -> list[tuple[Any, ...]]:
     stage = last_stage(cell.recipe)
     place = (cell.row.data, cell.row.name, cell.seed)
     run, _ = read_run(cell.run)
@@ -232,7 +232,7 @@ def find_rare(plan: Plan, scores: pd.DataFrame) -> dict[str, dict[str, int]]:
     compared = scores[(scores["split"] == plan.split) & (scores["measure"] == plan.measure)]
     found: dict[str, dict[str, int]] = {}
     for (data, label), part in compared.groupby(["data", "label"], sort=False):
-        if (count := int(part[["n_pos", "n_neg"]].min().min())) < LEAST:
+        if (count := int(part[["n_pos", "n_neg"]].min().min())) < MIN_KNOWN:
             found.setdefault(str(data), {})[str(label)] = count
     return found
 

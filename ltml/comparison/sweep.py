@@ -12,8 +12,8 @@ from typing import Literal
 from ltml.comparison.plan import Plan, Row, check_measure, check_name, parse_seeds, refuse_seeds
 from ltml.errors import InputError
 
-MOST = 1000
-"""Values of one range; more are a slip of the pen."""
+MAX_RANGE_VALUES = 1000
+"""Maximum number of values of a range. Longer ranges are assumed to be typos."""
 
 NUMBER = r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
 
@@ -163,8 +163,9 @@ def values_of(space: Space, key: str) -> list[str]:
         raise InputError(f"{text}: a range with exponents has no steps: name its values, or add --trials to search it")
     digits = max(len(end.partition(".")[2]) for end in (space.low, space.high))
     first, last = (round(float(end) * 10**digits) for end in (space.low, space.high))
-    if last >= first + MOST:
+    if last >= first + MAX_RANGE_VALUES:
         raise InputError(
-            f"{text}: a range has at most {MOST} steps of the last digit: name its values, or add --trials to search it"
+            f"{text}: a range has at most {MAX_RANGE_VALUES} steps of the last digit: name its values, or add --trials "
+            "to search it"
         )
     return [f"{value / 10**digits:.{digits}f}" for value in range(first, last + 1)]

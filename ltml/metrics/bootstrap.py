@@ -21,10 +21,10 @@ from ltml.metrics.ranking import Floats, Ints, auroc_and_ap_per_class
 
 MEASURES = ("auroc", "ap")
 LEVEL = 0.95
-LEAST = 10
-"""Known positives, and negatives, without which a class gets no interval."""
+MIN_KNOWN = 10
+"""Minimum number of known positives, and of known negatives, for an interval of a class."""
 CHUNK = 16
-"""Resamples at a time: their weights stay in the processor's cache."""
+"""Number of resamples per chunk; their weights fit the processor's cache."""
 
 
 def bootstrap_scores(
@@ -131,9 +131,9 @@ def confidence_interval(scores: npt.ArrayLike, level: float = LEVEL) -> tuple[fl
 def why_no_interval(targets: npt.ArrayLike) -> str | None:
     """``n_pos`` or ``n_neg`` where a class ``(N,)`` has too few known positives or negatives for an interval."""
     labels = read_targets(targets, dimensions=1)
-    if np.count_nonzero(labels == 1) < LEAST:
+    if np.count_nonzero(labels == 1) < MIN_KNOWN:
         return "n_pos"
-    return "n_neg" if np.count_nonzero(labels == 0) < LEAST else None
+    return "n_neg" if np.count_nonzero(labels == 0) < MIN_KNOWN else None
 
 
 def describe_intervals(
@@ -193,7 +193,7 @@ def describe_intervals(
 def why_no_macro_interval(classes: int, defined: int) -> str | None:
     """Return why a macro mean over so many classes, defined in so many resamples, has no interval; None if it has."""
     if not classes:
-        return f"no class has {LEAST} known positives and {LEAST} known negatives"
+        return f"no class has {MIN_KNOWN} known positives and {MIN_KNOWN} known negatives"
     return None if defined else "no resample has a positive and a negative of every class"
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ltml.errors import first_few
-from ltml.metrics.bootstrap import LEAST
+from ltml.metrics.bootstrap import MIN_KNOWN
 from ltml.report.comparison.data import LEVEL
 from ltml.report.oracle import oracle_mark
 from ltml.report.terminal_tables import MEASURES, render
@@ -78,7 +78,7 @@ def _about_classes(result: Mapping[str, Any]) -> list[str]:
         apart = result.get("not_learned", {}).get(data, [])
         counts = [f"{label} ({count})" for label, count in found.items() if label not in apart]
         if counts:
-            texts.append(f"{data}: fewer than {LEAST} known positives or negatives: {first_few(counts, most=12)}.")
+            texts.append(f"{data}: fewer than {MIN_KNOWN} known positives or negatives: {first_few(counts, most=12)}.")
     return texts
 
 
@@ -120,7 +120,7 @@ def interval_classes_in_words(rows: Sequence[Mapping[str, Any]]) -> str:
     if not left_out:
         return ""
     return (
-        f" Intervals are over the learned classes with at least {LEAST} known positives and negatives, so without "
+        f" Intervals are over the learned classes with at least {MIN_KNOWN} known positives and negatives, so without "
         f"{first_few(left_out, most=12)}, in the resamples that define them all."
     )
 

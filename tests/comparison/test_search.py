@@ -15,7 +15,7 @@ import pytest
 
 from ltml.comparison import search as search_module
 from ltml.comparison.compare import read_comparison, rows_of
-from ltml.comparison.grid import Cell, make_grid
+from ltml.comparison.grid import GridRun, make_grid
 from ltml.comparison.plan import Plan
 from ltml.comparison.search import _trials, plan_search, search
 from ltml.comparison.sweep import read_sweep
@@ -32,8 +32,8 @@ def _proposed(
 ) -> list[dict[str, str]]:
     """The values of each trial, where their score is told at once in place of any run's."""
 
-    def done(plan: Plan, _: int) -> list[Cell]:
-        return [Cell(row, 0, None, out, "done") for row in plan.rows]  # type: ignore[arg-type]
+    def done(plan: Plan, _: int) -> list[GridRun]:
+        return [GridRun(row, 0, None, out, "done") for row in plan.rows]  # type: ignore[arg-type]
 
     sweep = read_sweep("digits_tiny", settings, seeds="0", name=None, measure="auroc", oracle=False)
     with pytest.MonkeyPatch.context() as patch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ltml.metrics.bootstrap import LEAST
+from ltml.metrics.bootstrap import MIN_KNOWN
 from ltml.report.comparison.data import Comparison, Row, labels_of
 from ltml.report.comparison.tables import p_cell, prefix
 from ltml.report.comparison_tables import interval, interval_classes_in_words, p_value, ranks_in_words
@@ -50,7 +50,7 @@ def patients_by_class(comparison: Comparison, data: str) -> Table | None:
         name for row in rows for name in (f"{row['row']} 95 %", *([] if row["versus"] is None else [f"{row['row']} p"]))
     ]
     note = (
-        f"Intervals of the mean over seeds, in points; none under {LEAST} known positives or negatives. p (for AUC "
+        f"Intervals of the mean over seeds, in points; none under {MIN_KNOWN} known positives or negatives. p (for AUC "
         f"alone): DeLong's test against {comparison.result['reference']}, of the mean areas over the seeds that both "
         "have, adjusted over all rows and classes (Holm). It takes rows of the data as independent: where patients "
         "have several, read the intervals first."

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ltml.errors import first_few
-from ltml.metrics.bootstrap import LEAST
+from ltml.metrics.bootstrap import MIN_KNOWN
 from ltml.report.comparison.data import LEVEL, Comparison, Row, is_uneven, judge, leads, ranked, read_comparison
 from ltml.report.comparison.figures import gain_figure, groups_figure, norms_figure, seeds_figure
 from ltml.report.comparison.patients import patients_by_class, patients_table, ranks_table
@@ -163,7 +163,8 @@ def ranking_in_words(rows: Sequence[Row], measure: str, rare: Mapping[str, int] 
     if rare:
         counts = [f"{label} ({count})" for label, count in rare.items()]
         text += (
-            f" The mean has classes with fewer than {LEAST} known positives or negatives: {first_few(counts, most=12)}."
+            f" The mean has classes with fewer than {MIN_KNOWN} known positives or negatives: "
+            f"{first_few(counts, most=12)}."
         )
     return text
 

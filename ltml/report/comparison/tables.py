@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ltml.errors import first_few
-from ltml.metrics.bootstrap import LEAST
+from ltml.metrics.bootstrap import MIN_KNOWN
 from ltml.recipe.catalog import recipe_names
 from ltml.recipe.load import identity, load_recipe
 from ltml.report.comparison.data import (
@@ -35,7 +35,7 @@ from ltml.stages.run_directory import read_fingerprint, read_run
 BETTER, WORSE = "†", "‡"
 BOLD = (
     f"Bold: highest, where it is significantly better than the reference (or, for the reference, the next one worse) "
-    f"and no class has fewer than {LEAST} known positives or negatives."
+    f"and no class has fewer than {MIN_KNOWN} known positives or negatives."
 )
 FAILURE = ("data", "row", "seed", "error")
 
@@ -167,7 +167,7 @@ def _about_classes(comparison: Comparison, data: str) -> str:
         text += f" Not learned by a row and outside all means: {first_few(apart, most=12)}."
     if rare:
         counts = [f"{label} ({count})" for label, count in rare.items()]
-        text += f" Fewer than {LEAST} known positives or negatives: {first_few(counts, most=12)}."
+        text += f" Fewer than {MIN_KNOWN} known positives or negatives: {first_few(counts, most=12)}."
     return text
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ltml.errors import InputError
-from ltml.metrics.bootstrap import LEAST, bootstrap_scores, describe_intervals, interval_or_none, number_groups
+from ltml.metrics.bootstrap import MIN_KNOWN, bootstrap_scores, describe_intervals, interval_or_none, number_groups
 from ltml.recipe.schema import Recipe
 from ltml.report.run.figures import STAGE_NAMES
 from ltml.stages.calibrate import read_calibration
@@ -95,7 +95,7 @@ class Run:
     def rare(self) -> dict[str, int]:
         """Learned labels with fewer known positives or negatives than a headline needs, and how many."""
         counts = {row["label"]: min(row["n_pos"], row["n_known"] - row["n_pos"]) for row in self.last["per_class"]}
-        return {name: n for name, n in counts.items() if n < LEAST and name not in self.not_learned}
+        return {name: n for name, n in counts.items() if n < MIN_KNOWN and name not in self.not_learned}
 
     def supported(self, labels: Sequence[str]) -> list[str]:
         """Those of some labels that were learned and have samples enough for a headline."""

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 from ltml.errors import first_few
-from ltml.metrics.bootstrap import LEAST, LEVEL
+from ltml.metrics.bootstrap import LEVEL, MIN_KNOWN
 from ltml.metrics.ranking import auroc, average_precision
 from ltml.models.classifier import BIAS, WEIGHT
 from ltml.models.heads.label_adapter import QueryClassifier
@@ -74,7 +74,7 @@ def curve_figures(answers: Mapping[str, Predictions], labels: Sequence[str], spl
             caption = (
                 f"{kind.name} curves on {split}, the most frequent class in training first, with the {kind.area_name}"
                 f"{both}. Band{last}: {LEVEL:.0%} at each point, over {RESAMPLES} resamples of patients (rows where "
-                f"none are known); none with fewer than {LEAST} known positives or negatives.{more}"
+                f"none are known); none with fewer than {MIN_KNOWN} known positives or negatives.{more}"
             )
             yield Figure(panels, caption, stage_swatches("line", answers))
     first = next(iter(answers.values()))

@@ -11,7 +11,7 @@ import numpy as np
 from ltml.checksums import DamagedFileError
 from ltml.class_counts import imbalance_ratio
 from ltml.errors import InputError
-from ltml.metrics.bootstrap import LEAST
+from ltml.metrics.bootstrap import MIN_KNOWN
 from ltml.recipe.show import annotated_yaml
 from ltml.report.charts import Points, bar_chart, heat_map, row_chart
 from ltml.report.comparison_tables import interval
@@ -115,12 +115,12 @@ def summary_in_words(run: Run) -> str:
     wanted = {"mean AUC": ("auroc", run.labels), "mAP": ("ap", run.labels), "tail AUC": ("auroc", tail)}
     means = {name: (measure, kept) for name, (measure, labels) in wanted.items() if (kept := run.supported(labels))}
     if not means:
-        return f"On {run.split} no learned class has {LEAST} known positives and negatives: too few for a headline."
+        return f"On {run.split} no learned class has {MIN_KNOWN} known positives and negatives: too few for a headline."
     parts = _changes_in_words(run, means) if len(run.stages) == 2 else [_scores_in_words(run, means)]
     if tail and "tail AUC" not in means:
-        parts.append(f"No class of the tail has {LEAST} known positives and negatives.")
+        parts.append(f"No class of the tail has {MIN_KNOWN} known positives and negatives.")
     if run.rare:
-        parts.append(f"These are means over the classes with at least {LEAST} known positives and negatives.")
+        parts.append(f"These are means over the classes with at least {MIN_KNOWN} known positives and negatives.")
     return " ".join(parts)
 
 

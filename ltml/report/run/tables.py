@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ltml.errors import first_few
-from ltml.metrics.bootstrap import LEAST
+from ltml.metrics.bootstrap import MIN_KNOWN
 from ltml.metrics.inputs import NO_PATIENTS
 from ltml.report.page import Cell, Table, typeset
 from ltml.report.run.data import Metrics, Run
@@ -66,7 +66,9 @@ def about_classes(run: Run) -> str:
         parts.append(f"Not learned, and outside all means: {first_few(run.not_learned, most=12)}.")
     if run.rare:
         counts = [f"{name} ({count})" for name, count in run.rare.items()]
-        parts.append(f"Fewer than {LEAST} known positives or negatives on {run.split}: {first_few(counts, most=12)}.")
+        parts.append(
+            f"Fewer than {MIN_KNOWN} known positives or negatives on {run.split}: {first_few(counts, most=12)}."
+        )
     return " ".join(parts)
 
 
@@ -103,7 +105,7 @@ def _interval_note(run: Run) -> str:
     stage = f" of {STAGE_NAMES[list(run.stages)[-1]]}" if len(run.stages) == 2 else ""
     patients = f"{run.intervals['resamples']} resamples of {run.intervals['groups']} patients"
     unknown = "" if all(answers.knows_patients for answers in run.answers.values()) else f" {NO_PATIENTS}."
-    return f"95 %: interval{stage} over {patients}; none under {LEAST} known positives or negatives.{unknown}"
+    return f"95 %: interval{stage} over {patients}; none under {MIN_KNOWN} known positives or negatives.{unknown}"
 
 
 def groups_table(run: Run) -> Table:

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ltml.errors import first_few
-from ltml.metrics.bootstrap import LEAST
+from ltml.metrics.bootstrap import MIN_KNOWN
 from ltml.report.comparison_tables import change, interval, p_value
 from ltml.report.terminal_tables import MEASURES, render
 
@@ -101,7 +101,7 @@ def _about_classes(ci: Mapping[str, Any]) -> list[str]:
         outside = first_few([name for name in names if name not in inside], most=12)
         texts.append(
             f"The interval of the mean, and the mean and Δ beside it, are over the {len(inside)} of {len(names)} "
-            f"classes with at least {LEAST} known positives and negatives; without: {outside}."
+            f"classes with at least {MIN_KNOWN} known positives and negatives; without: {outside}."
         )
     if ci["macro_resamples"] < ci["resamples"]:
         texts.append(f"{ci['macro_resamples']} of {ci['resamples']} resamples define all of these classes.")
