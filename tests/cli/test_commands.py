@@ -163,6 +163,7 @@ def test_what_the_command_starts_waits_without_spinning_and_imports_nothing_from
     assert seen == [("PASSIVE", "1"), ("ACTIVE", "1")]
 
 
+@pytest.mark.process
 def test_a_file_of_the_current_folder_stands_in_for_no_module(tmp_path: Path) -> None:
     for name in ("typer", "yaml", "numpy", "ltml", "contextlib"):
         (tmp_path / f"{name}.py").write_text("open('PWNED', 'w')\n")

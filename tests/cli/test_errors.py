@@ -207,6 +207,7 @@ def test_a_full_disk_leaves_no_half_file_and_the_run_resumes(cli, monkeypatch, t
     assert cli("run", "digits_tiny", *FAST, "--out", tmp_path).exit_code == 0
 
 
+@pytest.mark.process
 def test_debug_shows_the_traceback() -> None:
     command = [sys.executable, "-m", "ltml_cli", "recipes", "show", "digit"]
     plain = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -363,6 +364,7 @@ def test_no_letter_is_too_odd_to_print() -> None:
     assert text.encode("utf-8", "ltml.near").decode() == "→ ± é Ł 漢 ?"
 
 
+@pytest.mark.process
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("arguments", [("recipes", "ls"), ("--help",)])
 def test_a_full_stdout_is_no_full_disk(arguments: tuple[str, ...]) -> None:

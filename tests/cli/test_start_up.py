@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 SLOW = ("torchvision", "timm", "sklearn", "scipy.stats", "matplotlib", "open_clip", "transformers")
 PREDICTIONS = "id,prob:Edema,target:Edema\n" + "".join(f"{i},0.{i},{i % 2}\n" for i in range(1, 9))
 

@@ -23,18 +23,12 @@ TINY = ("train.epochs=1", "data.train_size=120", "data.val_size=60", "data.test_
 
 
 @pytest.fixture(scope="module")
-def timed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
-    """Folder of a finished grid, and the seconds that its command took."""
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of the runs of a finished grid; read only."""
     out = tmp_path_factory.mktemp("grid")
-    started = time.monotonic()
     done = subprocess.run(_command(out), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return out, time.monotonic() - started
-
-
-@pytest.fixture(scope="module")
-def finished(timed: tuple[Path, float]) -> Path:
-    return timed[0]
+    return out
 
 
 def _tree(out: Path) -> dict[str, bytes]:
@@ -56,23 +50,29 @@ def _command(out: Path, *more: str) -> list[str]:
     return [sys.executable, "-m", "ltml_cli", "compare", "digits_tiny", *TINY, *options]
 
 
-@pytest.mark.parametrize(("jobs", "kills", "earliest"), [("1", 3, 0.3), ("2", 1, 0.8)])
+@pytest.mark.parametrize(("jobs", "trained"), [("1", [0, 1, 3]), ("2", [2])])
 def test_a_grid_killed_at_random_moments_ends_with_the_same_tables(
-    timed: tuple[Path, float], tmp_path: Path, jobs: str, kills: int, earliest: float
+    finished: Path, tmp_path: Path, jobs: str, trained: list[int]
 ) -> None:
-    finished, seconds = timed
-    moments = np.random.default_rng(0).uniform(earliest, 1.0, kills) * seconds  # before, it only imports
-    codes = [_killed_after(moment, _command(tmp_path, "--jobs", jobs)) for moment in moments]
+    delays = np.random.default_rng(0).uniform(0, 1, len(trained))
+    command = _command(tmp_path, "--jobs", jobs)
+    codes = [_killed_once(command, tmp_path, *moment) for moment in zip(trained, delays, strict=True)]
     assert -signal.SIGKILL in codes
-    done = subprocess.run(_command(tmp_path, "--jobs", jobs), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert _tree(tmp_path) == _tree(finished)
 
 
-def _killed_after(seconds: float, command: list[str]) -> int:
-    """Kill a command, but not the processes that it has started; how it ended, those having ended too."""
+def _killed_once(command: list[str], out: Path, trained: int, delay: float) -> int:
+    """Kill a command, but not the processes that it started, some seconds after so many stages are trained.
+
+    Returns:
+        Its exit code, once its processes have ended too.
+    """
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        time.sleep(seconds)
+        while process.poll() is None and len(list(out.glob("*/_stage1/*/checkpoint.safetensors"))) < trained:
+            time.sleep(0.01)
+        time.sleep(delay)
         process.kill()
         process.communicate(timeout=60)  # until nobody holds the pipe
     return process.returncode

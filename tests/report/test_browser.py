@@ -13,6 +13,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 import ltml
 
+pytestmark = pytest.mark.process
+
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [
     "--no-sandbox",
