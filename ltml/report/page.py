@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from markupsafe import Markup
+from ltml.report.figures import Chart, Key
 
 MOST_CLASSES = 60
 """Classes of a figure; of more, some are shown, rare and frequent ones alike."""
@@ -60,12 +60,12 @@ class Panel:
     """One plot of a figure.
 
     Attributes:
-        svg: the plot.
-        title: its heading; empty for a plot that stands alone.
-        note: a figure beside the heading.
+        chart: description of the plot.
+        title: heading; empty for a plot that stands alone.
+        note: number beside the heading.
     """
 
-    svg: Markup
+    chart: Chart
     title: str = ""
     note: str = ""
 
@@ -75,17 +75,19 @@ class Figure:
     """Plots that belong together.
 
     Attributes:
+        name: stem of its file, ``precision-recall`` for instance.
         panels: one, or small ones side by side.
-        caption: what they show.
-        legend: mark and name of each series; empty where there is one.
+        caption: text below the plots.
+        legend: one entry per series; empty for a single series.
         wide: whether panels side by side need more room than a small plot.
     """
 
     kind: ClassVar[str] = "figure"
 
+    name: str
     panels: Sequence[Panel]
     caption: str
-    legend: Sequence[tuple[Markup, str]] = ()
+    legend: Sequence[Key] = ()
     wide: bool = False
 
 

@@ -6,11 +6,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from ltml.errors import InputError, first_few
-from ltml.report.charts import Points, fit_limits, row_chart, row_ends, swatch
 from ltml.report.comparison.data import Comparison, Row, judge, labels_of, positives_of
 from ltml.report.comparison_tables import change, spread
+from ltml.report.figures import Key, Points, RowChart, row_ends
 from ltml.report.page import Block, Figure, Panel, Prose, choose_classes, typeset
 from ltml.report.run.figures import class_norms
+from ltml.report.scales import fit_limits
 from ltml.stages.run_directory import last_stage, read_run
 
 
@@ -26,12 +27,12 @@ def seeds_figure(comparison: Comparison, data: str) -> Figure:
             for row, v in zip(rows, values, strict=True)
         ]
         groups.append(Points(f"seed {seed}", values, number, titles))
-        entries.append((swatch("dots", number), f"seed {seed}"))
+        entries.append(Key("dots", number, f"seed {seed}"))
     title = f"{comparison.measure} of every seed, in points"
     description = "; ".join(f"{row['row']}: {typeset(spread(row))}" for row in rows)
-    chart = row_chart(title, description, [row["row"] for row in rows], groups, title, join="series")
+    chart = RowChart(title, description, [row["row"] for row in rows], groups, title, join="series")
     caption = "A mark per seed and row; a line joins the runs of one seed, which share split and seed."
-    return Figure([Panel(chart)], caption, entries)
+    return Figure("seeds", [Panel(chart)], caption, entries)
 
 
 def groups_figure(comparison: Comparison, data: str) -> Figure:
@@ -49,8 +50,8 @@ def groups_figure(comparison: Comparison, data: str) -> Figure:
     by = comparison.result.get("groups_by", {}).get(data, "")
     caption = "Mean over the classes of a group and over seeds; whiskers of one standard deviation over seeds."
     caption += f" Groups: {by}." if by else ""
-    entries = [(swatch("dots", number), row["row"]) for number, row in enumerate(rows)]
-    return Figure([Panel(row_chart(title, description, names, groups, title))], caption, entries)
+    entries = [Key("dots", number, row["row"]) for number, row in enumerate(rows)]
+    return Figure("groups", [Panel(RowChart(title, description, names, groups, title))], caption, entries)
 
 
 def gain_figure(comparison: Comparison, data: str) -> list[Block]:
@@ -67,7 +68,7 @@ def gain_figure(comparison: Comparison, data: str) -> list[Block]:
     for name, (labels_of_row, points) in gains.items():
         title, width = f"{name} against {reference}", 640 if len(gains) == 1 else 430
         told, axis = "; ".join(points.titles), "gain in points"
-        chart = row_chart(title, told, labels_of_row, [points], axis, width=width, limits=limits, zero=True)
+        chart = RowChart(title, told, labels_of_row, [points], axis, width=width, limits=limits, zero=True)
         panels.append(Panel(chart, title))
     caption = (
         f"Gain of each row over {reference} per class, the most frequent in training at the top: mean over seeds, "
@@ -76,8 +77,8 @@ def gain_figure(comparison: Comparison, data: str) -> list[Block]:
     )
     if len(shown) < len(labels):
         caption += f" {len(shown)} of {len(labels)} classes, evenly by frequency; the table has all."
-    entries = [(swatch("dots", 0), "significant"), (swatch("hollow", 0), "not shown")]
-    return [Figure(panels, caption, entries, wide=True)]
+    entries = [Key("dots", 0, "significant"), Key("hollow", 0, "not shown")]
+    return [Figure("gain", panels, caption, entries, wide=True)]
 
 
 def _gains(row: Row, labels: Sequence[str]) -> tuple[list[str], Points]:
@@ -144,11 +145,12 @@ def _norms_chart(comparison: Comparison, data: str, norms: Mapping[str, Mapping[
         groups.append(Points(row, values, number, titles))
     title = "Length of every class's weight vector in the last stage's classifier"
     spans = "; ".join(f"{row}: {min(found.values()):.3g} to {max(found.values()):.3g}" for row, found in norms.items())
-    chart = row_chart(title, spans, shown, groups, "‖w‖", join="series")
+    chart = RowChart(title, spans, shown, groups, "‖w‖", join="series")
     caption = (
         f"{title}, mean over seeds, the most frequent class in training at the top (LDRNet, fig. 5). How even a line "
         "is can be compared between rows; how far right it lies depends on the scale of their features."
     )
     if len(shown) < len(labels):
         caption += f" {len(shown)} of {len(labels)} classes, evenly by frequency."
-    return Figure([Panel(chart)], caption, [(swatch("line", n), row) for n, row in enumerate(norms)])
+    legend = [Key("line", n, row) for n, row in enumerate(norms)]
+    return Figure("classifier-weights", [Panel(chart)], caption, legend)

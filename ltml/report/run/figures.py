@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from markupsafe import Markup
 from torch import Tensor
 
 from ltml.errors import first_few
@@ -17,9 +16,10 @@ from ltml.metrics.ranking import auroc, average_precision
 from ltml.models.classifier import BIAS, WEIGHT
 from ltml.models.heads.label_adapter import QueryClassifier
 from ltml.models.heads.ml_gcn import GraphClassifier
-from ltml.report.charts import Axis, Mark, Points, fit_limits, panel, row_chart, swatch, tree
 from ltml.report.curves import GRID, RESAMPLES, confidence_band, pr_curve, reliability, roc_curve, thin
+from ltml.report.figures import Axis, Key, Mark, Plot, Points, RowChart, Tree
 from ltml.report.page import Block, Figure, Panel, Prose
+from ltml.report.scales import fit_limits
 from ltml.report.tables.relations import KINDS
 from ltml.report.terminal_tables import number
 from ltml.stages.run_directory import RunDirectory
@@ -35,16 +35,17 @@ CLASSIFIER = "head.classifier."
 """What names of a classifier's tensors begin with in a checkpoint."""
 
 
-def stage_swatches(kind: Literal["line", "dots"], stages: Mapping[str, Any]) -> list[tuple[Markup, str]]:
-    """The legend of two stages; none for one."""
-    return [(swatch(kind, SERIES[stage]), STAGE_NAMES[stage]) for stage in stages] if len(stages) > 1 else []
+def stage_keys(kind: Literal["line", "dots"], stages: Mapping[str, Any]) -> list[Key]:
+    """Return the legend of two stages; a single stage needs none."""
+    return [Key(kind, SERIES[stage], STAGE_NAMES[stage]) for stage in stages] if len(stages) > 1 else []
 
 
 class Kind(NamedTuple):
     """A kind of curve.
 
     Attributes:
-        name: in print.
+        name: in captions.
+        file: stem of the figure's file.
         curve: its points.
         band: what `confidence_band` calls it.
         area: the figure that sums it up.
@@ -53,6 +54,7 @@ class Kind(NamedTuple):
     """
 
     name: str
+    file: str
     curve: Callable[[npt.ArrayLike, npt.ArrayLike], tuple[Float64Array, Float64Array]]
     band: Literal["roc", "pr"]
     area: Callable[[npt.ArrayLike, npt.ArrayLike], float]
@@ -60,8 +62,8 @@ class Kind(NamedTuple):
     axes: tuple[str, str]
 
 
-ROC = Kind("ROC", roc_curve, "roc", auroc, "area under the curve", ("false positive rate", "true positive rate"))
-PR = Kind("Precision-recall", pr_curve, "pr", average_precision, "average precision", ("recall", "precision"))
+ROC = Kind("ROC", "roc", roc_curve, "roc", auroc, "area under the curve", ("false positive rate", "true positive rate"))
+PR = Kind("Precision-recall", "precision-recall", pr_curve, "pr", average_precision, "average precision", ("recall", "precision"))
 
 
 def curve_figures(answers: Mapping[str, Predictions], labels: Sequence[str], split: str, more: str) -> Iterator[Block]:
@@ -76,7 +78,7 @@ def curve_figures(answers: Mapping[str, Predictions], labels: Sequence[str], spl
                 f"{both}. Band{last}: {LEVEL:.0%} at each point, over {RESAMPLES} resamples of patients (rows where "
                 f"none are known); none with fewer than {MIN_KNOWN} known positives or negatives.{more}"
             )
-            yield Figure(panels, caption, stage_swatches("line", answers))
+            yield Figure(kind.file, panels, caption, stage_keys("line", answers))
     first = next(iter(answers.values()))
     columns = {label: first.targets[:, first.label_names.index(label)] for label in labels}
     undefined = [label for label, targets in columns.items() if not {0.0, 1.0} <= set(targets.tolist())]
@@ -100,11 +102,11 @@ def _curve_panel(kind: Kind, label: str, answers: Mapping[str, Predictions]) -> 
         if stage == list(answers)[-1] and (band := confidence_band(kind.band, probs, targets, predictions.groups)):
             low, high = band
             around = [*GRID.tolist(), *GRID[::-1].tolist()], [*low.tolist(), *high[::-1].tolist()]
-            marks.insert(0, Mark("shape", *around, series))
+            marks.insert(0, Mark("area", *around, series))
     shown = " → ".join(number(value) for value in areas)
     axes = (Axis(name, 0.0, 1.0) for name in kind.axes)
-    svg = panel(f"{kind.name} curve of {label}", f"Area {shown}", marks, *axes, diagonal=kind is ROC)
-    return Panel(svg, label, shown)
+    plot = Plot(f"{kind.name} curve of {label}", f"Area {shown}", marks, *axes, diagonal=kind is ROC)
+    return Panel(plot, label, shown)
 
 
 def reliability_figure(answers: Mapping[str, Predictions], scaled: Mapping[str, Predictions], split: str) -> Figure:
@@ -130,7 +132,7 @@ def reliability_figure(answers: Mapping[str, Predictions], scaled: Mapping[str, 
         top = max(top, *x, *y)
     shown = ", ".join(errors)
     limits = (0.0, min(1.0, 1.06 * top) or 1.0)
-    svg = panel(
+    plot = Plot(
         f"Reliability diagram on {split}",
         f"Adaptive expected calibration error {shown}",
         marks,
@@ -144,8 +146,8 @@ def reliability_figure(answers: Mapping[str, Predictions], scaled: Mapping[str, 
         f"Probability and frequency on {split}, all known entries of all classes together, in bins of equally many "
         f"answers. On the dotted line they agree. Adaptive expected calibration error: {shown}."
     )
-    legend = [(swatch("line", series), name) for name, series, _ in curves]
-    return Figure([Panel(svg)], caption, legend if len(curves) > 1 else [])
+    legend = [Key("line", series, name) for name, series, _ in curves]
+    return Figure("reliability", [Panel(plot)], caption, legend if len(curves) > 1 else [])
 
 
 def training_figure(log: Sequence[Mapping[str, Any]], select: str) -> Figure:
@@ -159,18 +161,18 @@ def training_figure(log: Sequence[Mapping[str, Any]], select: str) -> Figure:
         epochs, values = [float(epoch) for epoch, _ in there], [float(value) for _, value in there]
         titles = [f"epoch {epoch}: {value:.4g}" for epoch, value in there]
         dots = [Mark("dots", epochs, values, 0, titles)] if len(there) <= 30 else []
-        svg = panel(
+        plot = Plot(
             f"{name} by epoch",
             f"From {values[0]:.4g} to {values[-1]:.4g}",
             [Mark("line", epochs, values, 0), *dots],
             Axis("epoch", *fit_limits(epochs)),
             Axis(name, *fit_limits(values)),
             width=300,
-            upright=float(log[best]["epoch"] + 1),
+            vline=float(log[best]["epoch"] + 1),
         )
-        panels.append(Panel(svg, name))
+        panels.append(Panel(plot, name))
     caption = f"Stage 1, epoch by epoch. The dotted line: epoch {log[best]['epoch'] + 1}, kept for its {chosen}."
-    return Figure(panels, caption)
+    return Figure("training", panels, caption)
 
 
 def norm_figure(run: RunDirectory, labels: Sequence[str], more: str) -> Figure | None:
@@ -187,9 +189,9 @@ def norm_figure(run: RunDirectory, labels: Sequence[str], more: str) -> Figure |
         titles = [f"{label}, after {stage}: {value:.3g}" for label, value in zip(labels, values, strict=True)]
         groups.append(Points(stage, values, SERIES[stage.replace(" ", "")], titles))
     title = "Length of every class's weight vector before and after stage 2"
-    chart = row_chart(title, "; ".join(spans), labels, groups, "‖w‖", join="rows")
+    chart = RowChart(title, "; ".join(spans), labels, groups, "‖w‖", join="rows")
     caption = f"{title}, the most frequent class in training at the top (LDRNet, fig. 5).{more}"
-    return Figure([Panel(chart)], caption, stage_swatches("dots", SERIES))
+    return Figure("classifier-weights", [Panel(chart)], caption, stage_keys("dots", SERIES))
 
 
 def class_norms(checkpoint: Path) -> dict[str, float] | None:
@@ -241,10 +243,11 @@ def tree_figures(found: Mapping[str, Any]) -> Iterator[Block]:
         alike = [leaves[int(leaf)] for leaf in first[:2]]
         description = f"Most alike: {alike[0]} and {alike[1]}, similarity {1 - first[2]:.2f}"
         title = f"Classes by their {name}"
-        svg = tree(title, description, leaves, clustering["merges"], clustering["order"], "1 − cosine similarity")
+        chart = Tree(title, description, leaves, clustering["merges"], clustering["order"], "1 − cosine similarity")
         lost = [f"{entry['label']}: {entry['reason']}" for entry in relation["undefined"]]
         caption = f"{title} of stage {found['stage']}, average linkage: the further left two meet, the more alike. "
-        yield Figure([Panel(svg)], f"{caption}{description}." + (f" Left out: {'; '.join(lost)}." if lost else ""))
+        caption += f"{description}." + (f" Left out: {'; '.join(lost)}." if lost else "")
+        yield Figure(f"relations-{kind}", [Panel(chart)], caption)
 
 
 def _is_number(value: Any) -> bool:

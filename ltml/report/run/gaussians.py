@@ -12,9 +12,10 @@ from torch import Tensor
 from ltml.gaussians.expected import expected_auc
 from ltml.gaussians.gaussian import Pair
 from ltml.gaussians.resampler import GaussianResampler
-from ltml.report.charts import Axis, Mark, fit_limits, panel, swatch
+from ltml.report.figures import Axis, Key, Mark, Plot
 from ltml.report.page import Figure, Panel
 from ltml.report.run.figures import Float64Array, class_weights
+from ltml.report.scales import fit_limits
 from ltml.report.terminal_tables import number
 from ltml.stages.describe_gaussians import load_gaussians
 from ltml.stages.features import has_features, load_features
@@ -79,10 +80,10 @@ def gaussian_figure(run: RunDirectory, labels: Sequence[str], more: str) -> Figu
         f"{SAMPLE_SEED}; areas: {'left out, ' + why if why else 'the real training features'}. Each has area 1. Above "
         f"each plot, the expected AUC between the two.{more}"
     )
-    legend = [(swatch("line", 0), "absent"), (swatch("line", 1), "present")]
-    legend += [] if why else [(swatch("area", 0), "absent, real"), (swatch("area", 1), "present, real")]
-    legend += [(swatch("dots", 0), "absent, virtual"), (swatch("dots", 1), "present, virtual")]
-    return Figure(panels, caption, legend)
+    legend = [Key("line", 0, "absent"), Key("line", 1, "present")]
+    legend += [] if why else [Key("area", 0, "absent, real"), Key("area", 1, "present, real")]
+    legend += [Key("dots", 0, "absent, virtual"), Key("dots", 1, "present, virtual")]
+    return Figure("gaussians", panels, caption, legend)
 
 
 def project_real(run: RunDirectory, weight: Tensor, bias: Tensor) -> Logits:
@@ -145,12 +146,12 @@ def _gaussian_panel(label: str, pair: Pair, weight: Tensor, sides: Mapping[int, 
     top = max((max(mark.y) for mark in marks if len(mark.y)), default=1.0)
     names = {0: "absent", 1: "present"}
     described = [f"{names[j]}: n = {s.samples}, mean {s.mean:.2f}, sd {s.deviation:.2f}" for j, s in sides.items()]
-    upright = 0.0 if low < 0 < high else None
+    vline = 0.0 if low < 0 < high else None
     axes = Axis("logit", low, high), Axis("density", 0.0, 1.08 * top)
-    svg = panel(f"Gaussians of {label}", "; ".join(described), marks, *axes, upright=upright)
+    plot = Plot(f"Gaussians of {label}", "; ".join(described), marks, *axes, vline=vline)
     absent, present = pair
     area = "" if absent is None or present is None else number(expected_auc((absent, present), weight))
-    return Panel(svg, label, area)
+    return Panel(plot, label, area)
 
 
 def _range(sides: Mapping[int, Projection]) -> tuple[float, float]:

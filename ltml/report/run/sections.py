@@ -13,9 +13,9 @@ from ltml.class_counts import imbalance_ratio
 from ltml.errors import InputError
 from ltml.metrics.bootstrap import MIN_KNOWN
 from ltml.recipe.show import annotated_yaml
-from ltml.report.charts import Points, bar_chart, heat_map, row_chart
 from ltml.report.comparison_tables import interval
 from ltml.report.curves import cooccurrence
+from ltml.report.figures import BarChart, Bars, HeatMap, Points, RowChart
 from ltml.report.page import (
     Block,
     Cell,
@@ -36,7 +36,7 @@ from ltml.report.run.figures import (
     curve_figures,
     norm_figure,
     reliability_figure,
-    stage_swatches,
+    stage_keys,
     training_figure,
     tree_figures,
 )
@@ -174,9 +174,9 @@ def _change_figure(run: Run) -> Figure:
         titles = [f"{label}, {STAGE_NAMES[stage]}: {number(value)}" for label, value in zip(shown, values, strict=True)]
         groups.append(Points(STAGE_NAMES[stage], values, 1 - place, titles))
     title = f"AUC of every class on {run.split} after stage 1 and stage 2"
-    chart = row_chart(title, summary_in_words(run), shown, groups, "AUC", join="rows")
+    chart = RowChart(title, summary_in_words(run), shown, groups, "AUC", join="rows")
     caption = f"AUC of every class on {run.split}, the most frequent in training at the top.{_left_out_classes(run)}"
-    return Figure([Panel(chart)], caption, stage_swatches("dots", run.stages))
+    return Figure("classes", [Panel(chart)], caption, stage_keys("dots", run.stages))
 
 
 def _labels(run: Run) -> Iterator[Block]:
@@ -184,8 +184,9 @@ def _labels(run: Run) -> Iterator[Block]:
     counts = [run.positives.get(label, 0) for label in shown]
     title = "Known positives of every class in training, logarithmic"
     description = ", ".join(f"{label} {count}" for label, count in zip(shown, counts, strict=True))
-    chart = bar_chart(title, description, shown, counts, "known positives in training")
-    yield Figure([Panel(chart)], f"{title}.{_left_out_classes(run)}")
+    axis = "known positives in training"
+    chart = BarChart(title, description, shown, [Bars(axis, counts, 0)], axis)
+    yield Figure("labels", [Panel(chart)], f"{title}.{_left_out_classes(run)}")
     if not run.answers:
         yield Prose(f"Which labels occur together is left out: there are no predictions of {run.split}.", "note")
         return
@@ -205,7 +206,7 @@ def _together_figure(run: Run, shown: Sequence[str]) -> Figure:
         f"Of the samples of {run.split} that are positive for the row's label, the percentage that are positive for "
         f"the column's too, among those where both are known. {description}.{_left_out_classes(run)}"
     )
-    return Figure([Panel(heat_map(title, description, shown, values))], caption)
+    return Figure("cooccurrence", [Panel(HeatMap(title, description, shown, values))], caption)
 
 
 def _left_out_classes(run: Run) -> str:

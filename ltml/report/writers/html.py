@@ -9,6 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from ltml.report.page import Page
+from ltml.report.writers.svg import draw_chart, draw_key
 
 ROOM = "ltml.report"
 
@@ -26,6 +27,7 @@ def render_html(page: Page, version: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals |= {"draw_chart": draw_chart, "draw_key": draw_key}
     style, script = (_source(environment, name) for name in ("style.css", "sort.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
