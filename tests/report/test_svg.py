@@ -9,26 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltml.report.charts import (
-    Axis,
-    Mark,
-    Points,
-    Scale,
-    bar_chart,
-    element,
-    fit_limits,
-    heat_map,
-    panel,
-    row_chart,
-    shorten,
-    tick_text,
-    tree,
-)
+from ltml.report.figures import Axis, BarChart, Bars, Chart, HeatMap, Mark, Plot, Points, RowChart, Tree
+from ltml.report.scales import Scale, fit_limits, shorten, tick_text
+from ltml.report.writers.svg import draw_chart
+from ltml.report.writers.svg_elements import element
 
 NAMES = ['<b>bold</b> & "so on"', "second", "第三の非常に長い名前ですから切れます"]
 
 
-def _plots() -> dict[str, str]:
+def _charts() -> dict[str, Chart]:
     points = [
         Points("a", [1.0, None, 3.0], 0, ["x", "y", "<z>"], spread=[0.5, None, None], hollow=[True, False, False])
     ]
@@ -37,22 +26,22 @@ def _plots() -> dict[str, str]:
     marks = [
         Mark("line", [0, 1], [0, 2], 0),
         Mark("dots", [0.5], [1], 1, ["<dot>"]),
-        Mark("shape", [0, 1, 1], [1, 1, 0], 2),
+        Mark("area", [0, 1, 1], [1, 1, 0], 2),
         Mark("steps", [0, 0.5, 1], [1, 2], 3),
     ]
     return {
-        "panel": panel("<t>", "d & d", marks, *axes, diagonal=True, upright=0.3),
-        "rows": row_chart("<t>", "d & d", NAMES, points, "axis", zero=True, join="rows"),
-        "series": row_chart("<t>", "d & d", NAMES, points, "axis", join="series"),
-        "bars": bar_chart("<t>", "d & d", NAMES, [1000, 1, 0], "axis"),
-        "heat": heat_map("<t>", "d & d", NAMES, [[1.0, 0.5, None], [0.2, 1.0, 0.0], [None, 0.1, 1.0]]),
-        "tree": tree("<t>", "d & d", NAMES, [[0, 2, 0.2, 2], [1, 3, 0.9, 3]], [NAMES[1], NAMES[0], NAMES[2]], "axis"),
+        "plot": Plot("<t>", "d & d", marks, *axes, diagonal=True, vline=0.3),
+        "rows": RowChart("<t>", "d & d", NAMES, points, "axis", zero=True, join="rows"),
+        "series": RowChart("<t>", "d & d", NAMES, points, "axis", join="series"),
+        "bars": BarChart("<t>", "d & d", NAMES, [Bars("n", [1000, 1, 0], 0)], "axis"),
+        "heat": HeatMap("<t>", "d & d", NAMES, [[1.0, 0.5, None], [0.2, 1.0, 0.0], [None, 0.1, 1.0]]),
+        "tree": Tree("<t>", "d & d", NAMES, [[0, 2, 0.2, 2], [1, 3, 0.9, 3]], [NAMES[1], NAMES[0], NAMES[2]], "axis"),
     }
 
 
-@pytest.mark.parametrize("kind", _plots())
+@pytest.mark.parametrize("kind", _charts())
 def test_every_plot_is_well_formed_and_says_what_it_shows(kind: str) -> None:
-    root = ET.fromstring(_plots()[kind])
+    root = ET.fromstring(draw_chart(_charts()[kind]))
     assert root.attrib["role"] == "img"
     assert (root.find("title").text, root.find("desc").text) == ("<t>", "d & d")
     assert not root.findall(".//b") + root.findall(".//t")  # names stay text
@@ -64,8 +53,12 @@ def test_every_plot_is_well_formed_and_says_what_it_shows(kind: str) -> None:
             assert -0.1 <= y <= height + 0.1
 
 
+def _draw(chart: Chart) -> ET.Element:
+    return ET.fromstring(draw_chart(chart))
+
+
 def test_points_lie_where_their_values_are() -> None:
-    root = ET.fromstring(row_chart("t", "d", ["a", "b"], [Points("s", [2.0, 6.0], 0, ["a: 2", "b: 6"])], "axis"))
+    root = _draw(RowChart("t", "d", ["a", "b"], [Points("s", [2.0, 6.0], 0, ["a: 2", "b: 6"])], "axis"))
     circles = {item.find("title").text: item for item in root.iter("circle")}
     ticks = {float(item.text): float(item.attrib["x"]) for item in root.iter("text") if "tick" in item.attrib["class"]}
     for name, value in (("a: 2", 2.0), ("b: 6", 6.0)):
@@ -74,7 +67,7 @@ def test_points_lie_where_their_values_are() -> None:
 
 
 def test_bars_are_logarithmic_and_zero_has_none() -> None:
-    root = ET.fromstring(bar_chart("t", "d", ["a", "b", "c"], [1000, 100, 0], "axis"))
+    root = _draw(BarChart("t", "d", ["a", "b", "c"], [Bars("n", [1000, 100, 0], 0)], "axis"))
     widths = {item.find("title").text: float(item.attrib["width"]) for item in root.iter("rect")}
     assert set(widths) == {"a: 1000", "b: 100"}
     ticks = [float(item.attrib["x"]) for item in root.iter("text") if "tick" in item.attrib["class"]]
@@ -82,7 +75,7 @@ def test_bars_are_logarithmic_and_zero_has_none() -> None:
 
 
 def test_a_tree_joins_what_is_merged_at_its_distance() -> None:
-    root = ET.fromstring(tree("t", "d", ["a", "b", "c"], [[0, 2, 0.5, 2], [1, 3, 1.0, 3]], ["b", "a", "c"], "axis"))
+    root = _draw(Tree("t", "d", ["a", "b", "c"], [[0, 2, 0.5, 2], [1, 3, 1.0, 3]], ["b", "a", "c"], "axis"))
     ticks = {item.text: float(item.attrib["x"]) for item in root.iter("text") if "tick" in item.attrib["class"]}
     brackets = [
         [tuple(map(float, pair.split(","))) for pair in item.attrib["points"].split()]
@@ -100,10 +93,29 @@ def test_a_tree_joins_what_is_merged_at_its_distance() -> None:
 
 
 def test_a_heat_map_says_every_pair() -> None:
-    root = ET.fromstring(heat_map("t", "d", ["a", "b"], [[1.0, 0.25], [None, 1.0]]))
+    root = _draw(HeatMap("t", "d", ["a", "b"], [[1.0, 0.25], [None, 1.0]]))
     said = [item.find("title").text for item in root.iter("rect")]
     assert said == ["a, a: 100.0 %", "a, b: 25.0 %", "b, a: undefined", "b, b: 100.0 %"]
     assert [item.text for item in root.iter("text") if item.attrib["class"] == "tick middle"] == ["100", "25", "100"]
+
+
+def test_stacked_bars_begin_where_the_one_before_ends() -> None:
+    bars = [Bars("x", [30, 0], 0), Bars("y", [10, 5], 1)]
+    root = _draw(BarChart("t", "d", ["a", "b"], bars, "axis", log=False))
+    places = {item.find("title").text: item.attrib for item in root.iter("rect")}
+    assert set(places) == {"a, x: 30", "a, y: 10", "b, y: 5"}
+    first, second = places["a, x: 30"], places["a, y: 10"]
+    assert float(second["x"]) == pytest.approx(float(first["x"]) + float(first["width"]), abs=0.2)
+    assert float(first["width"]) == pytest.approx(3 * float(second["width"]), abs=0.3)
+    assert [item.text for item in root.iter("text") if item.attrib["class"] == "value"] == ["40", "5"]
+
+
+def test_similarities_of_both_signs_have_colours_of_their_own() -> None:
+    root = _draw(HeatMap("t", "d", ["a", "b"], [[1.0, -0.25], [-0.25, 1.0]], signed=True))
+    said = {item.find("title").text: item.attrib["class"] for item in root.iter("rect")}
+    assert said == {"a, a: 1.00": "heat", "a, b: −0.25": "heat negative", "b, a: −0.25": "heat negative"} | {
+        "b, b: 1.00": "heat"
+    }
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6))

@@ -63,7 +63,15 @@ class Kind(NamedTuple):
 
 
 ROC = Kind("ROC", "roc", roc_curve, "roc", auroc, "area under the curve", ("false positive rate", "true positive rate"))
-PR = Kind("Precision-recall", "precision-recall", pr_curve, "pr", average_precision, "average precision", ("recall", "precision"))
+PR = Kind(
+    "Precision-recall",
+    "precision-recall",
+    pr_curve,
+    "pr",
+    average_precision,
+    "average precision",
+    ("recall", "precision"),
+)
 
 
 def curve_figures(answers: Mapping[str, Predictions], labels: Sequence[str], split: str, more: str) -> Iterator[Block]:
