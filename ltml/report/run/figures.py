@@ -112,8 +112,8 @@ def _curve_panel(kind: Kind, label: str, answers: Mapping[str, Predictions]) -> 
             around = [*GRID.tolist(), *GRID[::-1].tolist()], [*low.tolist(), *high[::-1].tolist()]
             marks.insert(0, Mark("area", *around, series))
     shown = " → ".join(number(value) for value in areas)
-    axes = (Axis(name, 0.0, 1.0) for name in kind.axes)
-    plot = Plot(f"{kind.name} curve of {label}", f"Area {shown}", marks, *axes, diagonal=kind is ROC)
+    x_axis, y_axis = (Axis(name, 0.0, 1.0) for name in kind.axes)
+    plot = Plot(f"{kind.name} curve of {label}", f"Area {shown}", marks, x_axis, y_axis, diagonal=kind is ROC)
     return Panel(plot, label, shown)
 
 
