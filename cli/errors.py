@@ -26,7 +26,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 
 from ltml.errors import InputError, LtmlError, explain_storage, shorten, shown
-from ltml.processes.world import ALONE, LostProcessError, World, this_world
+from ltml.processes.world import SINGLE_PROCESS, LostProcessError, World
 
 from .output import say, show_controls
 
@@ -80,10 +80,10 @@ def guarded(command: F) -> F:
 
     @functools.wraps(command)
     def guard(*args: Any, debug: bool = False, **options: Any) -> None:
-        world = ALONE
+        world = SINGLE_PROCESS
         degrade_output()
         try:
-            world = this_world()
+            world = World.from_environment()
             _log_to_stderr()
             _refuse_nul([*args, *options.values()])
             silent = contextlib.nullcontext() if world.is_first else _silence()

@@ -69,11 +69,11 @@ def first_few(items: Iterable[object], *, most: int = 5) -> str:
     return ", ".join(values[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
-LONGEST = 600
-"""Characters that a message may have."""
+MAX_MESSAGE = 600
+"""Number of characters that a message may have."""
 
 
-def shorten(message: str, most: int = LONGEST) -> str:
+def shorten(message: str, most: int = MAX_MESSAGE) -> str:
     """Return a message without its middle where it is too long: what is wrong stands first, the way out last."""
     if len(message) <= most:
         return message

@@ -1,4 +1,4 @@
-"""Files written beside and renamed into place, so that a reader never meets half a file."""
+"""Files that are written under a temporary name and then renamed, so that no reader sees half a file."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import hashlib
 import json
 import logging
 import os
+import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import platformdirs
@@ -23,17 +24,17 @@ from ltml.processes.main_guard import refuse_second_start
 log = logging.getLogger(__name__)
 
 PARTIAL = ".partial"
-"""Mark of a file that is being written, after the number of the process that writes it."""
+"""Marks the name of a file that is still being written; the id of its process stands before it."""
 
 QUERY_LIMITED_INFORMATION, ACCESS_DENIED, STILL_ACTIVE = 0x1000, 5, 259
-"""Of Windows: the right to ask whether a process runs, the error of having none, and the answer that it does."""
+"""Windows constants: access right for asking whether a process runs, error code without it, exit code while it runs."""
 
 PROBE = 1 << 18
-"""Bytes that are appended to a file to learn whether the disk takes more."""
+"""Number of bytes appended to a file to test whether the disk is full."""
 
 
 def cache_folder() -> Path:
-    """Where what can be made again is kept: ``$LTML_CACHE``, or the user's cache folder."""
+    """Return the folder of cached files: ``$LTML_CACHE``, or the user's cache folder."""
     return Path(os.environ.get("LTML_CACHE") or platformdirs.user_cache_dir("ltml"))
 
 
@@ -48,36 +49,32 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """
     with storage_explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=f".{os.getpid()}{PARTIAL}{path.suffix}"
-        )
-        os.close(handle)
-        _fill(Path(name), path, write)
+        _fill(path.with_name(f".{path.name}.{token_hex(4)}.{os.getpid()}{PARTIAL}{path.suffix}"), path, write)
 
 
 @contextmanager
 def storage_explained(path: Path) -> Iterator[None]:
-    """Say of the block's OSErrors, in one sentence, why `path` cannot be written."""
+    """Replace OSErrors of the block by one sentence that says why `path` cannot be written."""
     try:
         yield
     except OSError as error:
         explained = explain_storage(error, path)
-        about = path if error.filename is None else Path(os.fsdecode(error.filename))
-        if explained is None or not path.absolute().is_relative_to(about.absolute().parent):
-            raise  # it is about another file, which was read meanwhile
+        failed = path if error.filename is None else Path(os.fsdecode(error.filename))
+        if explained is None or not path.absolute().is_relative_to(failed.absolute().parent):
+            raise  # another file, which was being read
         raise explained from error
 
 
 def _fill(temporary: Path, path: Path, write: Callable[[Path], None]) -> None:
     try:
+        with temporary.open("xb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)  # what the umask leaves to an ordinary file
         write(temporary)
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes it private; a result is an ordinary file
+        temporary.chmod(mode)  # some libraries replace the file by a private one
         temporary.replace(path)
     except (OSError, LtmlError):
         raise
-    except Exception:  # torch, safetensors and others raise errors of their own, so ask the disk itself
+    except Exception:  # torch, safetensors and others hide the OSError, so test the disk itself
         _write_a_little(temporary)
         raise
     finally:
@@ -85,7 +82,7 @@ def _fill(temporary: Path, path: Path, write: Callable[[Path], None]) -> None:
 
 
 def _write_a_little(path: Path) -> None:
-    """Append to a file whose writing has failed, which raises the OSError of a disk that takes no more."""
+    """Append to a file that could not be written, which raises an OSError if the disk is full."""
     with path.open("ab") as file:
         file.write(bytes(PROBE))
 
@@ -101,12 +98,12 @@ def write_utf8(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON atomically; NaN is refused, undefined figures are null."""
+    """Write indented JSON atomically; raise on NaN, since undefined values are null."""
     write_text(path, json_text(value))
 
 
 def json_text(value: Any) -> str:
-    """Indented JSON; NaN is refused, undefined figures are null."""
+    """Return indented JSON text; raise on NaN, since undefined values are null."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -114,11 +111,11 @@ def read_json(path: Path, remedy: str = "run the same command again to write it"
     """Read a JSON object.
 
     Args:
-        path: the file.
-        remedy: how to get it back.
+        path: file to read.
+        remedy: how to restore the file, for the message.
 
     Raises:
-        InputError: the file is missing, damaged, or holds something else.
+        InputError: the file is missing, damaged, or holds no object.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -130,7 +127,7 @@ def read_json(path: Path, remedy: str = "run the same command again to write it"
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Take away files that processes left half-written which are no longer there."""
+    """Delete half-written files of processes that no longer run."""
     for path in folder.rglob(f".*{PARTIAL}*"):
         owner = path.name.partition(PARTIAL)[0].rpartition(".")[2]
         if not (owner.isdigit() and _is_alive(int(owner))):
@@ -141,7 +138,7 @@ def _is_alive(process: int) -> bool:
     if sys.platform == "win32":
         return _is_alive_on_windows(process)
     try:
-        os.kill(process, 0)  # on Windows this would end it, hence the branch above
+        os.kill(process, 0)  # on Windows this would end the process, hence the branch above
     except ProcessLookupError:
         return False
     except PermissionError:
@@ -150,7 +147,7 @@ def _is_alive(process: int) -> bool:
 
 
 def _is_alive_on_windows(process: int) -> bool:
-    windows: Any = ctypes  # whose Windows half is not known to type checkers elsewhere
+    windows: Any = ctypes  # type checkers on other systems do not know its Windows part
     kernel = windows.WinDLL("kernel32", use_last_error=True)
     handle = kernel.OpenProcess(QUERY_LIMITED_INFORMATION, False, process)
     if not handle:
@@ -162,31 +159,31 @@ def _is_alive_on_windows(process: int) -> bool:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
+    """Return the SHA-256 (hex) of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_json(value: Any) -> str:
-    """SHA-256 (hex) of a JSON-like value, independent of key order."""
+    """Return the SHA-256 (hex) of a JSON-like value, independent of key order."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a folder while the block runs; wait for one that is in it.
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Lock a folder against other processes while the block runs; wait if another process has locked it.
 
-    The lock is a file beside the folder, ``.NAME.lock``, which the operating system frees when its process ends. Where
-    the block makes no folder, it goes again with the parents that were made for it.
+    The lock is the file ``.NAME.lock`` beside the folder. The operating system releases it when the process ends. If
+    the block creates no folder, the lock file is deleted, with the parent folders that were created for it.
 
     Raises:
-        InputError: a helper process would wait for the process that started it; see `ltml.processes.main_guard`.
+        InputError: this helper process would wait for its own parent; see `ltml.processes.main_guard`.
     """
     refuse_second_start()
-    made = [parent for parent in folder.parents if not parent.exists()]
+    created = [parent for parent in folder.parents if not parent.exists()]
     path = folder.parent / f".{folder.name}.lock"
     lock = FileLock(path)
-    while not (lock.is_locked and path.exists()):  # again, where another process has just taken the file away
+    while not (lock.is_locked and path.exists()):  # repeat if another process has just deleted the file
         lock.release()
         folder.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):
@@ -196,8 +193,8 @@ def held(folder: Path) -> Iterator[None]:
     finally:
         if not folder.exists():
             path.unlink(missing_ok=True)
-            with suppress(OSError):  # no longer empty: another run lies there by now
-                for parent in made:
+            with suppress(OSError):  # not empty: another run has started there
+                for parent in created:
                     parent.rmdir()
         lock.release()
 

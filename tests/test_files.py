@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from ltml.errors import STORAGE, StorageError
-from ltml.files import hash_json, held, remove_partial_files, write_atomically, write_json, write_text
+from ltml.files import hash_json, lock_folder, remove_partial_files, write_atomically, write_json, write_text
 from ltml.training.checkpoint import save_state, save_weights
 
 
@@ -92,10 +92,10 @@ def test_a_held_folder_keeps_others_out_until_it_is_left(tmp_path: Path) -> None
     folder, order = tmp_path / "runs" / "one", []
 
     def enter() -> None:
-        with held(folder):
+        with lock_folder(folder):
             order.append("second")
 
-    with held(folder):
+    with lock_folder(folder):
         folder.mkdir()
         waiting = threading.Thread(target=enter)
         waiting.start()
@@ -106,11 +106,11 @@ def test_a_held_folder_keeps_others_out_until_it_is_left(tmp_path: Path) -> None
 
 
 def test_holding_a_folder_that_is_never_made_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), held(tmp_path / "runs" / "digits" / "one"):
+    with pytest.raises(RuntimeError), lock_folder(tmp_path / "runs" / "digits" / "one"):
         raise RuntimeError
     assert not list(tmp_path.iterdir())
     (tmp_path / "runs").mkdir()
-    with held(tmp_path / "runs" / "one"):
+    with lock_folder(tmp_path / "runs" / "one"):
         pass
     assert list(tmp_path.iterdir()) == [tmp_path / "runs"]  # it was there before
     assert not list((tmp_path / "runs").iterdir())
@@ -147,3 +147,18 @@ def test_a_library_that_hides_the_full_disk_is_seen_through(tmp_path: Path, writ
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_written_file_has_the_mode_of_an_ordinary_one_and_the_umask_is_never_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "umask", lambda _: pytest.fail("the umask belongs to all threads of the process"))
+            write_text(tmp_path / "ours", "1")
+        (tmp_path / "plain").write_text("1")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+    assert (tmp_path / "ours").stat().st_mode & 0o777 == 0o640

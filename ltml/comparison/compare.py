@@ -35,7 +35,7 @@ from ltml.comparison.summary import (
     summarise,
 )
 from ltml.errors import InputError, LtmlError, first_few, suggest
-from ltml.files import hash_json, held
+from ltml.files import hash_json, lock_folder
 from ltml.processes.main_guard import refuse_second_start
 from ltml.recipe.schema import MACHINE_FIELDS
 from ltml.stages.build import build_dataset
@@ -163,7 +163,7 @@ def tabulate(
             *of_ranks,
         ],
     }
-    with held(folder):
+    with lock_folder(folder):
         begin_checksums(folder)
         write_recorded(folder / "scores.csv", lambda path: scores.to_csv(path, index=False))
         write_recorded_json(folder / "comparison.json", result)

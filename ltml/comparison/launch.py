@@ -22,7 +22,7 @@ import yaml
 
 from ltml.comparison.plan import Row, recipe_of
 from ltml.errors import InputError, LtmlError, suggest
-from ltml.processes.bars import draw_nothing
+from ltml.processes.bars import hide_bars
 from ltml.processes.main_guard import check_main_guard
 
 log = logging.getLogger(__name__)
@@ -208,7 +208,7 @@ def _begin_job(jobs: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     Thread(target=_end_with_parent, daemon=True).start()
     logging.captureWarnings(True)
-    draw_nothing()
+    hide_bars()
     torch.set_num_threads(available_cores())
 
 

@@ -22,7 +22,7 @@ from ltml.data.sampling import Draw, Order, choose_order
 from ltml.data.views import View
 from ltml.errors import InputError, LtmlError, first_line
 from ltml.processes.main_guard import check_main_guard
-from ltml.processes.world import ALONE, World
+from ltml.processes.world import SINGLE_PROCESS, World
 from ltml.seeds import derive_seed
 from ltml.types import Batch, Dataset, IntArray
 
@@ -44,7 +44,7 @@ class EpochSampler(Sampler[list[Index]]):
             process would take. The share of a last, smaller batch may be empty.
     """
 
-    def __init__(self, order: Order, batch_size: int, seed: int | None, *, world: World = ALONE) -> None:
+    def __init__(self, order: Order, batch_size: int, seed: int | None, *, world: World = SINGLE_PROCESS) -> None:
         self._order = order
         self._batch_size = batch_size
         self._seed = seed
@@ -159,7 +159,7 @@ class BatchLoader:
         repeat_threshold: float = 0.1,
         strong: View | None = None,
         workers: int | None = None,
-        world: World = ALONE,
+        world: World = SINGLE_PROCESS,
     ) -> None:
         self._images, self._rows, self._size = dataset.images, dataset.splits[split], size
         self._targets = torch.from_numpy(dataset.targets.astype(np.float32))

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ltml.processes.collectives import gather_rows
-from ltml.processes.world import ALONE, World
+from ltml.processes.world import SINGLE_PROCESS, World
 from ltml.types import Batch, Dataset, ModelOutput
 
 
@@ -49,7 +49,7 @@ class TrainingContext(NamedTuple):
     source_of_row: Tensor
     feature_shape: tuple[int, ...]
     pooled_width: int
-    world: World = ALONE
+    world: World = SINGLE_PROCESS
 
     @classmethod
     def of(
@@ -58,7 +58,7 @@ class TrainingContext(NamedTuple):
         epochs: int,
         feature_shape: tuple[int, ...],
         pooled_width: int,
-        world: World = ALONE,
+        world: World = SINGLE_PROCESS,
     ) -> TrainingContext:
         """The context of a dataset, and of the model that is trained on it."""
         train = dataset.splits["train"]

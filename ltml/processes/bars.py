@@ -1,4 +1,4 @@
-"""Progress bars on stderr, where that is a terminal; the stages log a plain line per epoch in any case."""
+"""Progress bars on stderr if it is a terminal. The stages also log one plain line per epoch."""
 
 from __future__ import annotations
 
@@ -6,39 +6,41 @@ import math
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ltml.processes.world import this_world
+from ltml.processes.world import World
 
 T = TypeVar("T")
 
 PERIOD = 0.1
-"""Seconds between two drawings of a bar that moves."""
+"""Seconds between two drawings of a moving bar."""
 
-_may_draw = True
-_drawn: Progress | None = None
+_display: ContextVar[Progress | None] = ContextVar("_display", default=None)
+"""The display of the outermost bar, which draws inner bars too, since a terminal can hold only one."""
 
-
-def draw_nothing() -> None:
-    """No bars from this process from now on: it is one of several on the terminal, and another one draws."""
-    global _may_draw
-    _may_draw = False
+_is_hidden: ContextVar[bool] = ContextVar("_is_hidden", default=False)
 
 
-def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """Pass items through and draw a bar while there is a terminal to draw it on; the first process alone draws.
+def hide_bars() -> None:
+    """Draw no bars in this process from now on, since its parent draws one on the same terminal."""
+    _is_hidden.set(True)
 
-    A bar inside the loop over another one is drawn below it, and lines written to stderr meanwhile above both.
+
+def track(items: Iterable[T], total: int, title: str) -> Iterator[T]:
+    """Yield the items and draw a bar if stderr is a terminal; only rank 0 draws.
+
+    A bar inside the loop of another one is drawn below it. Lines written to stderr meanwhile stand above both.
     """
     console = Console(stderr=True)
-    if not (_may_draw and console.is_terminal and this_world().is_first):
+    if _is_hidden.get() or not (console.is_terminal and World.from_environment().is_first):
         yield from items
         return
-    with _display(console) as display:
-        task = display.add_task(what, total=total)
+    with _shared_display(console) as display:
+        task = display.add_task(title, total=total)
         drawn = time.monotonic()
         try:
             for item in items:
@@ -52,22 +54,22 @@ def track(items: Iterable[T], total: int, what: str) -> Iterator[T]:
 
 
 @contextmanager
-def _display(console: Console) -> Iterator[Progress]:
-    """What bars are drawn on: a terminal bears one at a time, so inner bars join that of the outermost."""
-    global _drawn
-    if _drawn is not None:
-        yield _drawn
+def _shared_display(console: Console) -> Iterator[Progress]:
+    """Yield the display of the outermost bar, or start one."""
+    if (outer := _display.get()) is not None:
+        yield outer
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     display = Progress(
         *columns,
         console=console,
-        auto_refresh=False,  # rich's thread may wipe a line that is written while a bar comes or goes
-        speed_estimate_period=math.inf,  # of the last thousand items, however long they take
+        auto_refresh=False,  # rich's thread may wipe a line that is written while a bar appears or disappears
+        speed_estimate_period=math.inf,  # over the last thousand items, however long they take
         transient=True,
     )
-    with display as _drawn:
+    with display:
+        _display.set(display)
         try:
-            yield _drawn
+            yield display
         finally:
-            _drawn = None
+            _display.set(None)

@@ -1,9 +1,9 @@
-"""What the processes that train one model together say to each other; with one process all of it does nothing.
+"""Communication between the processes that train one model; with a single process, all of it does nothing.
 
 Why no ``DistributedDataParallel``: losses here are means over known entries, ratios over the batch, or games against
 discriminators, so the mean over processes of their own losses is not the loss of the whole batch. Instead every process
 computes the one objective from the outputs of all (`gather_rows`), and the gradients that reach the model through its
-own rows are added up (`sum_gradients`): a step is that of one process, whatever the objective.
+own rows are summed (`sum_gradients`). A step equals that of a single process, whatever the objective.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from ltml.processes.world import LostProcessError, World
 
 T = TypeVar("T")
 
-PATIENCE = timedelta(hours=2)
-"""The first process may have a million images to look at while the others wait; a stopped one is noticed at once."""
+TIMEOUT = timedelta(hours=2)
+"""Longest wait for another process: rank 0 may check a million images first. A stopped process is noticed at once."""
 
 
 @contextmanager
-def joined(device: torch.device, world: World) -> Iterator[None]:
-    """Let the processes reach each other inside the block: by NCCL where tensors are on GPUs, else by gloo.
+def process_group(device: torch.device, world: World) -> Iterator[None]:
+    """Connect the processes inside the block: by NCCL for tensors on GPUs, by gloo otherwise.
 
     Raises:
-        LostProcessError: they do not find each other.
+        LostProcessError: the processes cannot connect.
     """
     if world.size == 1 or dist.is_initialized():
         yield
@@ -40,33 +40,33 @@ def joined(device: torch.device, world: World) -> Iterator[None]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     with _reaching_others():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
     finished = False
     try:
         yield
         finished = True
     finally:
-        if finished or device.type == "cpu":  # NCCL would wait for what a stopped process never says
+        if finished or device.type == "cpu":  # NCCL would wait for a stopped process for ever
             dist.destroy_process_group()
 
 
 def barrier(world: World) -> None:
-    """Wait until all processes are here."""
+    """Wait until all processes have reached this call."""
     sum_over(torch.zeros(1), world)
 
 
-def first_alone(work: Callable[[], object], world: World) -> None:
-    """Let the first process work while the others wait; they find the files that it wrote."""
+def rank_zero_only(work: Callable[[], object], world: World) -> None:
+    """Run `work` on rank 0 while the other ranks wait; they can then read the files that it wrote."""
     barrier(world)
     if world.is_first:
         work()
     barrier(world)
 
 
-def in_turn(work: Callable[[], T], world: World) -> T:
-    """Let the first process of every machine work before the others there, which find what it put into a cache.
+def local_rank_zero_first(work: Callable[[], T], world: World) -> T:
+    """Run `work` on local rank 0 of every machine, then on its other ranks, which find a filled cache.
 
-    Where its work fails, theirs is left to fail in the same way.
+    If it fails on local rank 0, the other ranks run it too and fail in the same way.
     """
     if world.local_rank > 0:
         barrier(world)
@@ -78,7 +78,7 @@ def in_turn(work: Callable[[], T], world: World) -> T:
 
 
 def sum_over(tensor: Tensor, world: World) -> Tensor:
-    """Sum over the processes, in place."""
+    """Sum a tensor over the processes, in place."""
     if world.size > 1:
         with _reaching_others():
             dist.all_reduce(tensor)
@@ -86,14 +86,14 @@ def sum_over(tensor: Tensor, world: World) -> Tensor:
 
 
 def gather_rows(tensors: Sequence[Tensor], world: World) -> list[Tensor]:
-    """The rows of all processes, one process after the other, with a gradient to one's own rows only.
+    """Return the rows of all processes in order of rank; gradients flow to this process's own rows only.
 
     Args:
-        tensors: ``(b, …)`` with as many rows each; other processes may have another number of rows, or none.
-        world: the processes.
+        tensors: ``(b, …)``, all with the same number of rows, which may differ between processes and may be 0.
+        world: processes to gather from.
 
     Returns:
-        ``(B, …)`` for each, ``B`` the sum of all ``b``.
+        One ``(B, …)`` for each tensor, ``B`` the sum of all ``b``.
     """
     if world.size == 1:
         return list(tensors)
@@ -104,14 +104,14 @@ def gather_rows(tensors: Sequence[Tensor], world: World) -> list[Tensor]:
 
 
 def sum_gradients(module: nn.Module, world: World) -> None:
-    """Sum the gradients of a module's trained parameters over the processes, in place."""
+    """Sum the gradients of a module's trainable parameters over the processes, in place."""
     if world.size > 1:
         trained = [parameter.grad for parameter in module.parameters() if parameter.requires_grad]
         _as_one([gradient for gradient in trained if gradient is not None], dist.all_reduce)
 
 
 def broadcast(tensors: Iterable[Tensor], world: World) -> None:
-    """Give every process the first one's values, in place."""
+    """Overwrite the tensors of every process by those of rank 0, in place."""
     if world.size > 1:
         _as_one([tensor.detach() for tensor in tensors], lambda flat: dist.broadcast(flat, 0))
 
@@ -134,7 +134,7 @@ class _Gather(torch.autograd.Function):
 
 
 def _as_one(tensors: Sequence[Tensor], collective: Callable[[Tensor], object]) -> None:
-    """Send all tensors of a dtype in one message, and put back what comes of it."""
+    """Apply a collective to all tensors of a dtype in one message, and copy the results back."""
     for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
         members = [tensor for tensor in tensors if tensor.dtype == dtype]
         flat = torch.cat([tensor.flatten() for tensor in members])

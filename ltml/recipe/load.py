@@ -46,8 +46,8 @@ Plugins = Literal["import", "refuse", "leave"]
 _trusts_plugins: ContextVar[bool] = ContextVar("_trusts_plugins", default=False)
 
 
-MOST = 5
-"""Problems of one file that are told at once."""
+MAX_PROBLEMS = 5
+"""Number of problems of one file that a message lists."""
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = (), *, trust_plugins: bool = True) -> Recipe:
@@ -365,8 +365,8 @@ def _check(
         return model.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         lines = [_explain(problem, model, path, also) for problem in _distinct(error.errors())]
-        more = [f"and {len(lines) - MOST} more"] if len(lines) > MOST else []
-        raise InputError(f"{where}: " + "\n".join([*lines[:MOST], *more])) from None
+        more = [f"and {len(lines) - MAX_PROBLEMS} more"] if len(lines) > MAX_PROBLEMS else []
+        raise InputError(f"{where}: " + "\n".join([*lines[:MAX_PROBLEMS], *more])) from None
 
 
 def _location(problem: Any) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from ltml.models.context import HeadContext, PairCounts
 from ltml.models.model import Stage1Model
 from ltml.models.text import TextConfig, check_encoder, embed_prompts
 from ltml.objectives.objective import Objective, Term, TrainingContext
-from ltml.processes.world import ALONE, World
+from ltml.processes.world import SINGLE_PROCESS, World
 from ltml.recipe.schema import LossSection, Recipe
 from ltml.registry import HEADS, LOSSES, OBJECTIVES, create
 from ltml.types import Dataset
@@ -69,7 +69,7 @@ def build_loader(
     *,
     training: bool = False,
     strong: bool = False,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
 ) -> BatchLoader:
     """Batches of a split: shuffled with the training view, and the strong one if asked for, or in order as fixed.
 
@@ -94,7 +94,7 @@ def build_loader(
 
 
 def build_final_loader(
-    recipe: Recipe, dataset: Dataset, split: str, device: torch.device, world: World = ALONE
+    recipe: Recipe, dataset: Dataset, split: str, device: torch.device, world: World = SINGLE_PROCESS
 ) -> BatchLoader:
     """Batches of a split for final predictions: in order, with the fixed view or, for ten crops, as they are."""
     if not recipe.data.ten_crop:
@@ -211,7 +211,7 @@ def build_loss(section: LossSection, dataset: Dataset) -> nn.Module:
     return loss
 
 
-def build_objective(recipe: Recipe, dataset: Dataset, model: Stage1Model, world: World = ALONE) -> Objective:
+def build_objective(recipe: Recipe, dataset: Dataset, model: Stage1Model, world: World = SINGLE_PROCESS) -> Objective:
     """The weighted sum of the recipe's objective terms, for a model that is to be trained on a dataset."""
     loss = build_loss(recipe.loss, dataset)
     context = TrainingContext.of(dataset, recipe.train.epochs, *_output_shapes(recipe, dataset, model), world)

@@ -15,7 +15,7 @@ import numpy as np
 from ltml.checksums import Shape, read_recorded_json, write_recorded_json
 from ltml.class_counts import TrainCounts
 from ltml.errors import InputError, first_few
-from ltml.files import held
+from ltml.files import lock_folder
 from ltml.metrics.calibration import (
     TEMPERATURES,
     adaptive_ece,
@@ -68,7 +68,7 @@ def calibrate(run_dir: str | Path, stage: int | None = None, *, per_class: bool 
     fitted = fit_calibration(predictions["val"], per_class=per_class)
     found = {"stage": stage, "per_class": per_class} | fitted
     splits = _before_and_after(run, recipe, predictions, fitted["labels"])
-    with held(run.path):
+    with lock_folder(run.path):
         write_recorded_json(run.calibration(stage), found)
         for split, scores in splits.items():
             write_recorded_json(run.calibrated(stage, split), scores["after"])

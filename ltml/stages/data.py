@@ -18,7 +18,7 @@ from ltml.data.table import load_dataset
 from ltml.errors import InputError
 from ltml.files import write_atomically
 from ltml.metrics.groups import describe_rule, make_groups
-from ltml.processes.world import this_world
+from ltml.processes.world import World
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_context, build_dataset
 from ltml.stages.evaluate import train_counts
@@ -79,7 +79,7 @@ def cache_images(recipe: Recipe, *, fresh: bool = False) -> Sequence[CacheReport
         InputError: the images are in memory anyway, or several processes were started.
         UnreadableImageError: some cannot be decoded; the others are kept.
     """
-    if this_world().size > 1:
+    if World.from_environment().size > 1:
         raise InputError("one process fills the image cache, with all cores; run `ltml data cache` without torchrun")
     readers = [reader for reader in source_files(build_dataset(recipe).images) if reader.paths]
     if not readers:

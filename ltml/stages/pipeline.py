@@ -10,10 +10,10 @@ from pathlib import Path
 
 from ltml.data.check import refuse_unreadable
 from ltml.errors import InputError
-from ltml.files import held, remove_partial_files
-from ltml.processes.collectives import barrier, first_alone, in_turn, joined
+from ltml.files import lock_folder, remove_partial_files
+from ltml.processes.collectives import barrier, local_rank_zero_first, process_group, rank_zero_only
 from ltml.processes.main_guard import refuse_second_start
-from ltml.processes.world import ALONE, World, this_world
+from ltml.processes.world import SINGLE_PROCESS, World
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_dataset
 from ltml.stages.checks import check_labels, check_out, check_recipe
@@ -67,7 +67,7 @@ def stage2(
         return _run_stages(recipe, Path(out), stages=(2,), fresh=fresh)
     refuse_second_start()
     check_out(Path(out))
-    if this_world().size > 1:
+    if World.from_environment().size > 1:
         raise InputError("stage 2 on stored features trains no images and needs one process; start it without torchrun")
     run_dir = run_on_features(recipe, {split: Path(path) for split, path in features.items()}, Path(out), fresh=fresh)
     return _collect_result(run_dir)
@@ -82,17 +82,17 @@ def _run_stages(recipe: Recipe, out: Path, *, stages: tuple[int, ...], fresh: bo
     refuse_second_start()
     check_recipe(recipe)
     check_out(out)
-    world = this_world()
+    world = World.from_environment()
     _check_world(recipe, world)
-    with joined(choose_device(recipe.train.device, world), world):
-        dataset = in_turn(partial(build_dataset, recipe), world)
+    with process_group(choose_device(recipe.train.device, world), world):
+        dataset = local_rank_zero_first(partial(build_dataset, recipe), world)
         check_labels(recipe, dataset)
-        run_dir = in_turn(partial(_locate, recipe, dataset, out, stages=stages, fresh=fresh), world)
-        with _held(run_dir.path, world):
-            first_alone(partial(remove_partial_files, run_dir.path), world)
+        run_dir = local_rank_zero_first(partial(_locate, recipe, dataset, out, stages=stages, fresh=fresh), world)
+        with _locked(run_dir.path, world):
+            rank_zero_only(partial(remove_partial_files, run_dir.path), world)
             if 1 in stages:
-                with _held(run_dir.shared, world):  # runs that differ in stage 2 alone share it
-                    first_alone(partial(remove_partial_files, run_dir.shared), world)
+                with _locked(run_dir.shared, world):  # runs that differ in stage 2 alone share it
+                    rank_zero_only(partial(remove_partial_files, run_dir.shared), world)
                     run_stage1(recipe, dataset, run_dir, fresh=fresh)
             if 2 in stages:
                 run_stage2(recipe, dataset, run_dir, fresh=fresh)
@@ -107,9 +107,9 @@ def _locate(recipe: Recipe, dataset: Dataset, out: Path, *, stages: tuple[int, .
 
 
 @contextmanager
-def _held(folder: Path, world: World) -> Iterator[None]:
-    """A folder held by the first process for all of them, which wait until it is."""
-    with held(folder) if world.is_first else nullcontext():
+def _locked(folder: Path, world: World) -> Iterator[None]:
+    """Lock a folder on rank 0 for all processes, which wait until it is locked."""
+    with lock_folder(folder) if world.is_first else nullcontext():
         barrier(world)
         yield
 
@@ -122,7 +122,7 @@ def _check_world(recipe: Recipe, world: World) -> None:
         )
 
 
-def _collect_result(run_dir: RunDirectory, world: World = ALONE) -> RunResult:
+def _collect_result(run_dir: RunDirectory, world: World = SINGLE_PROCESS) -> RunResult:
     result = collect(run_dir)
     if result.stage2 is not None and world.is_first:
         save_changes(run_dir, result)

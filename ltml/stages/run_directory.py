@@ -34,7 +34,7 @@ from ltml.checksums import (
 from ltml.class_counts import TrainCounts
 from ltml.errors import InputError, first_few, first_line
 from ltml.files import hash_file, hash_json, write_json, write_utf8
-from ltml.processes.world import this_world
+from ltml.processes.world import World
 from ltml.recipe.components import component_code
 from ltml.recipe.load import identity, identity_by_content, recipe_from_dict
 from ltml.recipe.schema import Recipe
@@ -275,7 +275,7 @@ def record_inputs(run: RunDirectory, recipe: Recipe, dataset: Dataset) -> None:
 
 def record_environment(folder: Path) -> None:
     """Write which machine and packages are about to work for a folder, and how many processes if several."""
-    processes = this_world().size
+    processes = World.from_environment().size
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     environment = {
         "python": platform.python_version(),

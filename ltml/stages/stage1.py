@@ -13,7 +13,7 @@ from ltml.checksums import is_finished
 from ltml.data.batches import BatchLoader
 from ltml.objectives.objective import Step
 from ltml.processes.bars import track
-from ltml.processes.collectives import broadcast, first_alone
+from ltml.processes.collectives import broadcast, rank_zero_only
 from ltml.recipe.schema import Recipe
 from ltml.seeds import derive_seed
 from ltml.stages.build import (
@@ -56,10 +56,10 @@ def run_stage1(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
         if fresh or not (run.shared / "state.pt").is_file():
             raise_missing(missing_inputs(recipe, lambda: dataset.label_names))
         training = Stage1Training(recipe, dataset, run, compute, fresh=fresh)
-        first_alone(partial(_begin, recipe, dataset, run, fresh=fresh), world)
+        rank_zero_only(partial(_begin, recipe, dataset, run, fresh=fresh), world)
         training.fit()
     else:
-        first_alone(partial(begin_run, run, recipe, dataset), world)
+        rank_zero_only(partial(begin_run, run, recipe, dataset), world)
     if world.is_first:
         (run.shared / "state.pt").unlink(missing_ok=True)
     if recipe.stage2.enabled and not has_features(run.features):
@@ -69,7 +69,7 @@ def run_stage1(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
             loader = build_loader(recipe, dataset, split, compute.device, world=world)
             extract_features(model, loader, dataset, split, run.features, compute, dtype=recipe.train.feature_dtype)
     predict_missing(run, 1, recipe, dataset, compute)
-    first_alone(partial(score_run, recipe, dataset, run, stage=1), world)
+    rank_zero_only(partial(score_run, recipe, dataset, run, stage=1), world)
 
 
 def _begin(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bool) -> None:
@@ -167,7 +167,7 @@ class Stage1Training:
             log.info("stage 1, epoch %d/%d: loss %.4f, val %s %.4f", epoch + 1, settings.epochs, loss, select, value)
         log.info("stage 1: best val %s %.4f after epoch %d", select, state.best, state.best_at + 1)
         about = checkpoint_about(self.recipe, self.dataset, 1)
-        first_alone(partial(save_weights, self.run.checkpoint1, state.weights, about), world)
+        rank_zero_only(partial(save_weights, self.run.checkpoint1, state.weights, about), world)
 
     def train_epoch(self, batches: BatchLoader, epoch: int) -> float:
         """One pass over the training images; its mean loss."""

@@ -29,7 +29,7 @@ from ltml.gaussians.resampler import GaussianResampler
 from ltml.losses.bce import bce_loss
 from ltml.losses.gce import gce_loss
 from ltml.processes.bars import track
-from ltml.processes.collectives import broadcast, first_alone, gather_rows
+from ltml.processes.collectives import broadcast, gather_rows, rank_zero_only
 from ltml.recipe.schema import Recipe
 from ltml.registry import REBALANCING
 from ltml.stages.build import build_loader, checkpoint_about, rebuild_model
@@ -81,11 +81,11 @@ def run_stage2(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
         training = Stage2Training(recipe, dataset, run, compute)
         if stale:
             log.info("stage 2: it did not start from the weights that stage 1 has now, so it starts anew")
-        first_alone(partial(_begin, recipe, dataset, run, anew=fresh or stale), world)
+        rank_zero_only(partial(_begin, recipe, dataset, run, anew=fresh or stale), world)
         training.fit()
-    first_alone(partial(_finish, recipe, dataset, run), world)
+    rank_zero_only(partial(_finish, recipe, dataset, run), world)
     predict_missing(run, 2, recipe, dataset, compute)
-    first_alone(partial(score_run, recipe, dataset, run, stage=2), world)
+    rank_zero_only(partial(score_run, recipe, dataset, run, stage=2), world)
 
 
 def _begin(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, anew: bool) -> None:
@@ -169,7 +169,7 @@ class Stage2Training:
         self.model.load_state_dict(state.weights)
         self.refit.restore_prior()
         about = checkpoint_about(self.recipe, self.dataset, 2) | {"round": state.best_at}
-        first_alone(partial(save_weights, self.run.checkpoint2, self.model.state_dict(), about), world)
+        rank_zero_only(partial(save_weights, self.run.checkpoint2, self.model.state_dict(), about), world)
 
     def run_epoch(self, epoch: Epoch) -> dict[str, Any]:
         """Run one epoch and return its entries for the log."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ltml.checksums import is_finished
 from ltml.errors import InputError, first_few
-from ltml.files import held, remove_partial_files, write_text
+from ltml.files import lock_folder, remove_partial_files, write_text
 from ltml.gaussians.resampler import GaussianResampler
 from ltml.metrics.inputs import NO_PATIENTS
 from ltml.models.classifier import BIAS, WEIGHT, PerClassLinear
@@ -64,7 +64,7 @@ def run_on_features(recipe: Recipe, paths: Mapping[str, Path], out: Path, *, fre
         log.warning(NO_PATIENTS)
     check_labels(recipe, dataset)
     run = locate_run(recipe, dataset, out, on_features=True)
-    with held(run.path):
+    with lock_folder(run.path):
         remove_partial_files(run.path)
         if fresh:
             remove_stage(run, 1)

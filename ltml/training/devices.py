@@ -11,12 +11,12 @@ import torch
 from torch import nn
 
 from ltml.errors import InputError
-from ltml.processes.world import ALONE, World, this_world
+from ltml.processes.world import SINGLE_PROCESS, World
 
 M = TypeVar("M", bound=nn.Module)
 
 
-def choose_device(name: str, world: World = ALONE) -> torch.device:
+def choose_device(name: str, world: World = SINGLE_PROCESS) -> torch.device:
     """The device of ``train.device``; ``auto`` is the GPU if there is one. Each of several processes has its own GPU.
 
     Raises:
@@ -64,7 +64,7 @@ class Compute:
 
     device: torch.device
     bfloat16: bool
-    world: World = ALONE
+    world: World = SINGLE_PROCESS
 
     def autocast(self) -> AbstractContextManager[object]:
         """Automatic mixed precision in bfloat16, or nothing."""
@@ -101,7 +101,7 @@ def choose_compute(device: str, precision: str) -> Compute:
     Raises:
         InputError: see `choose_device`.
     """
-    world = this_world()
+    world = World.from_environment()
     chosen = choose_device(device, world)
     automatic = chosen.type == "cuda" and torch.cuda.is_bf16_supported()
     return Compute(chosen, automatic if precision == "auto" else precision == "bfloat16", world)

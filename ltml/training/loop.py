@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from ltml.errors import LtmlError
 from ltml.losses.masking import targets_are_checked
 from ltml.processes.collectives import broadcast, sum_gradients
-from ltml.processes.world import ALONE, World
+from ltml.processes.world import SINGLE_PROCESS, World
 from ltml.seeds import derive_seed
 
 B = TypeVar("B")
@@ -23,7 +23,7 @@ class NonFiniteLossError(LtmlError):
     """The loss is NaN or infinite."""
 
 
-def seed_epoch(seed: int, *parts: str | int, world: World = ALONE) -> None:
+def seed_epoch(seed: int, *parts: str | int, world: World = SINGLE_PROCESS) -> None:
     """Seed torch's generators for an epoch, so that dropout does not depend on what ran before.
 
     Each of several processes has its own stream, so that they drop different units; dropout is thus the one thing
@@ -38,7 +38,7 @@ def train_epoch(
     optimizer: Optimizer,
     *,
     model: nn.Module | None = None,
-    world: World = ALONE,
+    world: World = SINGLE_PROCESS,
     clip_norm: float | None = None,
     describe: Callable[[B], str] = lambda _: "",
 ) -> float:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ltml.errors import InputError
 from ltml.files import write_text
-from ltml.processes.world import ALONE, World
+from ltml.processes.world import SINGLE_PROCESS, World
 from ltml.training.checkpoint import BEGIN_AGAIN, copy_to_cpu, load_state, save_state
 
 
@@ -63,7 +63,7 @@ class TrainingState:
         return True
 
     def finish_epoch(
-        self, record: dict[str, Any], folder: Path, parts: Mapping[str, Any], world: World = ALONE
+        self, record: dict[str, Any], folder: Path, parts: Mapping[str, Any], world: World = SINGLE_PROCESS
     ) -> None:
         """Count an epoch, and save everything before the next begins; of several processes the first one writes."""
         self.done += 1

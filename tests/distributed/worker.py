@@ -18,8 +18,16 @@ from torch import Tensor, nn
 
 import ltml
 from ltml.errors import InputError
-from ltml.processes.collectives import broadcast, first_alone, gather_rows, in_turn, joined, sum_gradients, sum_over
-from ltml.processes.world import World, this_world
+from ltml.processes.collectives import (
+    broadcast,
+    gather_rows,
+    local_rank_zero_first,
+    process_group,
+    rank_zero_only,
+    sum_gradients,
+    sum_over,
+)
+from ltml.processes.world import World
 from ltml.recipe.load import load_recipe
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_dataset, build_loader
@@ -133,10 +141,10 @@ def talk(world: World, folder: Path) -> dict[str, Any]:
     layer.weight.grad = torch.full((1, 2), world.rank + 1.0)
     broadcast(layer.parameters(), world)
     sum_gradients(layer, world)
-    first_alone(lambda: (folder / "from_the_first").write_text("there"), world)
+    rank_zero_only(lambda: (folder / "from_the_first").write_text("there"), world)
     seen: list[bool] = []
     with suppress(InputError):
-        in_turn(lambda: _look_and_fail(folder / "in_turn", seen), world)
+        local_rank_zero_first(lambda: _look_and_fail(folder / "in_turn", seen), world)
     return {
         "gathered": [tensor.detach() for tensor in gathered],
         "gradient": uneven.grad,
@@ -158,8 +166,8 @@ def _look_and_fail(place: Path, seen: list[bool]) -> None:
 
 def main(folder: Path) -> None:
     """Everything, for one of the processes that torchrun started."""
-    world = this_world()
-    with in_double(), joined(torch.device("cpu"), world):
+    world = World.from_environment()
+    with in_double(), process_group(torch.device("cpu"), world):
         found = {
             "talk": talk(world, folder),
             "methods": {method: train(method, folder / "never_written") for method in different_presets()},

@@ -15,7 +15,7 @@ from ltml.processes.bars import track
 
 PROGRAM = """
 import logging, time
-from ltml.processes.bars import draw_nothing, track
+from ltml.processes.bars import hide_bars, track
 from ltml_cli.errors import _log_to_stderr
 
 _log_to_stderr()
@@ -24,7 +24,7 @@ for number in track(range(3), 3, "outer"):
         time.sleep(0.15)  # longer than a bar takes to be drawn anew
         logging.getLogger("ltml.x").info("line of %d", number)
     logging.getLogger("ltml.x").warning("end of %d", number)
-draw_nothing()
+hide_bars()
 list(track(range(3), 3, "hidden"))
 """
 

@@ -14,7 +14,7 @@ import pytest
 import ltml
 from ltml.comparison.plan import plan_comparison
 from ltml.errors import InputError
-from ltml.files import held
+from ltml.files import lock_folder
 from ltml.processes.main_guard import check_main_guard
 from ltml.recipe.load import load_recipe
 
@@ -105,7 +105,7 @@ def test_a_process_that_imports_the_script_takes_no_lock_and_trains_nothing(
     recipe, plan = load_recipe("digits_tiny", FAST), plan_comparison(["digits_tiny"], methods=["bce", "asl"])
 
     def hold() -> None:
-        with held(tmp_path / "a"):
+        with lock_folder(tmp_path / "a"):
             pass
 
     for begin in (

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import ltml
 from ltml.errors import InputError
 from ltml.models.backbones import Backbone
-from ltml.processes.world import ALONE, World, this_world
+from ltml.processes.world import SINGLE_PROCESS, World
 from ltml.recipe.load import load_recipe
 from ltml.training.devices import choose_device, synchronise_norms
 from ltml.training.loop import seed_epoch
@@ -35,18 +35,18 @@ def test_shares_are_even_in_order_and_complete(count: int, size: int, least: int
 
 
 def test_the_environment_of_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert this_world() == ALONE
-    assert ALONE.is_first
+    assert World.from_environment() == SINGLE_PROCESS
+    assert SINGLE_PROCESS.is_first
     for name, value in TWO.items():
         monkeypatch.setenv(name, value)
-    assert this_world() == World(1, 2, 1, 2)
-    assert not this_world().is_first
+    assert World.from_environment() == World(1, 2, 1, 2)
+    assert not World.from_environment().is_first
     monkeypatch.delenv("MASTER_PORT")
     monkeypatch.setenv("RANK", "first")
     with pytest.raises(
         InputError, match=r"WORLD_SIZE=2 asks for several .* but RANK, MASTER_PORT is not set.*torchrun"
     ):
-        this_world()
+        World.from_environment()
 
 
 def test_devices_of_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def test_what_needs_one_process_says_so() -> None:
 
 def test_dropout_differs_by_process() -> None:
     draws = []
-    for world in (ALONE, World(0, 2), World(1, 2), World(1, 2)):
+    for world in (SINGLE_PROCESS, World(0, 2), World(1, 2), World(1, 2)):
         seed_epoch(3, "epoch", 0, world=world)
         draws.append(torch.rand(1).item())
     assert len(set(draws)) == 3
