@@ -9,7 +9,7 @@ import typer
 
 from .arguments import JsonFlag, TrustPlugins
 from .errors import guarded
-from .output import print_json, say
+from .output import print_blocks, print_json
 
 
 @guarded
@@ -23,8 +23,8 @@ def calibrate(
     """Fit temperature and thresholds per class on val, and score the test splits with them."""
     import ltml
     from ltml.recipe.load import trusting_plugins
-    from ltml.report.calibration_tables import calibration_table
+    from ltml.report.tables.calibration import calibration_tables
 
     with trusting_plugins(trust_plugins):
         found = ltml.calibrate(run_dir, stage, per_class=per_class)
-    print_json(found) if as_json else say(calibration_table(found))
+    print_json(found) if as_json else print_blocks(calibration_tables(found))

@@ -11,7 +11,7 @@ from ltml.errors import InputError
 
 from .arguments import JsonFlag, Resamples, ResampleSeed, resampling
 from .errors import guarded
-from .output import print_json, say
+from .output import print_blocks, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -137,49 +137,29 @@ def _refuse(options: Mapping[str, Any], why: str) -> None:
 
 
 def _print_predictions(result: Mapping[str, Any], *, as_json: bool) -> None:
-    from ltml.report.tables.predictions import predictions_table
+    from ltml.report.tables.predictions import predictions_blocks
 
-    print_json(result) if as_json else say(predictions_table(result))
+    print_json(result) if as_json else print_blocks(predictions_blocks(result))
     for warning in [] if as_json else result["warnings"]:
         say(f"warning: {warning}", err=True)
 
 
 def _print_grid(cells: list[dict[str, Any]], *, as_json: bool) -> None:
-    from ltml.report.comparison_tables import grid_table
+    from ltml.report.comparison.tables import grid_table
 
-    print_json(cells) if as_json else say(grid_table(cells))
+    print_json(cells) if as_json else print_blocks([grid_table(cells)])
 
 
 def _print(result: Mapping[str, Any], *, per_class: bool, as_json: bool) -> None:
-    from ltml.report.comparison_tables import (
-        choice,
-        claims_table,
-        failures,
-        label_tables,
-        patients_table,
-        ranks_table,
-        rows_table,
-    )
-    from ltml.report.tables.relations import relations_in_words
+    from ltml.report.comparison.sections import terminal_blocks
+    from ltml.report.comparison.tables import failures_table
 
     if as_json:
         print_json(result)
         return
-    say(rows_table(result))
-    for data in result["patients"]:
-        say(patients_table(result, data))
-    if result["ranks"]:
-        say(ranks_table(result["ranks"]))
-    if per_class:
-        say(label_tables(result))
-    if result["chosen"]:
-        say(choice(result))
-    for found in result.get("relations", []):
-        say(relations_in_words(found))
-    if result["claims"]:
-        say(claims_table(result))
+    print_blocks(terminal_blocks(Path(result["folder"]), per_class=per_class))
     for warning in result["warnings"]:
         say(f"warning: {warning}", err=True)
-    if lines := failures(result):
-        say(lines, err=True)
+    if failed := [cell for cell in result["cells"] if cell["state"] == "failed"]:
+        print_blocks([failures_table(failed)], err=True)
     say(f"tables: {result['folder']}")

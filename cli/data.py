@@ -9,7 +9,7 @@ import typer
 
 from .arguments import JsonFlag, Overrides, RecipeName, load
 from .errors import guarded
-from .output import print_json, say
+from .output import print_blocks, print_json, say
 
 data_app = typer.Typer(no_args_is_help=True, help="Check, describe, cache and assemble the data of a recipe.")
 
@@ -25,10 +25,10 @@ def check(
 ) -> None:
     """Is my copy complete and sane? Exit code 1 if something is wrong, 0 with warnings only."""
     import ltml
-    from ltml.report.tables.data import check_table
+    from ltml.report.tables.data import check_text
 
     report = ltml.check_data(load(recipe, overrides), fresh=fresh, labels_only=labels_only).to_json()
-    print_json(report) if as_json else say(check_table(report))
+    print_json(report) if as_json else say(check_text(report))
     if report["faults"]:
         raise typer.Exit(1)
 
@@ -44,14 +44,14 @@ def stats(
     """Labels per source and split, imbalance, co-occurrence, groups, image sizes."""
     import ltml
     from ltml.report.pictures import check_picture, draw_stats
-    from ltml.report.tables.data import stats_table
+    from ltml.report.tables.data import stats_blocks
 
     if picture is not None:
         check_picture(picture)
     found = ltml.data_stats(load(recipe, overrides))
     if picture is not None:
         draw_stats(found, picture)
-    print_json(found) if as_json else say(stats_table(found))
+    print_json(found) if as_json else print_blocks(stats_blocks(found))
 
 
 @data_app.command()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from ltml.report.page import Prose, Table
     from ltml.stages.evaluate import RunResult
 
 
@@ -32,6 +35,14 @@ def print_json(value: Any) -> None:
     say(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
+def print_blocks(blocks: Iterable[Table | Prose], *, err: bool = False) -> None:
+    """Print tables and paragraphs: as wide as a terminal, without wrapping into a file or pipe."""
+    from ltml.report.writers.terminal import to_terminal
+
+    is_terminal = (sys.stderr if err else sys.stdout).isatty()
+    say(to_terminal(blocks, shutil.get_terminal_size().columns if is_terminal else None), err=err)
+
+
 def print_entries(entries: Mapping[str, str]) -> None:
     """Names with their descriptions, aligned."""
     width = max((len(name) for name in entries), default=0)
@@ -40,34 +51,34 @@ def print_entries(entries: Mapping[str, str]) -> None:
 
 
 def print_result(result: RunResult) -> None:
-    """What changed between the stages on every test split, or on val where there is none, and where the run lies."""
-    from ltml.report.tables.predictions import intervals_table
-    from ltml.report.terminal_tables import comparison_table
-
+    """Print the scores of every test split (of val if there is none) with their changes, and the run's folder."""
     tests = [split for split in sorted(result.splits) if split.startswith("test")]
     for split in tests or sorted(result.splits):
-        say(comparison_table(result.splits[split]))
-        for stage, metrics in result.splits[split].items():
-            if "ci" in metrics:
-                say(intervals_table(metrics, f"{split}, stage {stage.removeprefix('stage')}"))
+        print_blocks(_score_tables(split, result.splits[split]))
     say(f"run: {result.run_dir}")
 
 
 def print_scores(metrics: Mapping[str, Any]) -> None:
-    """One table of scores, and one of intervals where there are any."""
-    from ltml.report.tables.predictions import intervals_table
-    from ltml.report.terminal_tables import score_table
+    """Print the scores of one ``metrics.json``, with intervals if it has them."""
+    print_blocks(_score_tables(metrics["split"], {"stage1": metrics}))
 
-    say(score_table(metrics))
-    if "ci" in metrics:
-        say(intervals_table(metrics, metrics["split"]))
+
+def _score_tables(split: str, stages: Mapping[str, Mapping[str, Any]]) -> Iterable[Table]:
+    from ltml.report.run.scores import StageScores
+    from ltml.report.run.tables import score_tables
+    from ltml.report.tables.predictions import intervals_table
+
+    yield from score_tables(StageScores(split, stages))
+    for stage, metrics in stages.items():
+        if "ci" in metrics:
+            yield intervals_table(metrics, split if len(stages) == 1 else f"{split}, stage {stage[-1]}")
 
 
 def print_gaussians(described: Mapping[str, Any]) -> None:
-    """One table of Gaussians."""
-    from ltml.report.terminal_tables import gaussians_table
+    """Print the table of Gaussians."""
+    from ltml.report.tables.gaussians import gaussians_table
 
-    say(gaussians_table(described))
+    print_blocks([gaussians_table(described)])
 
 
 def print_novel(found: Mapping[str, Any], *, as_json: bool) -> None:

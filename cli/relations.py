@@ -11,7 +11,7 @@ from ltml.errors import InputError
 
 from .arguments import JsonFlag, TrustPlugins
 from .errors import guarded
-from .output import print_json, say
+from .output import print_blocks, print_json
 
 
 @guarded
@@ -31,16 +31,16 @@ def relations(
     from ltml.recipe.load import trusting_plugins
 
     if gain is not None:
-        from ltml.report.tables.relations import gain_table
+        from ltml.report.tables.relations import gain_tables
 
         if picture is not None or csv is not None:
             raise InputError("--gain prints a table of its own: leave --picture and --csv out")
         with trusting_plugins(trust_plugins):
             related = ltml.relate_gain(run_dir, gain)
-        print_json(related) if as_json else say(gain_table(related))
+        print_json(related) if as_json else print_blocks(gain_tables(related))
         return
     from ltml.report.pictures import check_picture, draw_relations
-    from ltml.report.tables.relations import check_csv, relations_table, write_relations
+    from ltml.report.tables.relations import check_csv, relations_blocks, write_relations
 
     if picture is not None:
         check_picture(picture)
@@ -52,4 +52,4 @@ def relations(
         draw_relations(found, picture)
     if csv is not None:
         write_relations(found, csv)
-    print_json(found) if as_json else say(relations_table(found))
+    print_json(found) if as_json else print_blocks(relations_blocks(found))

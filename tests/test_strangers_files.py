@@ -27,7 +27,7 @@ from ltml.models.text import TextConfig, embed_prompts
 from ltml.models.weights import read_state_dict
 from ltml.recipe.load import load_recipe, trusting_plugins
 from ltml.registry import LOSSES
-from ltml.report.page import Cell, Table
+from ltml.report.page import Column, Table, TableCell
 from ltml.report.tables.relations import write_relations
 from ltml.report.writers.text import to_csv
 from ltml.stages.run_directory import progress_of, read_run
@@ -36,7 +36,7 @@ PLUGIN = """
 from pathlib import Path
 from torch import nn
 from ltml.registry import LOSSES
-from ltml.report.page import Cell, Table
+from ltml.report.page import Column, Table, TableCell
 from ltml.report.tables.relations import write_relations
 from ltml.report.writers.text import to_csv
 
@@ -375,7 +375,11 @@ def test_log_lines_do_not_steer_the_terminal(cli: Callable, monkeypatch: pytest.
 def test_names_are_no_formulas_in_files_for_people(tmp_path: Path) -> None:
     evil = ["=cmd|' /C calc'!A0", "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(1)", "\t=1", "\r=1"]
     plain = ["−1.0", "-1.0", "+0.4", "-0.4 ± 0.2", "a=b", "–", "Mass"]
-    table = Table("=1+1", ["row", *evil], [[Cell(name), *(Cell(text) for text in plain[:6])] for name in evil])
+    table = Table(
+        "=1+1",
+        [Column(name) for name in ("row", *evil)],
+        [[TableCell(text) for text in (name, *plain[:6])] for name in evil],
+    )
     rows = list(csv.reader(io.StringIO(to_csv([table]), newline="")))[1:]
     assert {row[0] for row in rows} == {"'=1+1"}
     assert [row[2] for row in rows[:6]] == [f"'{name.strip()}" for name in evil]

@@ -1,27 +1,26 @@
-"""What a report is made of, whatever it is written as: sections of prose, tables and figures."""
+"""Parts of a report, whatever format it is written in: sections of prose, tables and figures."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from ltml.report.figures import Chart, Key
 
-MOST_CLASSES = 60
-"""Classes of a figure; of more, some are shown, rare and frequent ones alike."""
+MAX_CLASSES = 60
+"""Number of classes a figure shows at most: rare and frequent ones at even distances."""
 
 
 @dataclass(frozen=True)
-class Cell:
+class TableCell:
     """One entry of a table.
 
     Attributes:
-        text: as it is shown.
-        value: in full precision, what the column is sorted by; None where it is no number or undefined.
-        sd: standard deviation that is shown with the value.
-        best: the best of those it is compared with.
+        text: the text that is printed.
+        value: the number in full precision, by which columns are sorted; None for text and undefined scores.
+        sd: standard deviation printed with the value.
+        best: whether the value is the best of those it is compared with.
         mark: a dagger that the table's note explains, or nothing.
     """
 
@@ -33,26 +32,60 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: its heading.
+        numeric: whether it holds numbers, which are aligned on the right and never wrapped.
+        pages_only: whether terminals leave it out for want of room.
+        meaning: explanation of the heading, printed below the table.
+    """
+
+    name: str
+    numeric: bool = True
+    pages_only: bool = False
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
 class Table:
     """A table with a caption.
 
     Attributes:
         caption: what it shows.
-        columns: names of the columns.
+        columns: its columns; the first names the rows.
         rows: as many cells per row as there are columns.
-        texts: how many columns from the left hold text; the others hold numbers.
-        note: what its marks mean.
-        sortable: whether a reader may want it in another order.
+        note: sentences printed below it.
+        best: what a cell with ``best`` stands out for; empty if no cell can.
+        sortable: whether readers of a page can sort it by a column.
     """
 
     kind: ClassVar[str] = "table"
 
     caption: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-    texts: int = 1
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[TableCell]]
     note: str = ""
+    best: str = ""
     sortable: bool = False
+
+    def explanation(self, emphasis: str = "Bold", *, pages: bool = True) -> str:
+        """Return the note, what the columns mean and what stands out, as one paragraph.
+
+        Args:
+            emphasis: how the writer shows the best cells.
+            pages: whether the columns for pages alone are explained too.
+        """
+        columns = [column for column in self.columns if column.meaning and (pages or not column.pages_only)]
+        meanings = [f"{column.name}: {column.meaning}." for column in columns]
+        best = [f"{emphasis}: {self.best}."] if self.best else []
+        return " ".join([*([self.note] if self.note else []), *meanings, *best])
+
+
+def text_column(name: str, *, pages_only: bool = False) -> Column:
+    """Return a column of text."""
+    return Column(name, numeric=False, pages_only=pages_only)
 
 
 @dataclass(frozen=True)
@@ -97,7 +130,8 @@ class Prose:
 
     Attributes:
         text: plain text.
-        tone: ``lead`` for what matters most, ``note`` for an aside or for what is missing and why.
+        tone: ``lead`` for what matters most, ``note`` for an aside, ``missing`` for the reason why a section would be
+            empty.
     """
 
     kind: ClassVar[str] = "prose"
@@ -160,13 +194,23 @@ class Page:
     warning: str = ""
 
 
-def choose_classes(names: Sequence[str], most: int = MOST_CLASSES) -> list[str]:
-    """All names, or so many of them evenly over their order."""
-    if len(names) <= most:
+def drop_empty(sections: Sequence[Section]) -> list[Section]:
+    """Leave out empty sections; the last section lists those with a reason (`Prose` with the tone ``missing``)."""
+    reasons = {
+        section.title: block.text
+        for section in sections
+        for block in section.blocks
+        if isinstance(block, Prose) and block.tone == "missing"
+    }
+    *kept, last = (section for section in sections if section.blocks and section.title not in reasons)
+    if not reasons:
+        return [*kept, last]
+    listed = "; ".join(f"{title} ({reason})" for title, reason in reasons.items())
+    return [*kept, replace(last, blocks=[*last.blocks, Prose(f"Not in this report: {listed}.", "note")])]
+
+
+def choose_classes(names: Sequence[str], limit: int = MAX_CLASSES) -> list[str]:
+    """Return all names, or `limit` of them at even distances in their order."""
+    if len(names) <= limit:
         return list(names)
-    return [names[round(place * (len(names) - 1) / (most - 1))] for place in range(most)]
-
-
-def typeset(text: str) -> str:
-    """``−0.4 ± 0.2`` of ``-0.4±0.2``; nothing has no sign."""
-    return re.sub(r"^[-+](0\.0)(?!\d)", r"\1", text).replace("±", " ± ").replace("-", "−")
+    return [names[round(index * (len(names) - 1) / (limit - 1))] for index in range(limit)]

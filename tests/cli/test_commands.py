@@ -14,6 +14,12 @@ import pandas as pd
 import pytest
 from ltml_cli.main import app  # noqa: F401 - the installed name of cli/
 
+import ltml
+from ltml.report.run.scores import StageScores
+from ltml.report.run.tables import score_tables
+from ltml.report.tables.gaussians import gaussians_table
+from ltml.report.writers.terminal import to_terminal
+
 FAST = ["train.epochs=1", "data.train_size=64", "data.val_size=64", "data.test_size=32"]
 
 
@@ -26,14 +32,15 @@ def test_run_prints_what_changed(cli, tiny_run: Path) -> None:
     result = cli("run", "digits_tiny", "--out", tiny_run.parents[2])
     assert result.exit_code == 0
     for text in (
-        "test: stage 1 → stage 2",
-        "test_natural: stage 1 → stage 2",
-        "tail (3)",
+        "Means over classes on test\n",
+        "Means over classes on test_natural\n",
+        "tail",
         "balanced ACC",
         str(tiny_run),
     ):
         assert text in result.stdout
-    assert max(len(line) for line in result.stdout.splitlines()) <= max(80, len(f"run: {tiny_run}"))
+    scores = StageScores("test", ltml.evaluate(tiny_run).splits["test"])  # type: ignore[union-attr]
+    assert max(map(len, to_terminal(score_tables(scores), 80).splitlines())) <= 80
 
 
 def test_run_json_is_one_object_with_the_saved_metrics(cli, tiny_run: Path) -> None:
@@ -75,8 +82,8 @@ def test_evaluate_a_run_and_its_predictions_agree(cli, tiny_run: Path) -> None:
     assert alone["macro"] == content["stage2"]["macro"]
     assert alone["odir"] == content["stage2"]["odir"]
     assert alone["split"] == "predictions_test"
-    assert "mean over classes" in cli("evaluate", file).stdout
-    assert "stage 1 → stage 2" in cli("evaluate", tiny_run).stdout
+    assert "Means over classes on predictions_test" in cli("evaluate", file).stdout
+    assert "1 and 2: after stage 1 and stage 2." in cli("evaluate", tiny_run).stdout
 
 
 def test_evaluate_anyones_predictions(cli, tmp_path: Path) -> None:
@@ -133,7 +140,7 @@ def test_gaussians_of_a_run(cli, tiny_run: Path) -> None:
     assert 0 < zero["auc"] < 1
     shown = cli("gaussians", str(tiny_run)).stdout
     assert "zero" in shown
-    assert all(len(line.rstrip()) <= 80 for line in shown.splitlines())
+    assert max(map(len, to_terminal([gaussians_table(content)], 80).splitlines())) <= 80
 
 
 def test_gaussians_where_there_are_none(cli, tiny_run: Path, tmp_path: Path) -> None:

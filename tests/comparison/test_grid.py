@@ -16,7 +16,10 @@ import yaml
 import ltml
 from ltml.comparison.compare import read_comparison
 from ltml.errors import InputError
-from ltml.report.comparison_tables import rows_table
+from ltml.report.comparison.data import Comparison
+from ltml.report.comparison.sections import terminal_blocks
+from ltml.report.comparison.tables import ranking_table
+from ltml.report.writers.terminal import to_terminal
 from ltml.stages.relations import partial_correlation
 
 SIZES = {"data.train_size": 120, "data.val_size": 60, "data.test_size": 80}
@@ -72,7 +75,7 @@ def test_what_is_done_is_not_redone_and_a_dry_run_says_so(cli, finished: Path) -
     assert again.exit_code == 0
     assert "of 4 runs" not in again.stderr
     assert before == {path: path.stat().st_mtime_ns for path in finished.rglob("checkpoint.safetensors")}
-    assert "digits_tiny: 1000 resamples of 80 groups (80 rows)" in again.stdout
+    assert "1000 resamples of 80 groups (80 rows, seed 0)" in again.stdout
     more = _compare(cli, finished, "--dry-run", "train.lr=0.1", "--name", "other")
     assert "4 of 4 runs are left" in more.stdout
 
@@ -88,14 +91,14 @@ def test_parallel_jobs_give_the_same_tables(cli, finished: Path, tmp_path: Path)
     assert ours == theirs
 
 
-def test_the_table_fits_a_terminal_and_other_measures_are_read_from_the_same_runs(cli, finished: Path) -> None:
+def test_other_measures_are_read_from_the_same_runs(cli, finished: Path) -> None:
     result = _compare(cli, finished, "--measure", "f1", "--split", "test_natural", "--per-class", "--name", "other")
     assert result.exit_code == 0, result.output
-    assert "F1 in points, test_natural, 2 seed(s)" in result.stdout
+    assert "other: F1 on test_natural; 2 rows, 2 seeds, against bce" in result.stdout
     assert "nine" in result.stdout
     assert "resamples of" not in result.stdout  # patients are resampled for AUC and mAP alone
-    table = result.stdout.partition("tables:")[0]
-    assert max(map(len, table.splitlines())) <= 80
+    blocks = terminal_blocks(finished / "_comparisons" / "other", per_class=True)
+    assert max(map(len, to_terminal(blocks, 80).splitlines())) <= 80
     wrong = _compare(cli, finished, "--split", "tset", "--name", "wrong", "train.epochs=2")
     assert (wrong.exit_code, "--split tset: did you mean 'test'" in wrong.stderr) == (2, True)
     assert "of 4 runs" not in wrong.stderr  # said before anything is run
@@ -111,7 +114,7 @@ def test_a_failure_is_recorded_and_the_others_go_on(cli, tmp_path: Path) -> None
     experiment = _experiment(tmp_path / "mine.yaml", SIZES | {"train.epochs": 1}, rows, claims=claims)
     result = cli("compare", experiment, "--seeds", "0", "--out", tmp_path / "runs")
     assert result.exit_code == 1
-    assert "failed: tiny: bad, seed 0: the objective 'adversarial' needs images of two sources" in result.stderr
+    assert re.search(r"tiny +bad +0 +the objective 'adversarial' needs images of two sources", result.stderr)
     table = read_comparison(tmp_path / "runs" / "_comparisons" / "mine-tiny")
     good, bad, better = table["rows"]
     assert good["mean"] is not None
@@ -245,8 +248,9 @@ def test_gains_are_related_to_how_alike_classes_are(cli, tmp_path: Path) -> None
     assert (found["partial"]["features"]["r"], found["partial"]["features"]["p"]) == pytest.approx(partial)
     assert found["partial"]["features"]["n"] == 4
     shown = cli("relations", run_dir, "--gain", out / "_comparisons" / "adds-tiny")
-    assert "features: Pearson r = " in shown.stdout
-    assert "given the log count of training positives: r = " in shown.stdout
+    r, given = (found[kind]["features"]["r"] for kind in ("correlation", "partial"))
+    line = next(line for line in shown.stdout.splitlines() if line.startswith("mean features"))
+    assert {f"{value:.3f}".replace("-", "−") for value in (r, given)} <= set(line.split())
     own = table["relations"]  # of the row that knows all classes
     assert [(entry["row"], entry["seed"]) for entry in own] == [("all", 0), ("all", 1)]
     run_of_all = next(cell["run"] for cell in table["cells"] if cell["row"] == "all")
@@ -254,7 +258,7 @@ def test_gains_are_related_to_how_alike_classes_are(cli, tmp_path: Path) -> None
     assert own[0] == own[0] | {key: again[key] for key in ("correlation", "partial")}
     assert own[0]["correlation"]["features"] is None  # none are stored
     page = ltml.write_report(out / "_comparisons" / "adds-tiny").read_text()
-    assert "Do alike classes help more?" in page
+    assert "Do similar classes help more?" in page
     assert "r given log count" in page
     with pytest.raises(InputError, match="is not a comparison"):
         ltml.relate_gain(run_dir, out)
@@ -268,12 +272,15 @@ def test_a_comparison_without_added_classes_has_no_gains(finished: Path, tiny_ru
 def test_rows_keep_their_names_beside_further_means() -> None:
     entry = {"mean": 0.8123, "sd": 0.0123}
     versus = {**entry, "p": 0.02, "p_holm": 0.04, "p_independent": 0.1}
+    versus |= {"p_wilcoxon": 0.1, "n": 2}
     row = {"data": "d", **entry, "means": {"internal only": entry, "common": entry}, "versus": versus}
+    row |= {"labels": 1, "seeds": [0, 1], "per_label": {}}
     result = {
         "rows": [{**row, "row": "g TW TAT UTE"}, {**row, "row": "h TW HAT UTE"}],
         "measure": "auroc",
         "paper": "P",
     }
-    shown = rows_table({**result, "split": "test", "seeds": [0, 1], "chosen": None, "reference": "a", "name": "n"})
-    assert "g TW TAT UTE   81.2±1.2" in shown
+    result |= {"split": "test", "seeds": [0, 1], "chosen": None, "reference": "a", "name": "n"}
+    shown = to_terminal([ranking_table(Comparison(Path(), result, pd.DataFrame(), {}, {}), "d")], 80)
+    assert re.search(r"^g TW TAT UTE +better +81\.2 ± 1\.2[*†]* ", shown, re.MULTILINE)
     assert max(map(len, shown.splitlines())) <= 80

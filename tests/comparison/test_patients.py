@@ -19,7 +19,8 @@ from ltml.comparison.plan import plan_comparison
 from ltml.comparison.statistics import holm
 from ltml.errors import InputError
 from ltml.metrics.bootstrap import draw_weights
-from ltml.report.comparison_tables import interval_classes_in_words, patients_table
+from ltml.report.comparison.data import Comparison
+from ltml.report.comparison.patients import interval_classes_in_words, patients_table
 
 RESAMPLES, SEED, ROWS = 120, 3, 50
 FIELDS = ["train.epochs=1", "data.train_size=120", "data.val_size=60", f"data.test_size={ROWS}"]
@@ -145,7 +146,9 @@ def test_groups_are_compared_too(result: dict) -> None:
 
 def test_tables_name_the_classes_outside_the_intervals(result: dict) -> None:
     few = [label for label in _labels(result) if label not in _enough(result)]
-    text = " ".join(patients_table(result, "digits_tiny").split())
+    table = patients_table(Comparison(Path(), result, pd.DataFrame(), {}, {}), "digits_tiny")
+    assert table is not None
+    text = table.explanation()
     assert f"at least 10 known positives and negatives, so without {', '.join(few)}, in the resamples" in text
     page = interval_classes_in_words([row | {"interval_labels": list(row["per_label"])} for row in result["rows"]])
     assert page == ""

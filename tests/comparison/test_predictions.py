@@ -15,6 +15,8 @@ import ltml
 from ltml.comparison.statistics import holm
 from ltml.errors import InputError
 from ltml.metrics.bootstrap import draw_weights
+from ltml.report.tables.predictions import predictions_blocks
+from ltml.report.writers.terminal import to_terminal
 from ltml.types import Predictions
 
 LABELS = ("common", "rare", "tiny")
@@ -147,8 +149,8 @@ def test_compare_as_written_in_the_shell(cli, files: list[Path]) -> None:
     for part in ("mAP in points: 100 resamples of", "[theirs]", "twin against ours", "DeLong"):
         assert part in shown.stdout
     assert "warning: fewer than 10" in shown.stderr
-    assert max(len(line.rstrip()) for line in shown.stdout.splitlines()) <= 80
     content = json.loads(cli(*words, "--json").stdout)
+    assert max(map(len, to_terminal(predictions_blocks(content), 80).splitlines())) <= 80
     assert content == ltml.compare_predictions(files, ["ours", "[theirs]", "twin"], resamples=100, seed=1)
 
 

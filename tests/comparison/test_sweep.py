@@ -16,7 +16,7 @@ import ltml
 from ltml.comparison.summary import choose, summarise
 from ltml.comparison.sweep import plan_sweep, space_of, values_of
 from ltml.errors import InputError
-from ltml.report.comparison_tables import choice
+from ltml.report.comparison.sections import choice_in_words
 
 
 @pytest.mark.parametrize(
@@ -212,12 +212,11 @@ def test_nothing_is_chosen_where_no_row_has_every_seed(honest: Path, tmp_path: P
     plan = replace(plan_sweep("digits_tiny", ["stage2.alpha=0.0,0.9,3.0"], seeds="0..1"), measure="f1")
     chosen = choose(plan, pd.read_csv(honest / "scores.csv"), result["rows"])
     assert chosen == {"row": None, "on": "val", "oracle": False, "test": None}
-    assert choice({"chosen": chosen}) == "chosen on val: nothing, for no row has every seed"
+    assert choice_in_words(chosen) == "Nothing is chosen on val, because no row has every seed."
     on_test = {"chosen": chosen | {"on": "test", "oracle": True}}
-    assert choice(on_test) == "ORACLE, chosen on test: nothing, for no row has every seed"
     copy_to_edit(honest, tmp_path / "none")
     (tmp_path / "none" / "comparison.json").write_text(json.dumps(result | on_test))
     page = ltml.write_report(tmp_path / "none").read_text()
-    assert "Nothing is chosen on test, for no row has every seed." in page
+    assert "Nothing is chosen on test, because no row has every seed." in page
     assert "What the sweep chose" not in page
     assert '<p class="warning"' in page

@@ -15,7 +15,7 @@ from PIL import Image
 
 from ltml.data import inspection
 from ltml.data.inspection import inspect_images
-from ltml.report.tables.data import check_table
+from ltml.report.tables.data import check_text
 from ltml.stages.data import check_data
 
 LABELS = "Data_Entry_2017_v2020.csv"
@@ -347,7 +347,7 @@ def test_arrays_are_doubted_too(cli, tmp_path: Path) -> None:
 def test_many_sizes_are_told_by_the_commonest_and_their_range() -> None:
     sizes = {"1024×1024": 50} | {f"{width}×{2 * width}": 1 for width in range(100, 190)}
     report = {"faults": [], "warnings": [], "rows": {}, "left_out": {}, "label_files": {}, "versions": {}}
-    shown = check_table(report | {"sizes": sizes, "modes": {"L": 140}})
+    shown = check_text(report | {"sizes": sizes, "modes": {"L": 140}})
     assert (
         "image sizes: 1024×1024 50, 100×200 1, 101×202 1 and 88 more; widths 100 to 1024, heights 200 to 1024" in shown
     )

@@ -8,6 +8,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -175,7 +176,7 @@ def test_what_other_patients_would_show_is_said() -> None:
     rows += [row("c", [-0.01, 0.03], 0.3), row("d", None, None), {"row": "e", "versus": {"patients": None}}]
     assert patients_in_words(rows) == (
         "With the models as trained, on other patients, against base: better: a (+0.8 to +2.2 points); worse: b "
-        "(−5.0 to −1.0 points); not told apart: c (−1.0 to +3.0 points)."
+        "(−5.0 to −1.0 points); no difference found: c (−1.0 to +3.0 points)."
     )
     assert patients_in_words([rows[0], rows[-1]]) == ""
 
@@ -270,7 +271,7 @@ def test_rows_without_norms_say_why(finished: Path, tmp_path: Path, read_page: C
         save_weights(_weights(run), {"head.classifier.controller.weight": torch.ones(2, 2)}, about)
     page = ltml.write_report(folder)
     text = read_page(page).text
-    assert "No line for bce_gaussian: a checkpoint is not there any more." in text
+    assert "No line for bce_gaussian: a checkpoint no longer exists." in text
     why = "the classifier of head label_adapter has no weight vector per class of its own"
     assert f"No line for label_adapter: {why}." in text
     assert "bce_gaussian: " not in page.read_text().partition('<section id="norms"')[2].partition("</figure>")[0]
@@ -280,7 +281,7 @@ def test_rows_without_norms_say_why(finished: Path, tmp_path: Path, read_page: C
         cell["run"] = str(tmp_path / "gone" / cell["row"] / f"seed{cell['seed']}")
     (folder / "comparison.json").write_text(json.dumps(result))
     text = read_page(ltml.write_report(folder)).text
-    assert "Left out: no run is there any more." in text
+    assert "Not in this report: Classifier weights (no run exists any longer); " in text
 
 
 def test_runs_are_listed_with_what_makes_them_alike(page: Path, comparison: Path, read_page: Callable) -> None:
@@ -322,7 +323,15 @@ def test_names_stay_text(
     _assert_harmless(shown, evil_names)
     assert "1 of 12 runs failed" in shown.text
     assert f"no memory for {evil_names[0]}" in shown.tables["Runs that failed, and why"][1][3]
-    assert shown.tables["What became of them on these data"][1][:2] == [f"{evil_names[0]} wins", "not shown"]
+    assert shown.tables["Claims of the paper on these data"][1][:2] == [
+        f"{evil_names[0]} wins",
+        "no difference found",
+    ]
+
+
+def _sections(shown: Any) -> set[str]:
+    """Return the ids of the page's sections."""
+    return {about["id"] for tag, about in shown.tags if tag == "section"}
 
 
 def _assert_harmless(shown, names) -> None:
@@ -342,7 +351,8 @@ def test_runs_that_are_gone_are_left_out_with_a_sentence(comparison: Path, tmp_p
         cell["run"] = str(tmp_path / "gone" / cell["row"] / f"seed{cell['seed']}")
     (folder / "comparison.json").write_text(json.dumps(result))
     shown = read_page(ltml.write_report(folder))
-    assert "Left out: the runs are not there any more." in shown.text
+    assert "What differs between rows (the runs no longer exist)." in shown.text
+    assert "recipes" not in _sections(shown)
     assert len(shown.tables["AUC by training frequency"]) == 5
     assert {line[1] for line in shown.tables[CLASSES][1:]} == {"–"}
     assert len(shown.tables["All measures on test"]) == 5
@@ -407,7 +417,8 @@ def test_a_novel_class_has_no_groups(comparison: Path, tmp_path: Path, read_page
     novel = result | {"measure": "novel", "rows": rows, "patients": {}}
     (tmp_path / "novel" / "comparison.json").write_text(json.dumps(novel))
     shown = read_page(ltml.write_report(tmp_path / "novel"))
-    assert "Left out: this measure of these data has no groups." in shown.text
+    assert "Not in this report: Head, medium, tail (this measure has no groups of labels)." in shown.text
+    assert "groups" not in _sections(shown)
     assert "highest mean AUC of the novel class" in shown.text
 
 
@@ -440,26 +451,26 @@ def test_words_say_who_leads_and_what_is_significant() -> None:
     text = verdict_in_words(rows)
     assert "Significantly better than base: up (+10.0 ± 1.0 points, p 0.001)." in text
     assert "Significantly worse than base: down (−10.0 ± 1.0 points, p 0.040)." in text
-    assert "No difference from base is shown for even." in text
+    assert "No difference from base was found for even." in text
     assert "gone" not in text
     assert "over 5 seeds" in text
-    assert [judge(row["versus"]) for row in rows] == ["", "better", "worse", "not shown", "not tested"]
+    assert [judge(row["versus"]) for row in rows] == ["", "better", "worse", "no difference found", "not tested"]
 
 
 def test_words_name_no_leader_without_a_difference_or_on_few_samples() -> None:
     even = [_row("base", 0.8), _row("even", 0.81, gap=0.01, p=0.5)]
     assert ranking_in_words(even, "AUC") == (
-        "No row is shown to lead: the highest mean AUC is that of even, 81.0 ± 1.0 points, then base 80.0 ± 1.0."
+        "No row leads significantly: the highest mean AUC is that of even, 81.0 ± 1.0 points, then base 80.0 ± 1.0."
     )
     better = [_row("base", 0.8), _row("up", 0.9, gap=0.1, p=0.001)]
     assert ranking_in_words(better, "AUC").startswith("up has the highest mean AUC")
     text = ranking_in_words(better, "AUC", {"Hernia": 2})
-    assert text.startswith("No row is shown to lead")
+    assert text.startswith("No row leads significantly")
     assert text.endswith("fewer than 10 known positives or negatives: Hernia (2).")
 
 
 def test_words_say_what_one_seed_cannot_tell() -> None:
-    assert "takes two finished seeds" in verdict_in_words([_row("base", 0.8), _row("up", 0.9, gap=0.1, p=None, n=1)])
+    assert "needs two finished seeds" in verdict_in_words([_row("base", 0.8), _row("up", 0.9, gap=0.1, p=None, n=1)])
     assert "no second row" in verdict_in_words([_row("base", 0.8)])
     assert ranking_in_words([_row("base", None)], "AUC") == "No row has a defined score."
 

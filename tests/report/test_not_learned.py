@@ -140,8 +140,8 @@ def test_the_round_of_stage_2_is_said_of_every_seed(finished: Path) -> None:
 def test_what_is_shown_says_so(cli, finished: Path, tmp_path: Path, read_page: Callable) -> None:
     run = _run_of(finished, "ldrnet")
     evaluated = cli("evaluate", run).stdout
-    assert "Not learned (no positive or no negative in train), outside all means: rare." in evaluated
-    assert "head, medium, tail: thirds of the labels by training positives." in evaluated
+    assert "Not learned, and outside all means: rare." in evaluated
+    assert "Groups: thirds of the labels by training positives." in evaluated
     page = read_page(ltml.write_report(run, tmp_path / "run.html"))
     line = next(
         line

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 
-from ltml.report.page import choose_classes, typeset
+from ltml.report.numbers import typeset
+from ltml.report.page import choose_classes
 
 
 def test_of_many_classes_rare_and_frequent_ones_are_shown() -> None:

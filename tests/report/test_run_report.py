@@ -70,7 +70,7 @@ def test_classes_and_groups_are_those_of_the_metrics(page: Path, tiny_run: Path,
             place = rows[line[0]]
             own = [m["per_class"][place] if isinstance(place, int) else m["groups"][place] for m in stages]
             expected = [v for m in PER_CLASS.values() for v in (own[0][m], own[1][m], 100 * (own[1][m] - own[0][m]))]
-            scores = numbers[2:11] if isinstance(place, int) else numbers
+            scores = numbers[2:11] if isinstance(place, int) else numbers[1:]
             assert [float(number) for number in scores] == pytest.approx(expected)
             if isinstance(place, int):
                 assert [int(number) for number in numbers[:2]] == [own[0]["train_pos"], own[0]["n_pos"]]
@@ -105,8 +105,9 @@ def test_every_part_is_there(page: Path, tiny_run: Path, read_page: Callable) ->
         "relations",
         "origin",
     ]
-    how = f"none have been fitted; `ltml calibrate {tiny_run}` fits them on val."
-    assert re.findall("Left out: (.*)", shown.text) == [f"temperature and thresholds, for {how}"]
+    how = f"`ltml calibrate {tiny_run}` fits them on val."
+    assert f"Temperature and thresholds have not been fitted; {how}" in shown.text
+    assert "Not in this report" not in shown.text
     assert text.count("<title>ROC curve of ") == text.count("<title>Precision-recall curve of ") == 10
     assert text.count("<title>Gaussians of ") == 10
     assert len(page.read_bytes()) < 500_000
@@ -237,9 +238,10 @@ def test_a_run_without_stage2_says_what_it_lacks(finished: Path, tmp_path: Path,
     folder = next(finished.glob("digits_tiny/bce+*/seed0"))
     shown = read_page(ltml.write_report(folder, tmp_path / "bce.html"))
     assert "Scores are those of stage 1: the method has no stage 2." in shown.text
-    assert shown.text.count("Left out: the method has no stage 2.") == 2  # norms, Gaussians
+    left_out = re.findall("Not in this report: (.*)", shown.text)[0]
+    assert left_out.startswith("Classifier weights (the method has no stage 2); Gaussians (the method has no stage 2)")
+    assert not {"norms", "gaussians"} & {about["id"] for tag, about in shown.tags if tag == "section"}
     assert "No log of stage 2: the method has no stage 2." in shown.text
-    assert "Left out: runs" not in shown.text
     assert shown.tables[CLASSES][0][-5:] == ["AUC", "AP", "F1", "AUC 95 %", "AP 95 %"]
 
 
@@ -269,7 +271,7 @@ def test_parts_that_were_removed_are_left_out(tiny_run: Path, tmp_path: Path, re
         path.unlink()
     shutil.rmtree(run.features)
     shown = read_page(ltml.write_report(folder))
-    assert shown.text.count("there are no predictions of test") == 3
+    assert shown.text.count("the predictions of test do not exist") == 3
     assert "features are not kept" in shown.text
     assert "No relations by mean features: no features are stored" in shown.text
     assert (folder / "report.html").is_file()

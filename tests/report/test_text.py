@@ -8,16 +8,16 @@ import re
 
 import pytest
 
-from ltml.report.page import Cell, Table
+from ltml.report.page import Column, Table, TableCell, text_column
 from ltml.report.writers.text import escape_latex, escape_markdown, to_csv, to_latex, to_markdown
 
 NASTY = r'50%_of_$x$ & #1 {y} \alpha ~^ <a|b> "q"'
 TABLE = Table(
     f"Scores of {NASTY}",
-    ["row", "AUC", NASTY],
+    [text_column("row"), Column("AUC"), Column(NASTY)],
     [
-        [Cell("ours"), Cell("90.1 ± 0.2", 90.123456789, 0.2, best=True, mark="†"), Cell("–")],
-        [Cell(NASTY), Cell("88.0 ± 0.1", 88.0, 0.1, mark="‡"), Cell("−1.0", -1.0)],
+        [TableCell("ours"), TableCell("90.1 ± 0.2", 90.123456789, 0.2, best=True, mark="†"), TableCell("–")],
+        [TableCell(NASTY), TableCell("88.0 ± 0.1", 88.0, 0.1, mark="‡"), TableCell("−1.0", -1.0)],
     ],
     note="† better, ‡ worse.",
 )

@@ -14,6 +14,8 @@ from sklearn.metrics import brier_score_loss, f1_score
 import ltml
 from ltml.errors import InputError
 from ltml.metrics.calibration import apply_temperature, fit_temperature
+from ltml.report.tables.calibration import calibration_tables
+from ltml.report.writers.terminal import to_terminal
 from ltml.stages.calibrate import fit_calibration
 from ltml.stages.evaluate import collect
 from ltml.stages.run_directory import read_run
@@ -113,9 +115,10 @@ def test_it_adds_files_of_its_own_and_nobody_takes_them_for_a_split(cli, run_dir
 def test_the_table_says_what_was_fitted_and_what_changed(cli, run_dir: Path) -> None:
     result = cli("calibrate", run_dir, "--per-class")
     assert result.exit_code == 0, result.output
-    for words in ("stage 2, fitted on val", "nine", "test: mean over classes", "test_natural", "Brier", "adaptive ECE"):
+    for words in ("stage 2, fitted on val", "nine", "calibration on test\n", "test_natural", "Brier", "adaptive ECE"):
         assert words in result.stdout
-    assert max(len(line.rstrip()) for line in result.stdout.splitlines()) <= 80
+    tables = calibration_tables(ltml.calibrate(run_dir, per_class=True))
+    assert max(map(len, to_terminal(tables, 80).splitlines())) <= 80
 
 
 def test_classes_with_one_outcome_in_val_keep_half_and_the_temperature_of_the_run() -> None:

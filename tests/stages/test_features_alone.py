@@ -251,7 +251,7 @@ def test_without_test_features_the_scores_of_val_are_shown(cli: Cli, files: File
     result = cli(
         "stage2", "digits", "--features", str(files["train"]), "--val", str(files["val"]), "--out", str(tmp_path)
     )
-    assert "val: stage 1 → stage 2" in result.stdout
+    assert "Means over classes on val" in result.stdout
 
 
 def test_stage_1_does_not_depend_on_how_features_are_scaled(files: Files, tmp_path: Path) -> None:

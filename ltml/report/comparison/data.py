@@ -1,4 +1,4 @@
-"""What a comparison has saved, and what follows from it: means over seeds, groups, which rows differ."""
+"""Saved results of a comparison, and what follows from them: means over seeds, groups, which rows differ."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import pandas as pd
 
 from ltml.checksums import Shape, check_file, read_recorded_json
 from ltml.errors import InputError, first_line
-from ltml.report.saved import find_run, last_metrics
-from ltml.report.terminal_tables import MEASURES
+from ltml.report.numbers import MEASURES
+from ltml.stages.evaluate import read_metrics
+from ltml.stages.run_directory import RunDirectory
 
-COLUMNS = {"data": str, "row": str, "seed": int, "split": str, "label": str, "measure": str, "value": float}
-"""Of ``scores.csv``; a label may be called NA."""
+SCORE_COLUMNS = {"data": str, "row": str, "seed": int, "split": str, "label": str, "measure": str, "value": float}
+"""Columns of ``scores.csv`` with their types; a label may be called NA."""
 SHAPE: Shape = {
     "measure": str,
     "split": str,
@@ -28,119 +29,195 @@ SHAPE: Shape = {
     "ranks": object,
     "warnings": list,
 }
-"""Of a ``comparison.json``."""
+"""Required keys of ``comparison.json``."""
 LEVEL = 0.05
-"""Below it an adjusted p is called significant."""
+"""Significance level of adjusted p values."""
+NOT_FOUND = "no difference found"
+"""Verdict of a test without a significant result."""
 
 Row = Mapping[str, Any]
-Place = tuple[str, str, int]
+RunKey = tuple[str, str, int]
+"""Data, row and seed of a run."""
 Spread = dict[str, float | None]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison has saved.
+    """Saved results of a comparison.
 
     Attributes:
-        folder: of its tables.
-        result: the content of ``comparison.json``.
-        scores: that of ``scores.csv``.
-        runs: folder by data, row and seed of the finished runs that are still there.
-        metrics: scores of the compared split by data, row and seed.
+        folder: folder of its tables.
+        result: content of ``comparison.json``.
+        scores: content of ``scores.csv``.
+        runs: folders of the finished runs that still exist.
+        metrics: scores of the compared split by run.
     """
 
     folder: Path
     result: Mapping[str, Any]
     scores: pd.DataFrame
-    runs: Mapping[Place, Path]
-    metrics: Mapping[Place, Mapping[str, Any]]
+    runs: Mapping[RunKey, Path]
+    metrics: Mapping[RunKey, Mapping[str, Any]]
 
     @property
     def measure(self) -> str:
-        """The compared measure in print."""
+        """Name of the compared measure in print."""
         return "AUC of the novel class" if self.result["measure"] == "novel" else MEASURES[self.result["measure"]]
 
+    @property
+    def title(self) -> str:
+        """Name of the comparison, or of the paper that it repeats."""
+        return f"{self.oracle_mark}{self.result['paper'] or self.result['name']}"
+
+    @property
+    def subtitle(self) -> str:
+        """The measure, the split, and the number of rows and seeds."""
+        rows, seeds = len(self.result["rows"]), len(self.result["seeds"])
+        return (
+            f"{self.measure} on {self.result['split']}; {rows} rows, {seeds} seed{'' if seeds == 1 else 's'}, "
+            f"against {self.result['reference']}"
+        )
+
+    @property
+    def has_choice(self) -> bool:
+        """Whether it is a sweep that could choose a row."""
+        return self.result["chosen"] is not None and self.result["chosen"]["row"] is not None
+
+    @property
+    def is_oracle(self) -> bool:
+        """Whether a sweep chose among its rows by their scores on test."""
+        return self.result["chosen"] is not None and bool(self.result["chosen"]["oracle"])
+
+    @property
+    def oracle_mark(self) -> str:
+        """Prefix of titles and captions of a comparison that chose on test; empty for any other."""
+        return "ORACLE, chosen on test: " if self.is_oracle else ""
+
+    @property
+    def oracle_warning(self) -> str:
+        """Warning above a comparison that chose on test; empty for any other."""
+        if not self.is_oracle:
+            return ""
+        return (
+            "ORACLE: this sweep chose among its rows by their scores on test. The chosen row will score lower on "
+            "images that took no part in the choice, so no figure of this page is a result. Without the option "
+            "'oracle' a sweep chooses on val."
+        )
+
+    @property
+    def data_names(self) -> list[str]:
+        """Names of the data that the rows were run on, in order."""
+        return list(dict.fromkeys(row["data"] for row in self.result["rows"]))
+
+    @property
+    def failed(self) -> list[Mapping[str, Any]]:
+        """Runs that failed."""
+        return [cell for cell in self.result["cells"] if cell["state"] == "failed"]
+
     def not_learned(self, data: str) -> list[str]:
-        """Labels of one data that a row has not learned: they stand outside all means."""
+        """Return the labels that a row has not learned, which are outside all means."""
         labels: list[str] = self.result.get("not_learned", {}).get(data, [])
         return labels
 
     def rare(self, data: str) -> Mapping[str, int]:
-        """Learned labels of one data with too few known positives or negatives for a headline, and how many."""
-        found = self.result.get("rare", {}).get(data, {})
-        return {label: count for label, count in found.items() if label not in self.not_learned(data)}
+        """Return the learned labels with too few known positives or negatives for a headline, with their counts."""
+        counts = self.result.get("rare", {}).get(data, {})
+        return {label: count for label, count in counts.items() if label not in self.not_learned(data)}
 
     def title_of(self, data: str, label: str) -> str:
-        """A label as tables show it, with what keeps it out of the means."""
+        """Return a label as tables show it, marked if it is outside the means."""
         return f"{label} (not learned)" if label in self.not_learned(data) else label
 
-    @property
-    def places(self) -> list[str]:
-        """What the rows were run on, in order."""
-        return list(dict.fromkeys(row["data"] for row in self.result["rows"]))
+    def prefix(self, data: str) -> str:
+        """Return the start of captions: the data's name if there are several."""
+        return f"{data}: " if len(self.data_names) > 1 else ""
 
     def rows(self, data: str) -> list[Row]:
-        """The rows of one data, in the order of the table."""
+        """Return the rows on one of the data, in saved order."""
         return [row for row in self.result["rows"] if row["data"] == data]
 
     def saved(self, data: str) -> list[Mapping[str, Any]]:
-        """Scores of the runs of one data."""
-        return [metrics for (of_data, _, _), metrics in self.metrics.items() if of_data == data]
+        """Return the scores of the runs on one of the data."""
+        return [metrics for (run_data, _, _), metrics in self.metrics.items() if run_data == data]
 
 
 def read_comparison(folder: Path) -> Comparison:
-    """Everything that a report on a comparison needs.
+    """Read everything that a report on a comparison needs.
 
     Raises:
         InputError: ``comparison.json`` or ``scores.csv`` is missing or was not written by `ltml.compare`.
     """
-    remedy = "run the same comparison again, which writes the file; runs that are done are not redone"
+    remedy = "run the same comparison again, which writes the file; finished runs are not repeated"
     result = read_recorded_json(folder / "comparison.json", remedy, SHAPE)
     check_file(folder / "scores.csv", remedy)
     try:
         undefined = {"value": [""]}
         scores = pd.read_csv(
-            folder / "scores.csv", usecols=list(COLUMNS), dtype=COLUMNS, keep_default_na=False, na_values=undefined
+            folder / "scores.csv",
+            usecols=list(SCORE_COLUMNS),
+            dtype=SCORE_COLUMNS,
+            keep_default_na=False,
+            na_values=undefined,
         )
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {folder / 'scores.csv'}: {first_line(error)}; {remedy}") from error
     done = [cell for cell in result["cells"] if cell["state"] == "done"]
-    runs = {place_of(cell): run for cell in done if (run := find_run(folder, cell)) is not None}
-    found = {place: last_metrics(run, result["split"]) for place, run in runs.items()}
-    return Comparison(folder, result, scores, runs, {place: m for place, m in found.items() if m is not None})
+    runs = {run_key(cell): run for cell in done if (run := _find_run(folder, cell)) is not None}
+    metrics = {key: _last_metrics(run, result["split"]) for key, run in runs.items()}
+    return Comparison(folder, result, scores, runs, {key: m for key, m in metrics.items() if m is not None})
+
+
+def _find_run(folder: Path, cell: Mapping[str, Any]) -> Path | None:
+    """Return a run's recorded folder, or the one beside a comparison that was moved together with its runs."""
+    recorded = Path(cell["run"])
+    beside = folder.resolve().parent.parent.joinpath(*recorded.parts[-3:])
+    return next((path for path in (beside, recorded) if (path / "recipe.yaml").is_file()), None)
+
+
+def _last_metrics(run: Path, split: str) -> dict[str, Any] | None:
+    """Return the scores of a split after the last stage of a run; None if there are none."""
+    directory = RunDirectory(run, run)
+    files = [path for stage in (2, 1) if (path := directory.metrics(stage, split)).is_file()]
+    return read_metrics(files[0]) if files else None
 
 
 def judge(versus: Mapping[str, Any] | None) -> str:
-    """``better`` or ``worse`` than the reference, ``not shown``, ``not tested``, or nothing for the reference."""
+    """Return the verdict on a difference from the reference.
+
+    Returns:
+        ``better``, ``worse``, ``no difference found``, ``not tested``, or nothing for the reference itself.
+    """
     if versus is None:
         return ""
     if versus["p_holm"] is None:
         return "not tested"
     if versus["p_holm"] >= LEVEL:
-        return "not shown"
+        return NOT_FOUND
     return "better" if versus["mean"] > 0 else "worse"
 
 
 def ranked(rows: Sequence[Row]) -> list[Row]:
-    """Rows by their mean, the highest first, those without one last."""
+    """Return rows by their mean, the highest first, undefined ones last."""
     return sorted(rows, key=lambda row: (row["mean"] is None, -(row["mean"] or 0.0)))
 
 
 def leads(entry: Mapping[str, Any] | None, others: Sequence[Mapping[str, Any] | None]) -> bool:
-    """Whether no other is higher as printed and that is a difference found: to the reference, or from it to the next.
+    """Return whether a row is the best: none is higher in print, and a difference was found.
+
+    The difference is the one from the reference or, for the reference, the next row's from it.
 
     Args:
-        entry: of a row, with ``mean`` and ``versus`` (None for the reference).
-        others: the same of all rows, this one among them.
+        entry: a row's ``mean`` and ``versus`` (None for the reference).
+        others: the same of all rows, this one included.
     """
-    there = [other for other in others if other is not None and other["mean"] is not None]
-    if entry is None or entry["mean"] is None or len(there) < 2:
+    defined = [other for other in others if other is not None and other["mean"] is not None]
+    if entry is None or entry["mean"] is None or len(defined) < 2:
         return False
-    if _printed(entry) < max(map(_printed, there)):
+    if _printed(entry) < max(map(_printed, defined)):
         return False
     if entry["versus"] is not None:
         return judge(entry["versus"]) == "better"
-    rest = [other for other in there if other is not entry]
+    rest = [other for other in defined if other is not entry]
     following = max(map(_printed, rest))
     return any(judge(other["versus"]) == "worse" for other in rest if _printed(other) == following)
 
@@ -150,7 +227,7 @@ def _printed(entry: Mapping[str, Any]) -> float:
 
 
 def is_uneven(rows: Sequence[Row]) -> bool:
-    """Whether the means of rows are over different classes or seeds, so that none of them is the best."""
+    """Return whether the means of rows are over different classes or seeds, so that none of them is the best."""
     defined = [row for row in rows if row["mean"] is not None]
     classes = {
         frozenset(
@@ -162,7 +239,7 @@ def is_uneven(rows: Sequence[Row]) -> bool:
 
 
 def over_seeds(comparison: Comparison, row: Row, measure: str) -> Spread:
-    """Mean and deviation over seeds of the mean over the learned classes that are defined in all of them."""
+    """Return mean and deviation over seeds of the mean over the learned classes that are defined in all of them."""
     table = comparison.scores
     chosen = table[
         (table["data"] == row["data"])
@@ -172,32 +249,28 @@ def over_seeds(comparison: Comparison, row: Row, measure: str) -> Spread:
         & ~table["label"].isin(comparison.not_learned(row["data"]))
     ]
     by_seed = chosen.pivot(index="seed", columns="label", values="value").dropna(axis="columns")
-    return _mean_sd(by_seed.mean(axis=1).tolist() if by_seed.shape[1] else [])
-
-
-def _mean_sd(values: Sequence[float | None]) -> Spread:
-    there = [value for value in values if value is not None]
-    if not there or len(there) < len(values):
+    values = by_seed.mean(axis=1).tolist() if by_seed.shape[1] else []
+    if not values:
         return {"mean": None, "sd": None}
-    return {"mean": statistics.fmean(there), "sd": statistics.stdev(there) if len(there) > 1 else None}
+    return {"mean": statistics.fmean(values), "sd": statistics.stdev(values) if len(values) > 1 else None}
 
 
 def labels_of(comparison: Comparison, data: str) -> list[str]:
-    """All labels of the rows, the most frequent in training first, those that were not learned last."""
+    """Return all labels of the rows, the most frequent in training first, those that were not learned last."""
     names = list(dict.fromkeys(label for row in comparison.rows(data) for label in row["per_label"]))
-    positives, apart = positives_of(comparison, data), comparison.not_learned(data)
-    return sorted(names, key=lambda name: (name in apart, -(positives.get(name, (None, None))[0] or 0)))
+    positives, not_learned = positives_of(comparison, data), comparison.not_learned(data)
+    return sorted(names, key=lambda name: (name in not_learned, -(positives.get(name, (None, None))[0] or 0)))
 
 
 def positives_of(comparison: Comparison, data: str) -> dict[str, tuple[int | None, int]]:
-    """Training positives and positives in the compared split by label, from the first run that knows it."""
-    found: dict[str, tuple[int | None, int]] = {}
+    """Return the positives in training and in the compared split by label, from the first run that has the label."""
+    positives: dict[str, tuple[int | None, int]] = {}
     for metrics in comparison.saved(data):
         for entry in metrics["per_class"]:
-            found.setdefault(entry["label"], (entry["train_pos"], entry["n_pos"]))
-    return found
+            positives.setdefault(entry["label"], (entry["train_pos"], entry["n_pos"]))
+    return positives
 
 
-def place_of(cell: Mapping[str, Any]) -> Place:
-    """Data, row and seed of a cell of the grid."""
+def run_key(cell: Mapping[str, Any]) -> RunKey:
+    """Return data, row and seed of a run."""
     return cell["data"], cell["row"], cell["seed"]

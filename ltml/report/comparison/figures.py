@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from ltml.errors import InputError, first_few
 from ltml.report.comparison.data import Comparison, Row, judge, labels_of, positives_of
-from ltml.report.comparison_tables import change, spread
 from ltml.report.figures import Key, Points, RowChart, row_ends
-from ltml.report.page import Block, Figure, Panel, Prose, choose_classes, typeset
+from ltml.report.numbers import change, spread
+from ltml.report.page import Block, Figure, Panel, Prose, choose_classes
 from ltml.report.run.figures import class_norms
 from ltml.report.scales import fit_limits
 from ltml.stages.run_directory import last_stage, read_run
@@ -29,7 +29,7 @@ def seeds_figure(comparison: Comparison, data: str) -> Figure:
         groups.append(Points(f"seed {seed}", values, number, titles))
         entries.append(Key("dots", number, f"seed {seed}"))
     title = f"{comparison.measure} of every seed, in points"
-    description = "; ".join(f"{row['row']}: {typeset(spread(row))}" for row in rows)
+    description = "; ".join(f"{row['row']}: {spread(row)}" for row in rows)
     chart = RowChart(title, description, [row["row"] for row in rows], groups, title, join="series")
     caption = "A mark per seed and row; a line joins the runs of one seed, which share split and seed."
     return Figure("seeds", [Panel(chart)], caption, entries)
@@ -43,7 +43,7 @@ def groups_figure(comparison: Comparison, data: str) -> Figure:
         own = [row["groups"].get(name, {"mean": None, "sd": None}) for name in names]
         means = [None if entry["mean"] is None else 100 * entry["mean"] for entry in own]
         spreads = [None if entry["sd"] is None else 100 * entry["sd"] for entry in own]
-        titles = [f"{row['row']}, {name}: {typeset(spread(entry))}" for name, entry in zip(names, own, strict=True)]
+        titles = [f"{row['row']}, {name}: {spread(entry)}" for name, entry in zip(names, own, strict=True)]
         groups.append(Points(row["row"], means, number, titles, spread=spreads))
     title = f"Mean {comparison.measure} of head, medium and tail, in points"
     description = "; ".join(title for group in groups for title in group.titles)
@@ -73,11 +73,11 @@ def gain_figure(comparison: Comparison, data: str) -> list[Block]:
     caption = (
         f"Gain of each row over {reference} per class, the most frequent in training at the top: mean over seeds, "
         "whiskers of one standard deviation. Filled: significant by the paired t-test over seeds, adjusted over all "
-        "rows and classes (Holm); hollow: not shown."
+        "rows and classes (Holm); hollow: no difference found."
     )
     if len(shown) < len(labels):
         caption += f" {len(shown)} of {len(labels)} classes, evenly by frequency; the table has all."
-    entries = [Key("dots", 0, "significant"), Key("hollow", 0, "not shown")]
+    entries = [Key("dots", 0, "significant"), Key("hollow", 0, "no difference found")]
     return [Figure("gain", panels, caption, entries, wide=True)]
 
 
@@ -91,7 +91,7 @@ def _gains(row: Row, labels: Sequence[str]) -> tuple[list[str], Points]:
         row["row"],
         [100 * versus["mean"] for _, versus in pairs],
         0,
-        [f"{label}: {typeset(change(versus))} points, {judge(versus)}" for label, versus in pairs],
+        [f"{label}: {change(versus)} points, {judge(versus)}" for label, versus in pairs],
         spread=[None if versus["sd"] is None else 100 * versus["sd"] for _, versus in pairs],
         hollow=[judge(versus) not in ("better", "worse") for _, versus in pairs],
     )
@@ -108,7 +108,7 @@ def norms_figure(comparison: Comparison, data: str) -> list[Block]:
         else:
             norms[row["row"]] = found
     if not norms:
-        return [Prose(f"Left out: {'; '.join(reasons)}.", "note")]
+        return [Prose("; ".join(reasons), "missing")]
     without = [Prose(f"No line for {first_few(rows, most=12)}: {why}.", "note") for why, rows in reasons.items()]
     return [_norms_chart(comparison, data, norms), *without]
 
@@ -117,13 +117,13 @@ def _norms(comparison: Comparison, data: str, row: str) -> dict[str, float] | st
     """Mean over seeds of a row's lengths by class, after the last stage; or why there are none."""
     runs = [run for (of_data, of_row, _), run in comparison.runs.items() if (of_data, of_row) == (data, row)]
     if not runs:
-        return "no run is there any more"
+        return "no run exists any longer"
     by_seed = []
     for run in runs:
         directory, recipe = read_run(run)
         checkpoint = directory.checkpoint1 if last_stage(recipe) == 1 else directory.checkpoint2
         if not checkpoint.is_file():
-            return "a checkpoint is not there any more"
+            return "a checkpoint no longer exists"
         try:
             found = class_norms(checkpoint)
         except InputError as error:

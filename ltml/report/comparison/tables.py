@@ -13,140 +13,145 @@ from ltml.recipe.catalog import recipe_names
 from ltml.recipe.load import identity, load_recipe
 from ltml.report.comparison.data import (
     LEVEL,
+    NOT_FOUND,
     Comparison,
-    Place,
     Row,
     is_uneven,
     judge,
     labels_of,
     leads,
     over_seeds,
-    place_of,
     positives_of,
     ranked,
+    run_key,
 )
-from ltml.report.comparison_tables import change, p_value, rounds_in_words, spread
-from ltml.report.page import Block, Cell, Listing, Prose, Table, typeset
-from ltml.report.saved import describe_environment
-from ltml.report.tables.relations import KINDS
-from ltml.report.terminal_tables import MEASURES
+from ltml.report.numbers import MEASURES, UNDEFINED, change_cell, count_cell, p_cell, spread_cell
+from ltml.report.page import Block, Column, Listing, Prose, Table, TableCell, text_column
+from ltml.report.run.data import describe_environment
 from ltml.stages.run_directory import read_fingerprint, read_run
 
 BETTER, WORSE = "†", "‡"
-BOLD = (
-    f"Bold: highest, where it is significantly better than the reference (or, for the reference, the next one worse) "
-    f"and no class has fewer than {MIN_KNOWN} known positives or negatives."
+BEST = (
+    "highest, where it is significantly better than the reference (or, for the reference, the next one worse) "
+    f"and no class has fewer than {MIN_KNOWN} known positives or negatives"
 )
+MARKS = f"{BETTER} significantly better than the reference, {WORSE} worse (adjusted p < {LEVEL})."
+OVER_SEEDS = "Mean ± standard deviation over seeds, in points"
 FAILURE = ("data", "row", "seed", "error")
+TESTS = {
+    "p": ("p", "paired t-test"),
+    "p_holm": ("p Holm", "adjusted over the rows"),
+    "p_independent": ("p indep.", "two-sample t-test"),
+    "p_wilcoxon": ("p Wilcoxon", "signed ranks"),
+}
+"""Tests of a row's difference from the reference: heading and meaning by key."""
+ROUNDS = "the one that val chose, for every seed; 0 is the M step alone"
+CLAIMS = {"better": NOT_FOUND, "on par": "no equivalence found"}
+"""Verdict on a claim without a significant result, by what it claims."""
 
 
 def ranking_table(comparison: Comparison, data: str) -> Table:
-    """Rows by rank, with their difference from the reference and what is shown of it."""
-    rows, result = comparison.rows(data), comparison.result
+    """Return the rows by rank, with their difference from the reference and its verdict."""
+    rows, reference = comparison.rows(data), comparison.result["reference"]
     means = list(dict.fromkeys(name for row in rows for name in row["means"]))
-    uneven = is_uneven(rows)
-    columns = [
-        "row",
-        f"against {result['reference']}",
-        "rank",
-        comparison.measure,
-        *(["classes", "seeds"] if uneven else []),
-    ]
-    rounds = any(row.get("rounds") for row in rows)
-    lines: list[list[Cell]] = []
+    uneven, rounds = is_uneven(rows), any(row.get("rounds") for row in rows)
+    lines = []
     for rank, row in enumerate(ranked(rows), start=1):
-        versus, verdict = row["versus"], judge(row["versus"])
-        cells = [Cell(row["row"]), Cell("reference" if versus is None else verdict)]
-        cells += [Cell("–") if row["mean"] is None else Cell(str(rank), rank), _score(comparison, row, rows)]
-        counts = (row["labels"], len(row["seeds"]))
-        cells += [Cell(str(count), count) for count in counts] if uneven else []
-        cells += [_spread_cell(row["means"].get(name)) for name in means]
-        chosen = [Cell(rounds_in_words(row))] if rounds else []
-        lines.append([*cells, *_difference_cells(versus), *chosen])
-    note = (
-        f"Mean ± standard deviation over seeds, in points. Δ: paired difference from {result['reference']}, over the "
-        "classes that both have. p: paired t-test; Holm: adjusted over the rows; indep.: two-sample t-test; Wilcoxon: "
-        f"signed ranks{_powerless(rows)}. {BOLD} {_legend_of_marks()}{_about_classes(comparison, data)}"
-    )
-    note += " Round of stage 2: the one that val chose, for every seed; 0 is the M step alone." if rounds else ""
-    caption = f"{comparison.measure} on {result['split']}, highest first"
-    names = [*columns, *means, "Δ", "p", "p Holm", "p indep.", "p Wilcoxon", *(["round of stage 2"] if rounds else [])]
-    return Table(caption, names, lines, texts=2, note=note, sortable=True)
+        versus = row["versus"]
+        cells = [TableCell(row["row"]), TableCell("reference" if versus is None else judge(versus))]
+        cells += [count_cell(None if row["mean"] is None else rank), _score_cell(comparison, row, rows)]
+        cells += [count_cell(count) for count in (row["labels"], len(row["seeds"]))] if uneven else []
+        cells += [spread_cell(row["means"].get(name)) for name in means]
+        cells += [change_cell(versus), *(p_cell(versus, kind) for kind in TESTS)]
+        lines.append([*cells, TableCell(rounds_in_words(row))] if rounds else cells)
+    columns = [text_column("row"), text_column(f"against {reference}"), Column("rank", pages_only=True)]
+    columns += map(Column, [comparison.measure, *(["classes", "seeds"] if uneven else []), *means])
+    columns += [Column("Δ", meaning=f"paired difference from {reference}, over the classes that both have")]
+    columns += _test_columns(rows)
+    columns += [Column("round of stage 2", meaning=ROUNDS)] if rounds else []
+    note = f"{OVER_SEEDS}. {MARKS}{_about_classes(comparison, data)}"
+    caption = f"{comparison.prefix(data)}{comparison.measure} on {comparison.result['split']}, highest first"
+    return Table(caption, columns, lines, note=note, best=BEST, sortable=True)
 
 
-def _powerless(rows: Sequence[Row]) -> str:
+def _test_columns(rows: Sequence[Row]) -> list[Column]:
+    """Return a column per test; terminals show the adjusted paired test."""
     seeds = max((row["versus"]["n"] for row in rows if row["versus"]), default=0)
     least = 2.0 ** (1 - seeds)
-    if seeds < 2 or least < LEVEL:
-        return ""
-    return f", which over {seeds} seeds cannot reach p < {LEVEL} (least possible: {least:.3g})"
+    meanings = dict(TESTS)
+    if seeds >= 2 and least >= LEVEL:
+        name, meaning = TESTS["p_wilcoxon"]
+        powerless = f"{meaning}, which over {seeds} seeds cannot reach p < {LEVEL} (least possible: {least:.3g})"
+        meanings["p_wilcoxon"] = name, powerless
+    return [
+        Column(name, meaning=meaning, pages_only=kind in ("p_independent", "p_wilcoxon"))
+        for kind, (name, meaning) in meanings.items()
+    ]
 
 
-def p_cell(entry: Mapping[str, Any] | None, kind: str) -> Cell:
-    """A p of a test as it is printed; a dash where it was not made."""
-    return Cell(p_value(entry, kind), None if entry is None else entry[kind])
+def rounds_in_words(row: Row) -> str:
+    """Return the chosen rounds of stage 2 by seed, ``0,0,1``; a dash for a row without stage 2."""
+    rounds = row.get("rounds")
+    return ",".join("?" if number is None else str(number) for number in rounds) if rounds else UNDEFINED
 
 
 def chosen_table(comparison: Comparison) -> Table:
-    """What a sweep chose, by which score, and what that scores on test."""
+    """Return the row that a sweep chose, with the score it was chosen by and its score on test."""
     result, chosen = comparison.result, comparison.result["chosen"]
     (best,) = (row for row in result["rows"] if row["row"] == chosen["row"])
     splits = {chosen["on"]: best} | {"test": chosen["test"]}
-    caption, note = "What the sweep chose", "Mean ± standard deviation over seeds, in points."
+    caption, note = "What the sweep chose", f"{OVER_SEEDS}."
     if not chosen["oracle"]:
         caption += f" on {chosen['on']}"
         tried = sum(len(row["seeds"]) == len(result["seeds"]) for row in result["rows"])
-        note += f" On {chosen['on']} it is the best of {tried}, and so too good; test had no say."
-    columns = ["row", *(f"{comparison.measure} on {split}" for split in splits)]
-    cells = [Cell(best["row"]), *(_spread_cell(entry) for entry in splits.values())]
-    return Table(caption, columns, [cells], note=note)
+        note += f" On {chosen['on']} it is the best of {tried}, and so too good; test took no part in the choice."
+    columns = [text_column("row"), *(Column(f"{comparison.measure} on {split}") for split in splits)]
+    return Table(caption, columns, [[TableCell(best["row"]), *map(spread_cell, splits.values())]], note)
 
 
 def measures_table(comparison: Comparison, data: str) -> Table:
-    """Rows × measures; significance is known of the compared measure alone."""
+    """Return rows × measures; only the compared measure is tested."""
     rows, result = comparison.rows(data), comparison.result
     names = [name for name in MEASURES if name in set(comparison.scores["measure"])]
-    values = {(row["row"], name): over_seeds(comparison, row, name) for row in rows for name in names}
     lines = []
     for row in rows:
-        cells = [Cell(row["row"])]
-        for name in names:
-            entry = values[row["row"], name]
-            tested = name == result["measure"]
-            best = tested and _is_best_row(comparison, row, rows)
-            cells.append(_spread_cell(entry, best=best, mark=_mark(judge(row["versus"])) if tested else ""))
-        lines.append(cells)
-    note = f"Mean ± standard deviation over seeds, in points. {BOLD} {_legend_of_marks()}"
-    note += _about_classes(comparison, data)
+        best, mark = _is_best_row(comparison, row, rows), _mark(judge(row["versus"]))
+        tested = {name: name == result["measure"] for name in names}
+        cells = [
+            spread_cell(
+                over_seeds(comparison, row, name), best=best and tested[name], mark=mark if tested[name] else ""
+            )
+            for name in names
+        ]
+        lines.append([TableCell(row["row"]), *cells])
+    note = f"{OVER_SEEDS}. {MARKS}{_about_classes(comparison, data)}"
     if result["measure"] in names:
         note += f" Tested for {comparison.measure} alone."
-    columns = ["row", *(MEASURES[name] for name in names)]
-    return Table(f"{prefix(comparison, data)}All measures on {result['split']}", columns, lines, note=note)
+    columns = [text_column("row"), *(Column(MEASURES[name]) for name in names)]
+    return Table(f"{comparison.prefix(data)}All measures on {result['split']}", columns, lines, note, BEST)
 
 
 def groups_table(comparison: Comparison, data: str) -> Table | None:
-    """Rows × groups of labels, as each run's metrics have them."""
+    """Return rows × groups of labels; None if no row has groups."""
     rows, groups = comparison.rows(data), comparison.result["groups"].get(data)
     if not groups or not any(row["groups"] for row in rows):
         return None
     lines, by = [], comparison.result.get("groups_by", {}).get(data, "")
     for row in rows:
-        cells = [Cell(row["row"])]
+        cells = [TableCell(row["row"])]
         for name in groups:
             entry = row["groups"].get(name)
             supported = not set(groups[name]["labels"]) & set(comparison.rare(data))
             best = supported and not is_uneven(rows) and leads(entry, [other["groups"].get(name) for other in rows])
-            cells.append(_spread_cell(entry, best=best, mark=_mark(judge(entry["versus"])) if entry else ""))
+            cells.append(spread_cell(entry, best=best, mark=_mark(judge(entry["versus"])) if entry else ""))
         lines.append(cells)
     note = (
-        "Mean ± standard deviation over seeds, in points, over the classes of a group that a row has. "
-        f"{BOLD} {_legend_of_marks()} Here p is adjusted over all rows and groups. "
-        f"{_groups_in_words(groups, by)}"
-        f"{_about_classes(comparison, data)}"
+        f"{OVER_SEEDS}, over the classes of a group that a row has. {MARKS} Here p is adjusted over all rows and "
+        f"groups. {_groups_in_words(groups, by)}{_about_classes(comparison, data)}"
     )
     kind = "named groups" if by.startswith("named") else "training frequency"
-    caption = f"{prefix(comparison, data)}{comparison.measure} by {kind}"
-    return Table(caption, ["row", *groups], lines, note=note)
+    caption = f"{comparison.prefix(data)}{comparison.measure} by {kind}"
+    return Table(caption, [text_column("row"), *map(Column, groups)], lines, note, BEST)
 
 
 def _groups_in_words(groups: Mapping[str, Mapping[str, Any]], by: str) -> str:
@@ -160,11 +165,11 @@ def _groups_in_words(groups: Mapping[str, Mapping[str, Any]], by: str) -> str:
 
 
 def _about_classes(comparison: Comparison, data: str) -> str:
-    """Which classes stand outside the means, and which have too few samples for a headline."""
-    apart, rare = comparison.not_learned(data), comparison.rare(data)
+    """Return a blank and sentences on the classes outside the means and those with too few samples for a headline."""
+    not_learned, rare = comparison.not_learned(data), comparison.rare(data)
     text = ""
-    if apart:
-        text += f" Not learned by a row and outside all means: {first_few(apart, most=12)}."
+    if not_learned:
+        text += f" Not learned by a row and outside all means: {first_few(not_learned, most=12)}."
     if rare:
         counts = [f"{label} ({count})" for label, count in rare.items()]
         text += f" Fewer than {MIN_KNOWN} known positives or negatives: {first_few(counts, most=12)}."
@@ -172,116 +177,106 @@ def _about_classes(comparison: Comparison, data: str) -> str:
 
 
 def classes_table(comparison: Comparison, data: str) -> Table:
-    """Classes × rows, with how often each class occurs."""
+    """Return classes × rows, with the number of positives of each class."""
     rows, positives = comparison.rows(data), positives_of(comparison, data)
     lines = []
     for label in labels_of(comparison, data):
-        counts = positives.get(label, (None, None))
-        title = comparison.title_of(data, label)
-        cells = [Cell(title), *(Cell("–" if n is None else str(n), n) for n in counts)]
-        lines.append(cells + [_label_cell(comparison, row, label, rows) for row in rows])
+        counts = map(count_cell, positives.get(label, (None, None)))
+        cells = [_label_cell(comparison, row, label, rows) for row in rows]
+        lines.append([TableCell(comparison.title_of(data, label)), *counts, *cells])
     split = comparison.result["split"]
-    columns = ["class", "train +", f"{split} +", *(row["row"] for row in rows)]
-    caption = f"{comparison.measure} of every class on {split}, the most frequent in training first"
-    return Table(caption, columns, lines, note=_classes_note(comparison, data), sortable=True)
+    columns = [text_column("class"), *map(Column, ["train +", f"{split} +", *(row["row"] for row in rows)])]
+    caption = (
+        f"{comparison.prefix(data)}{comparison.measure} of every class on {split}, the most frequent in training first"
+    )
+    return Table(caption, columns, lines, _classes_note(comparison, data), BEST, sortable=True)
 
 
 def classes_across(comparison: Comparison, data: str) -> Table:
-    """Rows × classes, as papers print it."""
+    """Return rows × classes, as papers print it."""
     rows, labels = comparison.rows(data), labels_of(comparison, data)
-    lines = [
-        [
-            Cell(row["row"]),
-            *(_label_cell(comparison, row, label, rows) for label in labels),
-            _score(comparison, row, rows),
-        ]
-        for row in rows
-    ]
-    caption = f"{prefix(comparison, data)}{comparison.measure} of every class on {comparison.result['split']}"
+    lines = []
+    for row in rows:
+        cells = [_label_cell(comparison, row, label, rows) for label in labels]
+        lines.append([TableCell(row["row"]), *cells, _score_cell(comparison, row, rows)])
     titles = [comparison.title_of(data, label) for label in labels]
-    return Table(caption, ["row", *titles, "mean"], lines, note=_classes_note(comparison, data))
+    columns = [text_column("row"), *map(Column, [*titles, "mean"])]
+    caption = f"{comparison.prefix(data)}{comparison.measure} of every class on {comparison.result['split']}"
+    return Table(caption, columns, lines, _classes_note(comparison, data), BEST)
 
 
 def _classes_note(comparison: Comparison, data: str) -> str:
     return (
-        f"Mean ± standard deviation over seeds, in points. {BOLD} "
-        f"{_legend_of_marks()} Per class, p is adjusted over all rows and classes."
-        f" Reference: {comparison.result['reference']}.{_about_classes(comparison, data)}"
+        f"{OVER_SEEDS}. {MARKS} Per class, p is adjusted over all rows and classes. "
+        f"Reference: {comparison.result['reference']}.{_about_classes(comparison, data)}"
     )
 
 
 def claims_table(result: Mapping[str, Any]) -> Table:
-    """A line per claim of the paper and what became of it here."""
+    """Return a line per claim of the paper with its verdict on these data."""
     lines = []
     for claim in result["claims"]:
-        gap = None if claim["difference"] is None else {"mean": claim["difference"], "sd": claim["sd"]}
-        cells = [Cell(claim["text"]), Cell(claim["verdict"]), Cell(f"{claim['better']} − {claim['than']}")]
-        number = None if claim["difference"] is None else 100 * claim["difference"]
-        lines.append([*cells, Cell(typeset(change(gap)), number), Cell(p_value(claim, "p_holm"), claim["p_holm"])])
+        verdict = claim["verdict"]
+        if verdict == "not shown":
+            verdict = CLAIMS["better" if claim["margin"] is None else "on par"]
+        cells = [TableCell(claim["text"]), TableCell(verdict), TableCell(f"{claim['better']} − {claim['than']}")]
+        lines.append([*cells, change_cell({"mean": claim["difference"], "sd": claim["sd"]}), p_cell(claim, "p_holm")])
     note = (
-        f"'holds' and 'reversed' at the level {LEVEL} after Holm's adjustment over the claims; 'not shown' otherwise, "
-        "which with few seeds says little."
+        f"'holds' and 'reversed' at the level {LEVEL} after Holm's adjustment over the claims. With few seeds, "
+        f"'{NOT_FOUND}' says little."
     )
-    return Table("What became of them on these data", ["claim", "verdict", "rows", "Δ", "p Holm"], lines, 3, note)
-
-
-def relations_table(result: Mapping[str, Any]) -> Table:
-    """A line per run and kind: how similarity and gain correlate, and how they do given class frequency."""
-    lines = []
-    for found in result["relations"]:
-        for kind, plain in found["correlation"].items():
-            if plain is None:
-                continue
-            given = found["partial"][kind] or dict.fromkeys(("r", "p", "n"))
-            names = [found["data"], found["row"], str(found["seed"]), KINDS[kind]]
-            numbers = [_coefficient(entry[key]) for entry in (plain, given) for key in ("r", "p")]
-            lines.append([*map(Cell, names), *numbers, Cell(str(plain["n"]), plain["n"])])
-    note = (
-        f"Pearson's r over the added classes, of their similarity to {result['interest']} in that run and of the gain "
-        "from adding them. Given log count: what is left after a linear regression of both on the logarithm of the "
-        "added class's training positives."
-    )
-    columns = ["data", "row", "seed", "alike by", "r", "p", "r given log count", "p given log count", "classes"]
-    return Table("Do alike classes help more?", columns, lines, texts=4, note=note)
-
-
-def _coefficient(value: float | None) -> Cell:
-    return Cell("–") if value is None else Cell(typeset(f"{value:.3f}"), value)
+    columns = [text_column("claim"), text_column("verdict"), text_column("rows", pages_only=True)]
+    return Table("Claims of the paper on these data", [*columns, Column("Δ"), Column("p Holm")], lines, note)
 
 
 def failures_table(failed: Sequence[Mapping[str, Any]]) -> Table:
-    """A line per run that failed."""
-    lines = [[Cell(str(cell[key])) for key in FAILURE] for cell in failed]
-    return Table("Runs that failed, and why", FAILURE, lines, texts=len(FAILURE))
+    """Return a line per run that failed."""
+    lines = [[TableCell(str(cell[key])) for key in FAILURE] for cell in failed]
+    return Table("Runs that failed, and why", list(map(text_column, FAILURE)), lines)
+
+
+def grid_table(cells: Sequence[Mapping[str, Any]]) -> Table:
+    """Return rows × seeds with the state of every run, from the result of `ltml.dry_run`."""
+    seeds = list(dict.fromkeys(cell["seed"] for cell in cells))
+    states = {run_key(cell): cell["state"] for cell in cells}
+    lines = [
+        [TableCell(text) for text in (data, row, *(states[data, row, seed] for seed in seeds))]
+        for data, row in dict.fromkeys((cell["data"], cell["row"]) for cell in cells)
+    ]
+    columns = ["data", "row", *(f"seed {seed}" for seed in seeds)]
+    left = len({cell["run"] for cell in cells if cell["state"] != "done"})
+    note = f"{left} of {len({cell['run'] for cell in cells})} runs are left."
+    return Table("Runs that are done, begun and to do", list(map(text_column, columns)), lines, note)
 
 
 def recipe_blocks(comparison: Comparison) -> Iterator[Block]:
-    """Fields in which rows differ from each other or from the shipped recipe with their method."""
+    """Yield the fields in which rows differ from each other or from the shipped recipe with their method."""
     first: dict[tuple[str, str], Path] = {}
     for (data, name, _), run in comparison.runs.items():
         first.setdefault((data, name), run)
-    rows = [(row["data"], row["row"]) for row in comparison.result["rows"] if (row["data"], row["row"]) in first]
+    rows = [key for row in comparison.result["rows"] if (key := (row["data"], row["row"])) in first]
     if not rows:
-        yield Prose("Left out: the runs are not there any more.", "note")
+        yield Prose("the runs no longer exist", "missing")
         return
     fields, departures = {}, set[str]()
-    for place in rows:
-        _, recipe = read_run(first[place])
-        fields[place] = {key: value for key, value in identity(recipe).items() if not key.startswith("seeds.")}
+    for key in rows:
+        _, recipe = read_run(first[key])
+        fields[key] = {name: value for name, value in identity(recipe).items() if not name.startswith("seeds.")}
         if recipe.name in recipe_names():
             plain = identity(load_recipe(recipe.name, [f"method={recipe.method}"] if recipe.method else []))
-            departures |= {key for key in fields[place] if key in plain and plain[key] != fields[place][key]}
-    keys = list(dict.fromkeys(key for own in fields.values() for key in own if key not in ("name", "variant")))
-    differing = [key for key in keys if key in departures or len({_json(own.get(key)) for own in fields.values()}) > 1]
-    lines = [[Cell(key), *(Cell(_setting(fields[place], key)) for place in rows)] for key in differing]
-    several = len(comparison.places) > 1
-    columns = ["field", *(f"{data}: {row}" if several else row for data, row in rows)]
+            departures |= {name for name in fields[key] if name in plain and plain[name] != fields[key][name]}
+    names = dict.fromkeys(name for row in fields.values() for name in row if name not in ("name", "variant"))
+    differing = [
+        name for name in names if name in departures or len({_json(row.get(name)) for row in fields.values()}) > 1
+    ]
+    lines = [[TableCell(name), *(TableCell(_setting(fields[key], name)) for key in rows)] for name in differing]
+    columns = ["field", *(f"{comparison.prefix(data)}{row}" for data, row in rows)]
     caption = "Fields of the recipe in which rows differ from each other, or from the shipped recipe with their method"
-    yield Table(caption, columns, lines, texts=len(columns))
+    yield Table(caption, list(map(text_column, columns)), lines)
 
 
-def _setting(fields: Mapping[str, Any], key: str) -> str:
-    return _json(fields[key]) if key in fields else "–"
+def _setting(fields: Mapping[str, Any], name: str) -> str:
+    return _json(fields[name]) if name in fields else UNDEFINED
 
 
 def _json(value: Any) -> str:
@@ -289,79 +284,42 @@ def _json(value: Any) -> str:
 
 
 def run_blocks(comparison: Comparison) -> Iterator[Block]:
-    """Every run with its folder, and the data and machines that there were."""
-    fingerprints, environments = _read_identities(comparison)
+    """Yield every run with its folder, then the fingerprints of the data and the environments."""
+    fingerprints = {key: read_fingerprint(run) for key, run in comparison.runs.items()}
+    environments = {key: describe_environment(run) for key, run in comparison.runs.items()}
     kinds, machines = sorted(set(fingerprints.values())), list(dict.fromkeys(environments.values()))
     lines = []
     for cell in comparison.result["cells"]:
-        place = place_of(cell)
-        there = place in comparison.runs
-        machine = str(machines.index(environments[place]) + 1) if there else "–"
-        shown = [cell["data"], cell["row"], str(cell["seed"]), cell["state"], machine]
-        lines.append([Cell(text) for text in [*shown, fingerprints[place][:12] if there else "–", cell["run"]]])
+        key = run_key(cell)
+        known = key in comparison.runs
+        machine = str(machines.index(environments[key]) + 1) if known else UNDEFINED
+        texts = [cell["data"], cell["row"], str(cell["seed"]), cell["state"], machine]
+        lines.append([*map(TableCell, [*texts, fingerprints[key][:12] if known else UNDEFINED, cell["run"]])])
     columns = ("data", "row", "seed", "state", "environment", "data fingerprint", "folder")
-    yield Table("Every run of the grid", columns, lines, texts=len(columns), sortable=True)
-    yield Prose(
-        f"Fingerprint of the data: {', '.join(kinds) or 'unknown, for the runs are not there any more'}.", "note"
-    )
-    for number, machine in enumerate(machines, start=1):
+    yield Table("Every run of the grid", list(map(text_column, columns)), lines, sortable=True)
+    yield Prose(f"Fingerprint of the data: {', '.join(kinds) or 'unknown, because the runs no longer exist'}.", "note")
+    for index, machine in enumerate(machines, start=1):
         count = sum(environment == machine for environment in environments.values())
-        yield Listing(f"Environment {number} ({count} runs)", machine)
+        yield Listing(f"Environment {index} ({count} runs)", machine)
 
 
-def _read_identities(comparison: Comparison) -> tuple[dict[Place, str], dict[Place, str]]:
-    """Data fingerprint and environment of every run that is there."""
-    fingerprints, environments = {}, {}
-    for place, run in comparison.runs.items():
-        fingerprints[place] = read_fingerprint(run)
-        environments[place] = describe_environment(run)
-    return fingerprints, environments
-
-
-def prefix(comparison: Comparison, data: str) -> str:
-    """What captions begin with where there are several data."""
-    return f"{data}: " if len(comparison.places) > 1 else ""
-
-
-def _score(comparison: Comparison, row: Row, rows: Sequence[Row]) -> Cell:
-    return _spread_cell(row, best=_is_best_row(comparison, row, rows), mark=_mark(judge(row["versus"])))
+def _score_cell(comparison: Comparison, row: Row, rows: Sequence[Row]) -> TableCell:
+    return spread_cell(row, best=_is_best_row(comparison, row, rows), mark=_mark(judge(row["versus"])))
 
 
 def _is_best_row(comparison: Comparison, row: Row, rows: Sequence[Row]) -> bool:
-    """Whether a row's mean is to be in bold: it leads, over the same classes as the others, none of them rare."""
+    """Return whether a row leads, over the same classes as the others, none of them rare."""
     return not comparison.rare(row["data"]) and not is_uneven(rows) and leads(row, rows)
 
 
-def _label_cell(comparison: Comparison, row: Row, label: str, rows: Sequence[Row]) -> Cell:
+def _label_cell(comparison: Comparison, row: Row, label: str, rows: Sequence[Row]) -> TableCell:
     entry = row["per_label"].get(label)
     if entry is None:
-        return Cell("–")
+        return TableCell(UNDEFINED)
     unfit = label in comparison.rare(row["data"]) or label in comparison.not_learned(row["data"])
     best = not unfit and leads(entry, [other["per_label"].get(label) for other in rows])
-    return _spread_cell(entry, best=best, mark=_mark(judge(entry["versus"])))
-
-
-def _spread_cell(entry: Mapping[str, Any] | None, *, best: bool = False, mark: str = "") -> Cell:
-    if entry is None or entry["mean"] is None:
-        return Cell("–")
-    sd = None if entry["sd"] is None else 100 * entry["sd"]
-    return Cell(typeset(spread(entry)), 100 * entry["mean"], sd, best, mark)
-
-
-def _difference_cells(versus: Mapping[str, Any] | None) -> list[Cell]:
-    if versus is None or versus["mean"] is None:
-        return [Cell("–")] * 5
-    sd = None if versus["sd"] is None else 100 * versus["sd"]
-    kinds = ("p", "p_holm", "p_independent", "p_wilcoxon")
-    return [
-        Cell(typeset(change(versus)), 100 * versus["mean"], sd),
-        *(p_cell(versus, kind) for kind in kinds),
-    ]
+    return spread_cell(entry, best=best, mark=_mark(judge(entry["versus"])))
 
 
 def _mark(verdict: str) -> str:
     return {"better": BETTER, "worse": WORSE}.get(verdict, "")
-
-
-def _legend_of_marks() -> str:
-    return f"{BETTER} significantly better than the reference, {WORSE} worse (adjusted p < {LEVEL})."

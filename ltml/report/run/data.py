@@ -1,35 +1,37 @@
-"""What a run has saved, as far as a report needs it."""
+"""Saved results of a run, as far as a report needs them."""
 
 from __future__ import annotations
 
+import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ltml.errors import InputError
-from ltml.metrics.bootstrap import MIN_KNOWN, bootstrap_scores, describe_intervals, interval_or_none, number_groups
+from ltml.errors import InputError, first_line
+from ltml.files import read_json
+from ltml.metrics.bootstrap import bootstrap_scores, describe_intervals, interval_or_none, number_groups
 from ltml.recipe.schema import Recipe
-from ltml.report.run.figures import STAGE_NAMES
+from ltml.report.numbers import STAGE_NAMES
+from ltml.report.run.scores import Metrics, StageScores
 from ltml.stages.calibrate import read_calibration
 from ltml.stages.evaluate import collect, read_predictions
 from ltml.stages.run_directory import RunDirectory, read_run, read_train_counts
 from ltml.types import Predictions
 
-Metrics = Mapping[str, Any]
 RESAMPLES = 1000
-"""Of the patients, for intervals."""
+"""Number of bootstrap resamples of the patients for the intervals."""
 
 
 class Change(NamedTuple):
-    """What stage 2 changed of a mean over classes.
+    """Change of a mean over classes from stage 1 to stage 2.
 
     Attributes:
-        old: after stage 1.
-        new: after stage 2.
-        interval: 95 % of the change over patients; None where it cannot be resampled.
+        old: mean after stage 1.
+        new: mean after stage 2.
+        interval: 95 % interval of the change over patients; None if it cannot be resampled.
     """
 
     old: float
@@ -38,17 +40,17 @@ class Change(NamedTuple):
 
     @property
     def is_found(self) -> bool:
-        """Whether the interval leaves out no change at all."""
+        """Whether the interval excludes zero."""
         return self.interval is not None and not self.interval[0] <= 0 <= self.interval[1]
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run has saved.
+    """Saved results of a run.
 
     Attributes:
         directory: its folders.
-        recipe: resolved.
+        recipe: the resolved recipe.
         splits: ``{split: {"stage1": …, "stage2": …}}``, the scores.
         positives: known training positives by label.
     """
@@ -60,74 +62,74 @@ class Run:
 
     @property
     def split(self) -> str:
-        """The split that is looked at closely."""
+        """The split that is described in detail."""
         return "test" if "test" in self.splits else min(self.splits)
+
+    @cached_property
+    def scores(self) -> StageScores:
+        """Scores of that split."""
+        return self.scores_of(self.split)
+
+    def scores_of(self, split: str) -> StageScores:
+        """Return the scores of a split."""
+        return StageScores(split, self.splits[split])
 
     @property
     def stages(self) -> Mapping[str, Metrics]:
-        """Scores of that split by stage, in order."""
-        return {stage: self.splits[self.split][stage] for stage in STAGE_NAMES if stage in self.splits[self.split]}
+        """Scores of the split by stage, in order."""
+        return self.scores.stages
 
     @property
-    def last(self) -> Metrics:
-        """Scores of that split after the last stage."""
-        return list(self.stages.values())[-1]
+    def labels(self) -> list[str]:
+        """All labels, see `StageScores.labels`."""
+        return self.scores.labels
 
     @property
     def tests(self) -> list[str]:
-        """The test splits, the main one first; validation where there is none."""
+        """The test splits, the main one first; validation if there is none."""
         return sorted((s for s in self.splits if s.startswith("test")), key=lambda s: (s != self.split, s)) or [
             self.split
         ]
 
-    @cached_property
-    def labels(self) -> list[str]:
-        """Every label, the most frequent in training first, those that were not learned last."""
-        names = [row["label"] for row in next(iter(self.stages.values()))["per_class"]]
-        return sorted(names, key=lambda name: (name in self.not_learned, -self.positives.get(name, 0)))
-
-    @property
-    def not_learned(self) -> list[str]:
-        """Labels without a positive or a negative in train, outside all means."""
-        return list(self.last.get("not_learned", []))
-
-    @property
-    def rare(self) -> dict[str, int]:
-        """Learned labels with fewer known positives or negatives than a headline needs, and how many."""
-        counts = {row["label"]: min(row["n_pos"], row["n_known"] - row["n_pos"]) for row in self.last["per_class"]}
-        return {name: n for name, n in counts.items() if n < MIN_KNOWN and name not in self.not_learned}
-
-    def supported(self, labels: Sequence[str]) -> list[str]:
-        """Those of some labels that were learned and have samples enough for a headline."""
-        return [name for name in labels if name not in self.not_learned and name not in self.rare]
-
     def mean(self, measure: str, labels: Sequence[str], stage: str) -> float:
-        """Mean of a measure over some supported labels after a stage."""
+        """Return the mean of a measure over some supported labels after a stage."""
         values = {row["label"]: row[measure] for row in self.stages[stage]["per_class"]}
         return statistics.fmean(values[name] for name in labels)
 
     def change(self, measure: str, labels: Sequence[str]) -> Change:
-        """What stage 2 changed of the mean of AUC or AP over some supported labels."""
+        """Return the change by stage 2 of the mean of AUC or AP over some supported labels."""
         interval = None
         if len(self.resampled) == 2:
-            places = [self.answers["stage1"].label_names.index(name) for name in labels]
-            before, after = (self.resampled[stage][measure][:, places] for stage in STAGE_NAMES)
+            columns = [self.predictions["stage1"].label_names.index(name) for name in labels]
+            before, after = (self.resampled[stage][measure][:, columns] for stage in STAGE_NAMES)
             interval = interval_or_none((after - before).mean(axis=1))
         old, new = (self.mean(measure, labels, stage) for stage in STAGE_NAMES)
         return Change(old, new, interval)
 
-    @cached_property
-    def resampled(self) -> dict[str, dict[str, Any]]:
-        """AUC and AP of every class on resamples of the patients by stage; empty with one patient alone."""
+    def better_stages(self, split: str) -> dict[str, str]:
+        """Return the better stage by measure, where a change was found and every class in the mean is supported."""
+        labels = self.scores.supported(self.labels)
+        if split != self.split or len(self.stages) < 2 or self.scores.rare or not labels:
+            return {}
+        changes = {measure: self.change(measure, labels) for measure in ("auroc", "ap")}
         return {
-            stage: bootstrap_scores(answers.probs, answers.targets, answers.groups, resamples=RESAMPLES, seed=0)
-            for stage, answers in self.answers.items()
-            if number_groups(answers.groups)[1] > 1
+            measure: "stage2" if change.new > change.old else "stage1"
+            for measure, change in changes.items()
+            if change.is_found
         }
 
     @cached_property
-    def answers(self) -> dict[str, Predictions]:
-        """Predictions of the split by stage, as far as they are there."""
+    def resampled(self) -> dict[str, dict[str, Any]]:
+        """AUC and AP of every class on resamples of the patients by stage; empty with a single patient."""
+        return {
+            stage: bootstrap_scores(saved.probs, saved.targets, saved.groups, resamples=RESAMPLES, seed=0)
+            for stage, saved in self.predictions.items()
+            if number_groups(saved.groups)[1] > 1
+        }
+
+    @cached_property
+    def predictions(self) -> dict[str, Predictions]:
+        """Predictions of the split by stage; without stages whose file does not exist."""
         paths = {stage: self.directory.predictions(int(stage[-1]), self.split) for stage in self.stages}
         return {
             stage: read_predictions(self.directory, int(stage[-1]), self.split)
@@ -137,34 +139,34 @@ class Run:
 
     @cached_property
     def calibrations(self) -> dict[str, Mapping[str, Any]]:
-        """What was fitted to the predictions by stage, as far as it has been and they are there."""
-        found = {stage: read_calibration(self.directory, self.recipe, int(stage[-1])) for stage in self.answers}
-        return {stage: fitted for stage, fitted in found.items() if fitted is not None}
+        """Temperature and thresholds by stage; without stages that were not calibrated."""
+        saved = {stage: read_calibration(self.directory, self.recipe, int(stage[-1])) for stage in self.predictions}
+        return {stage: fitted for stage, fitted in saved.items() if fitted is not None}
 
     @cached_property
     def intervals(self) -> Mapping[str, Any] | None:
-        """Of AUC and AP after the last stage, over patients; None without predictions or with one patient alone."""
+        """Intervals over patients of AUC and AP after the last stage; None without predictions or with one patient."""
         last = list(self.stages)[-1]
         if last not in self.resampled:
             return None
-        answers = self.answers[last]
+        saved = self.predictions[last]
         return describe_intervals(
             self.resampled[last],
-            answers.targets,
-            answers.groups,
-            answers.label_names,
-            probs=answers.probs,
-            apart=self.not_learned,
+            saved.targets,
+            saved.groups,
+            saved.label_names,
+            probs=saved.probs,
+            apart=self.scores.not_learned,
         )
 
     @property
     def no_stage2(self) -> str:
-        """Why there is no stage 2, for a sentence."""
+        """Reason why the run has no stage 2, as part of a sentence."""
         return "stage 2 is not finished" if self.recipe.stage2.enabled else "the method has no stage 2"
 
 
 def read_run_results(folder: Path) -> Run:
-    """Everything that a report on a run needs, figures aside.
+    """Read everything that a report on a run needs, except for figures.
 
     Raises:
         InputError: not a run, or one without scores.
@@ -174,3 +176,43 @@ def read_run_results(folder: Path) -> Run:
     if not splits:
         raise InputError(f"the run {folder} has no scores yet; finish it with `ltml run`")
     return Run(directory, recipe, splits, read_train_counts(directory).positives)
+
+
+def read_log(folder: Path, keys: Collection[str]) -> list[dict[str, Any]]:
+    """Read the lines of a stage's ``log.jsonl``; empty if the file does not exist.
+
+    Args:
+        folder: folder of the stage.
+        keys: required keys of each line.
+
+    Raises:
+        InputError: a line is damaged.
+    """
+    path = folder / "log.jsonl"
+    if not path.is_file():
+        return []
+    remedy = "remove it, and the report leaves out its contents; or repeat the stage with --fresh"
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {path}: {first_line(error)}; {remedy}") from error
+    if not lines or not all(isinstance(line, dict) and line.keys() >= set(keys) for line in lines):
+        raise InputError(f"{path} is not the log of this stage; {remedy}")
+    return lines
+
+
+def describe_environment(folder: Path) -> str:
+    """Return a folder's ``environment.json``, a line per entry.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    remedy = "only reports use it: write {} into it, or repeat the run with --fresh"
+    environment = read_json(folder / "environment.json", remedy)
+    return "\n".join(f"{name}: {_in_a_line(value)}" for name, value in environment.items())
+
+
+def _in_a_line(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {item}" for name, item in value.items())
+    return (", ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)

@@ -18,17 +18,16 @@ from ltml.models.heads.label_adapter import QueryClassifier
 from ltml.models.heads.ml_gcn import GraphClassifier
 from ltml.report.curves import GRID, RESAMPLES, confidence_band, pr_curve, reliability, roc_curve, thin
 from ltml.report.figures import Axis, Key, Mark, Plot, Points, RowChart, Tree
+from ltml.report.numbers import STAGE_NAMES, number
 from ltml.report.page import Block, Figure, Panel, Prose
 from ltml.report.scales import fit_limits
 from ltml.report.tables.relations import KINDS
-from ltml.report.terminal_tables import number
 from ltml.stages.run_directory import RunDirectory
 from ltml.training.checkpoint import load_weights
 from ltml.types import Predictions
 
 Float64Array = npt.NDArray[np.float64]
 
-STAGE_NAMES = {"stage1": "stage 1", "stage2": "stage 2"}
 SERIES = {"stage1": 1, "stage2": 0}
 """Colour, shape and dashes of a stage."""
 CLASSIFIER = "head.classifier."

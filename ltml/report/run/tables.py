@@ -1,150 +1,154 @@
-"""Tables of a run: means, classes and groups after both stages, with what changed."""
+"""Tables of scores: means, classes and groups after every stage, with what changed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ltml.errors import first_few
 from ltml.metrics.bootstrap import MIN_KNOWN
 from ltml.metrics.inputs import NO_PATIENTS
-from ltml.report.page import Cell, Table, typeset
-from ltml.report.run.data import Metrics, Run
-from ltml.report.run.figures import STAGE_NAMES
-from ltml.report.terminal_tables import MEASURES, PER_CLASS, number, points
+from ltml.report.numbers import MEASURES, PER_CLASS, STAGE_NAMES, UNDEFINED, count_cell, number_cell, points_cell
+from ltml.report.page import Column, Table, TableCell, text_column
+from ltml.report.run.scores import Metrics, StageScores
 
 
-def measures_table(split: str, stages: Mapping[str, Metrics]) -> Table:
-    """Measures × stages with the change."""
-    shown = [stages[stage] for stage in STAGE_NAMES if stage in stages]
-    columns = ["measure", *(STAGE_NAMES[stage] for stage in STAGE_NAMES if stage in stages)]
-    lines = [
-        [
-            Cell(name),
-            *_score_cells([metrics["macro"][measure] for metrics in shown]),
-            Cell(str(shown[-1]["n_classes"][measure]), shown[-1]["n_classes"][measure]),
-        ]
-        for measure, name in MEASURES.items()
-    ]
-    change = ["change, points"] if len(shown) == 2 else []
-    limit = f"threshold {shown[-1]['threshold']:g} where a measure needs one"
-    note = f"Means over the learned classes that are defined; {limit}."
-    return Table(f"Means over classes on {split}", [*columns, *change, "classes"], lines, note=note)
+def score_tables(scores: StageScores) -> Iterator[Table]:
+    """Yield classes, groups (if any) and means of one split."""
+    yield classes_table(scores)
+    if scores.last["groups"]:
+        yield groups_table(scores)
+    yield measures_table(scores)
 
 
-def stages_across(run: Run, split: str) -> Table:
-    """Stages × measures; of AUC and mAP the better one in bold where a difference was found."""
-    stages = run.splits[split]
-    shown = {stage: stages[stage]["macro"] for stage in STAGE_NAMES if stage in stages}
-    better = _better_stages(run) if split == run.split and len(shown) == 2 else {}
+def measures_table(scores: StageScores) -> Table:
+    """Return measures × stages with the change."""
+    stages, last = scores.stages, scores.last
     lines = []
-    for stage, means in shown.items():
-        cells = [Cell(STAGE_NAMES[stage])]
-        for measure in MEASURES:
-            best = better.get(measure) == stage
-            cells.append(Cell(typeset(number(means[measure])), means[measure], best=best))
-        lines.append(cells)
-    caption = f"Means over classes on {split}"
-    note = f"Bold: higher, where a 95 % interval of the change over patients shows it. {about_classes(run)}".strip()
-    note = note if len(shown) == 2 else about_classes(run)
-    return Table(caption, ["stage", *MEASURES.values()], lines, note=note)
+    for measure, name in MEASURES.items():
+        cells = _score_cells([metrics["macro"][measure] for metrics in stages.values()])
+        lines.append([TableCell(name), *cells, count_cell(last["n_classes"][measure])])
+    names = ["value"] if len(stages) == 1 else [*(STAGE_NAMES[stage] for stage in stages), "change, points"]
+    threshold = last["threshold"]
+    limit = "a threshold per class" if isinstance(threshold, list) else f"threshold {threshold:g}"
+    note = f"Means over the learned classes that are defined; {limit} where a measure needs one."
+    columns = [text_column("measure"), *map(Column, [*names, "classes"])]
+    return Table(f"Means over classes on {scores.split}", columns, lines, note)
 
 
-def _better_stages(run: Run) -> dict[str, str]:
-    """The better stage by measure, where a change was found and every class in the mean has samples enough."""
-    labels = run.supported(run.labels)
-    if run.rare or not labels:
-        return {}
-    changes = {measure: run.change(measure, labels) for measure in ("auroc", "ap")}
-    found = {measure: change for measure, change in changes.items() if change.is_found}
-    return {measure: "stage2" if change.new > change.old else "stage1" for measure, change in found.items()}
+def stages_table(scores: StageScores, better: Mapping[str, str]) -> Table:
+    """Return stages × measures.
+
+    Args:
+        scores: scores of the split.
+        better: the better stage by measure, where a difference was found.
+    """
+    lines = [
+        [TableCell(STAGE_NAMES[stage])]
+        + [number_cell(metrics["macro"][measure], best=better.get(measure) == stage) for measure in MEASURES]
+        for stage, metrics in scores.stages.items()
+    ]
+    best = "higher, where a 95 % interval of the change over patients shows it" if len(scores.stages) == 2 else ""
+    columns = [text_column("stage"), *map(Column, MEASURES.values())]
+    return Table(f"Means over classes on {scores.split}", columns, lines, about_classes(scores), best)
 
 
-def about_classes(run: Run) -> str:
-    """Which classes stand outside the means, and which have too few samples for a headline."""
+def about_classes(scores: StageScores) -> str:
+    """Return sentences on the classes outside the means and those with too few samples for a headline."""
     parts = []
-    if run.not_learned:
-        parts.append(f"Not learned, and outside all means: {first_few(run.not_learned, most=12)}.")
-    if run.rare:
-        counts = [f"{name} ({count})" for name, count in run.rare.items()]
-        parts.append(
-            f"Fewer than {MIN_KNOWN} known positives or negatives on {run.split}: {first_few(counts, most=12)}."
-        )
+    if scores.not_learned:
+        parts.append(f"Not learned, and outside all means: {first_few(scores.not_learned, most=12)}.")
+    if scores.rare:
+        counts = first_few([f"{name} ({count})" for name, count in scores.rare.items()], most=12)
+        parts.append(f"Fewer than {MIN_KNOWN} known positives or negatives on {scores.split}: {counts}.")
     return " ".join(parts)
 
 
-def classes_table(run: Run) -> Table:
-    """Every class, the most frequent in training first, with its intervals over patients."""
-    group_of = {name: group for group, about in run.last["groups"].items() for name in about["labels"]}
-    group_of |= dict.fromkeys(run.not_learned, "not learned")
-    by_label = [{row["label"]: row for row in metrics["per_class"]} for metrics in run.stages.values()]
+def classes_table(
+    scores: StageScores, intervals: Mapping[str, Any] | None = None, *, knows_patients: bool = True
+) -> Table:
+    """Return every class, the most frequent in training first.
+
+    Args:
+        scores: scores of the split.
+        intervals: intervals over patients after the last stage, from `describe_intervals`.
+        knows_patients: whether the resampled groups are patients; else the note says that they are rows.
+    """
+    group_of = {name: group for group, about in scores.last["groups"].items() for name in about["labels"]}
+    group_of |= dict.fromkeys(scores.not_learned, "not learned")
+    by_label = [{row["label"]: row for row in metrics["per_class"]} for metrics in scores.stages.values()]
     lines = []
-    for label in run.labels:
+    for label in scores.labels:
         rows = [rows[label] for rows in by_label]
-        counts = [Cell("–" if n is None else str(n), n) for n in (rows[0]["train_pos"], rows[0]["n_pos"])]
-        cells = [Cell(label), Cell(group_of.get(label, "")), *counts, *_measure_cells(rows)]
-        lines.append([*cells, *_interval_cells(run, label)])
-    intervals = [] if run.intervals is None else ["AUC 95 %", "AP 95 %"]
-    columns = ["class", "group", "train +", f"{run.split} +", *_measure_columns(run), *intervals]
-    caption = f"Every class on {run.split}, the most frequent in training first"
-    note = " ".join(part for part in (_change_note(run), _interval_note(run), about_classes(run)) if part)
-    return Table(caption, columns, lines, texts=2, note=note, sortable=True)
+        cells = [TableCell(label), TableCell(group_of.get(label, "")), *map(count_cell, _positives(rows[-1]))]
+        lines.append([*cells, *_measure_cells(rows), *_interval_cells(intervals, label)])
+    columns = [text_column("class"), text_column("group", pages_only=True), Column("train +")]
+    columns += [Column(f"{scores.split} +"), *_measure_columns(scores)]
+    columns += [] if intervals is None else [Column(f"{name} 95 %", pages_only=True) for name in ("AUC", "AP")]
+    notes = [_stage_note(scores), _interval_note(scores, intervals, knows_patients), about_classes(scores)]
+    caption = f"Every class on {scores.split}, the most frequent in training first"
+    return Table(caption, columns, lines, " ".join(filter(None, notes)), sortable=True)
 
 
-def _interval_cells(run: Run, label: str) -> list[Cell]:
-    """Intervals of a class after the last stage; sorted by their lower ends."""
-    if run.intervals is None:
+def _positives(row: Metrics) -> tuple[int | None, int]:
+    return row["train_pos"], row["n_pos"]
+
+
+def _interval_cells(intervals: Mapping[str, Any] | None, label: str) -> list[TableCell]:
+    """Return the intervals of a class, sorted by their lower ends."""
+    if intervals is None:
         return []
-    (found,) = (row for row in run.intervals["per_class"] if row["label"] == label)
-    ends = (found["auroc"], found["ap"])
-    return [Cell("–") if pair is None else Cell(f"{pair[0]:.3f} to {pair[1]:.3f}", pair[0]) for pair in ends]
+    (row,) = (row for row in intervals["per_class"] if row["label"] == label)
+    return [fraction_interval_cell(row[measure]) for measure in ("auroc", "ap")]
 
 
-def _interval_note(run: Run) -> str:
-    if run.intervals is None:
+def fraction_interval_cell(ends: Sequence[float] | None) -> TableCell:
+    """Return ``0.812 to 0.853`` as a cell."""
+    return TableCell(UNDEFINED) if ends is None else TableCell(f"{ends[0]:.3f} to {ends[1]:.3f}", ends[0])
+
+
+def _interval_note(scores: StageScores, intervals: Mapping[str, Any] | None, knows_patients: bool) -> str:
+    if intervals is None:
         return ""
-    stage = f" of {STAGE_NAMES[list(run.stages)[-1]]}" if len(run.stages) == 2 else ""
-    patients = f"{run.intervals['resamples']} resamples of {run.intervals['groups']} patients"
-    unknown = "" if all(answers.knows_patients for answers in run.answers.values()) else f" {NO_PATIENTS}."
+    stage = f" of {STAGE_NAMES[list(scores.stages)[-1]]}" if len(scores.stages) == 2 else ""
+    patients = f"{intervals['resamples']} resamples of {intervals['groups']} patients"
+    unknown = "" if knows_patients else f" {NO_PATIENTS}."
     return f"95 %: interval{stage} over {patients}; none under {MIN_KNOWN} known positives or negatives.{unknown}"
 
 
-def groups_table(run: Run) -> Table:
-    """Head, medium and tail."""
+def groups_table(scores: StageScores) -> Table:
+    """Return the means of head, medium and tail."""
     lines = []
-    for name, group in run.last["groups"].items():
+    for name, group in scores.last["groups"].items():
         cut = "–".join(str(count) for count in dict.fromkeys(group["train_pos"] or ()))
-        labels = ", ".join(group["labels"]) or "none"
-        cells = [Cell(name), Cell(labels), Cell(cut or "–")]
-        lines.append([*cells, *_measure_cells([metrics["groups"][name] for metrics in run.stages.values()])])
-    columns = ["group", "classes", "train +", *_measure_columns(run)]
-    return Table(f"Means over groups of classes on {run.split}", columns, lines, texts=3, note=_group_note(run))
+        cells = [TableCell(name), TableCell(", ".join(group["labels"]) or "none"), TableCell(cut or UNDEFINED)]
+        rows = [metrics["groups"][name] for metrics in scores.stages.values()]
+        lines.append([*cells, count_cell(len(group["labels"])), *_measure_cells(rows)])
+    columns = [text_column("group"), text_column("labels", pages_only=True), text_column("train +")]
+    columns += [Column("classes"), *_measure_columns(scores)]
+    by = scores.last.get("groups_by")
+    notes = [_stage_note(scores), f"Groups: {by}." if by else "", about_classes(scores)]
+    return Table(f"Means over groups of classes on {scores.split}", columns, lines, " ".join(filter(None, notes)))
 
 
-def _group_note(run: Run) -> str:
-    by = run.last.get("groups_by")
-    parts = [_change_note(run), f"Groups: {by}." if by else "", about_classes(run)]
-    return " ".join(part for part in parts if part)
+def _measure_columns(scores: StageScores) -> list[Column]:
+    if len(scores.stages) == 1:
+        return list(map(Column, PER_CLASS.values()))
+    columns: list[Column] = []
+    for name in PER_CLASS.values():
+        meaning = "" if columns else "the change in points"
+        columns += [Column(f"{name} 1"), Column(f"{name} 2"), Column("Δ", pages_only=True, meaning=meaning)]
+    return columns
 
 
-def _measure_columns(run: Run) -> list[str]:
-    if len(run.stages) == 1:
-        return list(PER_CLASS.values())
-    return [part for name in PER_CLASS.values() for part in (f"{name} 1", f"{name} 2", "Δ")]
-
-
-def _measure_cells(rows: Sequence[Metrics]) -> list[Cell]:
+def _measure_cells(rows: Sequence[Metrics]) -> list[TableCell]:
     return [cell for measure in PER_CLASS for cell in _score_cells([row[measure] for row in rows])]
 
 
-def _score_cells(values: Sequence[float | None]) -> list[Cell]:
-    """A cell per stage, and where there are two their difference in points."""
-    cells = [Cell(typeset(number(value)), value) for value in values]
-    if len(values) == 2:
-        old, new = values
-        gap = None if old is None or new is None else 100 * (new - old)
-        cells.append(Cell(typeset(points(old, new)), gap))
-    return cells
+def _score_cells(values: Sequence[float | None]) -> list[TableCell]:
+    """Return a cell per stage and, after two, their difference in points."""
+    return [*map(number_cell, values), *([points_cell(*values)] if len(values) == 2 else [])]
 
 
-def _change_note(run: Run) -> str:
-    return "1 and 2: after stage 1 and stage 2; Δ: the change in points." if len(run.stages) == 2 else ""
+def _stage_note(scores: StageScores) -> str:
+    return "1 and 2: after stage 1 and stage 2." if len(scores.stages) == 2 else ""

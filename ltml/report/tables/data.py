@@ -1,4 +1,4 @@
-"""What ``ltml data`` found, as text for a terminal of 80 columns."""
+"""Results of ``ltml data check`` and ``ltml data stats``: paragraphs and tables."""
 
 from __future__ import annotations
 
@@ -6,39 +6,48 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rich import box
-from rich.table import Table
-from rich.text import Text
+from ltml.report.page import Column, Prose, Table, TableCell, text_column
 
-from ltml.report.terminal_tables import render
-
-SHOWN = 8
-"""Faults of one kind that are printed; all are in the JSON."""
+MAX_SHOWN = 8
+"""Number of faults of one kind that are printed; the JSON has all."""
 
 
-def check_table(report: Mapping[str, Any]) -> str:
-    """Faults and warnings by kind, then what was looked at."""
+def check_text(report: Mapping[str, Any]) -> str:
+    """Return faults and warnings by kind, then what was checked."""
     parts = [_faults(name, report[name]) for name in ("faults", "warnings") if report[name]]
-    return "\n".join([*parts, *_looked_at(report)])
+    return "\n".join([*parts, *_checked(report)])
 
 
-def stats_table(found: Mapping[str, Any]) -> str:
-    """Labels, most frequent first, with their counts per split and source; then the rest in lines."""
-    order = sorted(found["labels"], key=lambda name: -found["splits"]["train"][name]["positive"])
-    group_of = {name: group for group, members in found["groups"].items() for name in members}
-    group_of |= dict.fromkeys(found["not_learned"], "not learned")
-    splits = Table(title="known positives / known labels per split", title_justify="left", box=box.SIMPLE_HEAD)
-    splits.add_column("label", min_width=10)
-    splits.add_column("group")
-    for split in found["splits"]:
-        splits.add_column(split, justify="right", no_wrap=True)
-    for name in order:
-        cells = (f"{counts[name]['positive']}/{counts[name]['known']}" for counts in found["splits"].values())
-        splits.add_row(Text(name), group_of.get(name, ""), *cells)
-    parts = [render(splits)]
-    if len(found["sources"]) > 1:
-        parts.append(_sources(found["sources"], order))
-    return "\n".join([*parts, *_summary(found, order)])
+def stats_blocks(stats: Mapping[str, Any]) -> Iterator[Table | Prose]:
+    """Yield labels, the most frequent first, with their counts per split and source; then sentences."""
+    order = sorted(stats["labels"], key=lambda name: -stats["splits"]["train"][name]["positive"])
+    yield _splits_table(stats, order)
+    if len(stats["sources"]) > 1:
+        yield _sources_table(stats["sources"], order)
+    yield from map(Prose, _summary(stats, order))
+
+
+def _splits_table(stats: Mapping[str, Any], order: Sequence[str]) -> Table:
+    group_of = {name: group for group, members in stats["groups"].items() for name in members}
+    group_of |= dict.fromkeys(stats["not_learned"], "not learned")
+    lines = [
+        [TableCell(name), TableCell(group_of.get(name, "")), *(_count_cell(c[name]) for c in stats["splits"].values())]
+        for name in order
+    ]
+    columns = [text_column("label"), text_column("group"), *map(Column, stats["splits"])]
+    return Table("Known positives / known labels per split", columns, lines)
+
+
+def _sources_table(sources: Mapping[str, Any], order: Sequence[str]) -> Table:
+    lines = [[TableCell(name), *(_count_cell(entry["labels"][name]) for entry in sources.values())] for name in order]
+    lines.append([TableCell("rows"), *(TableCell(str(entry["rows"]), entry["rows"]) for entry in sources.values())])
+    return Table("Known positives / known labels per source", [text_column("label"), *map(Column, sources)], lines)
+
+
+def _count_cell(counts: Mapping[str, int]) -> TableCell:
+    if not counts["known"]:
+        return TableCell("unknown")
+    return TableCell(f"{counts['positive']}/{counts['known']}", counts["positive"])
 
 
 def _faults(title: str, faults: Sequence[Mapping[str, str]]) -> str:
@@ -48,14 +57,14 @@ def _faults(title: str, faults: Sequence[Mapping[str, str]]) -> str:
     lines = [f"{title}: {len(faults)}"]
     for kind, members in sorted(by_kind.items()):
         lines.append(f"  {kind}: {len(members)}")
-        lines += [f"    {fault['where']}: {fault['message']}" for fault in members[:SHOWN]]
+        lines += [f"    {fault['where']}: {fault['message']}" for fault in members[:MAX_SHOWN]]
         lines += [f"    → {advice}" for advice in dict.fromkeys(fault["advice"] for fault in members) if advice]
-        if len(members) > SHOWN:
-            lines.append(f"    … and {len(members) - SHOWN} more (--json lists all)")
+        if len(members) > MAX_SHOWN:
+            lines.append(f"    … and {len(members) - MAX_SHOWN} more (--json lists all)")
     return "\n".join(lines)
 
 
-def _looked_at(report: Mapping[str, Any]) -> Iterator[str]:
+def _checked(report: Mapping[str, Any]) -> Iterator[str]:
     yield "rows: " + _pairs(report["rows"])
     if report["left_out"]:
         yield "left out: " + _pairs(report["left_out"])
@@ -70,43 +79,30 @@ def _looked_at(report: Mapping[str, Any]) -> Iterator[str]:
         yield "no faults" + (", warnings only" if report["warnings"] else "")
 
 
-def _sources(sources: Mapping[str, Any], order: Sequence[str]) -> str:
-    table = Table(title="positives / known per source", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("label", min_width=10)
-    for source in sources:
-        table.add_column(Text(source), justify="right")
-    for name in order:
-        counts = [entry["labels"][name] for entry in sources.values()]
-        cells = (f"{count['positive']}/{count['known']}" if count["known"] else "unknown" for count in counts)
-        table.add_row(Text(name), *cells)
-    table.add_row("rows", *(str(entry["rows"]) for entry in sources.values()))
-    return render(table)
-
-
-def _summary(found: Mapping[str, Any], order: Sequence[str]) -> Iterator[str]:
-    ratio = found["imbalance_ratio"]
-    yield "rows: " + _pairs(found["rows"])
-    grouped = found["patients"] != found["rows"]
-    yield "patients: " + (_pairs(found["patients"]) if grouped else "no groups given, every row stands alone")
-    yield f"groups: {found['groups_by']}"
-    if found["not_learned"]:
-        yield "not learned, for want of positives or negatives in train: " + ", ".join(found["not_learned"])
+def _summary(stats: Mapping[str, Any], order: Sequence[str]) -> Iterator[str]:
+    ratio = stats["imbalance_ratio"]
+    yield "rows: " + _pairs(stats["rows"])
+    grouped = stats["patients"] != stats["rows"]
+    yield "patients: " + (_pairs(stats["patients"]) if grouped else "no groups given, every row is its own group")
+    yield f"groups: {stats['groups_by']}"
+    if stats["not_learned"]:
+        yield "not learned, because train has no positive or no negative: " + ", ".join(stats["not_learned"])
     yield "imbalance ratio of train: " + (
         "undefined, no class has positives"
         if ratio is None
         else f"{ratio:.1f} (most over fewest positives, of classes that have any)"
     )
-    yield "positives per row of train: " + _pairs(found["labels_per_row"])
-    places = {name: c for c, name in enumerate(found["labels"])}
-    pairs = [(found["cooccurrence"][places[a]][places[b]], a, b) for i, a in enumerate(order) for b in order[i + 1 :]]
+    yield "positives per row of train: " + _pairs(stats["labels_per_row"])
+    index = {name: c for c, name in enumerate(stats["labels"])}
+    pairs = [(stats["cooccurrence"][index[a]][index[b]], a, b) for i, a in enumerate(order) for b in order[i + 1 :]]
     often = [f"{a} + {b} {count}" for count, a, b in sorted(pairs, key=lambda pair: -pair[0])[:5] if count]
     yield "most often together in train: " + (", ".join(often) or "no two labels")
-    yield "image sizes: " + _sizes(found["sizes"])
+    yield "image sizes: " + _sizes(stats["sizes"])
 
 
 def _sizes(counts: Mapping[str, int]) -> str:
     """Return the commonest sizes with their counts, and of many the range."""
-    if len(counts) <= SHOWN:
+    if len(counts) <= MAX_SHOWN:
         return _pairs(counts)
     common = dict(list(counts.items())[:3])
     sides = [[int(side) for side in size.split("×")] for size in counts if "×" in size]

@@ -1,100 +1,100 @@
-"""Tables of intervals, and of methods compared by their prediction files, as text."""
+"""Tables of intervals over patients, and of methods compared by their prediction files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from textwrap import fill
+from collections.abc import Iterator, Mapping
 from typing import Any
-
-from rich import box
-from rich.table import Table
-from rich.text import Text
 
 from ltml.errors import first_few
 from ltml.metrics.bootstrap import MIN_KNOWN
-from ltml.report.comparison_tables import change, interval, p_value
-from ltml.report.terminal_tables import MEASURES, render
+from ltml.report.numbers import (
+    MEASURES,
+    change_cell,
+    count_cell,
+    interval,
+    number_cell,
+    p_cell,
+    spread_cell,
+)
+from ltml.report.page import Column, Prose, Table, TableCell, text_column
+from ltml.report.run.tables import fraction_interval_cell
 
-SHOWN = {"auroc": "AUC", "ap": "AP"}
+RESAMPLED = {"auroc": "AUC", "ap": "AP"}
+"""Measures with intervals over patients."""
 
 
-def intervals_table(metrics: Mapping[str, Any], title: str) -> str:
-    """AUC and AP of every class and their macro means with intervals, of metrics that have ``ci``."""
+def intervals_table(metrics: Mapping[str, Any], title: str) -> Table:
+    """Return AUC and AP of every class and their macro means, of metrics with intervals (``ci``)."""
     ci = metrics["ci"]
-    table = Table(box=box.SIMPLE_HEAD, title=Text(f"{title}: {_about(ci)}"), title_justify="left")
-    table.add_column("class", min_width=10)
-    for column in ("here+", *(part for name in SHOWN.values() for part in (name, _percent(ci)))):
-        table.add_column(column, justify="right", no_wrap=True)
+    lines = []
     for row, intervals in zip(metrics["per_class"], ci["per_class"], strict=True):
-        apart = " (not learned)" if row["label"] in metrics.get("not_learned", []) else ""
-        table.add_row(Text(f"{row['label']}{apart}"), str(row["n_pos"]), *_cells(row, intervals))
-    table.add_section()
-    everywhere = len(ci["classes"]) == len(ci["per_class"])
-    if not everywhere:
-        table.add_row("mean", "", *_cells(metrics["macro"], dict.fromkeys(SHOWN)))
+        suffix = " (not learned)" if row["label"] in metrics.get("not_learned", []) else ""
+        lines.append([TableCell(f"{row['label']}{suffix}"), count_cell(row["n_pos"]), *_cells(row, intervals)])
+    has_all = len(ci["classes"]) == len(ci["per_class"])
+    if not has_all:
+        lines.append([TableCell("mean"), TableCell(""), *_cells(metrics["macro"], dict.fromkeys(RESAMPLED))])
     if ci["classes"]:
-        own = "mean" if everywhere else f"mean of {len(ci['classes'])}"
-        table.add_row(own, "", *_cells(ci["estimate"], ci["macro"]))
-    return "\n".join([render(table), *(fill(text, 80) for text in _about_classes(ci))])
+        name = "mean" if has_all else f"mean of {len(ci['classes'])}"
+        lines.append([TableCell(name), TableCell(""), *_cells(ci["estimate"], ci["macro"])])
+    names = [f"{metrics['split']} +", *(part for name in RESAMPLED.values() for part in (name, _percent(ci)))]
+    columns = [text_column("class"), *map(Column, names)]
+    return Table(f"{title}: {_about(ci)}", columns, lines, _about_classes(ci))
 
 
-def predictions_table(result: Mapping[str, Any]) -> str:
-    """Macro means with intervals and paired differences of what `ltml.compare_predictions` gave, then every class."""
-    tables = [_macro_table(result, measure) for measure in SHOWN]
-    tables += [_delong_table(result, method) for method in result["methods"][1:]]
-    macro = (
+def predictions_blocks(result: Mapping[str, Any]) -> Iterator[Table | Prose]:
+    """Yield macro means with intervals and paired differences, then every class, of `ltml.compare_predictions`."""
+    yield from (_macro_table(result, measure) for measure in RESAMPLED)
+    if about := _about_classes(result["methods"][0]["ci"]):
+        yield Prose(about)
+    yield Prose(
         f"Δ: from '{result['reference']}', with its interval and p by the paired bootstrap (the same resamples for "
         "all methods); Holm: adjusted over the methods."
     )
-    over = [fill(text, 80) for text in _about_classes(result["methods"][0]["ci"])]
-    delong = (
-        "By class: DeLong's test, Holm over classes and methods. It takes rows as independent; where patients have "
-        "several, the bootstrap is the one to trust."
+    yield from (_delong_table(result, method) for method in result["methods"][1:])
+    yield Prose(
+        "By class: DeLong's test, Holm over classes and methods. It takes rows as independent; if patients have "
+        "several, trust the bootstrap."
     )
-    return "\n".join([*tables[:2], *over, fill(macro, 80), *tables[2:], fill(delong, 80)])
 
 
-def _macro_table(result: Mapping[str, Any], measure: str) -> str:
+def _macro_table(result: Mapping[str, Any], measure: str) -> Table:
     ci = result["methods"][0]["ci"]
-    title = Text(f"{MEASURES[measure]} in points: {_about(ci)}")
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
-    table.add_column("method")
-    for column in (MEASURES[measure], _percent(ci), "Δ", _percent(ci), "p", "p Holm"):
-        table.add_column(column, justify="right", no_wrap=True)
+    lines = []
     for method in result["methods"]:
         versus = None if method["versus"] is None else method["versus"][measure]
-        own = [_points(_mean(method, measure)), interval(method["ci"]["macro"][measure])]
-        ends = "–" if versus is None else interval(versus["interval"], sign="+")
-        tests = [p_value(versus, "p"), p_value(versus, "p_holm")]
-        name = "estimate" if ci["classes"] else "difference"
-        table.add_row(Text(method["name"]), *own, _change(versus, name), ends, *tests)
-    return render(table)
+        mean = spread_cell({"mean": _mean(method, measure), "sd": None})
+        change = _change_cell(versus, "estimate" if ci["classes"] else "difference")
+        ends = [TableCell(interval(method["ci"]["macro"][measure]))]
+        ends_of_change = TableCell(interval(None if versus is None else versus["interval"], sign="+"))
+        tests = [p_cell(versus, kind) for kind in ("p", "p_holm")]
+        lines.append([TableCell(method["name"]), mean, *ends, change, ends_of_change, *tests])
+    names = (MEASURES[measure], _percent(ci), "Δ", _percent(ci), "p", "p Holm")
+    return Table(f"{MEASURES[measure]} in points: {_about(ci)}", [text_column("method"), *map(Column, names)], lines)
 
 
-def _delong_table(result: Mapping[str, Any], method: Mapping[str, Any]) -> str:
+def _delong_table(result: Mapping[str, Any], method: Mapping[str, Any]) -> Table:
     reference = result["methods"][0]
-    title = Text(f"AUC of every class in points, {method['name']} against {reference['name']}")
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
-    table.add_column("class", min_width=10)
-    for column in ("here+", reference["name"], method["name"], "Δ", "p", "p Holm"):
-        table.add_column(Text(column), justify="right")
-    for own, other, found in zip(method["per_class"], reference["per_class"], method["delong"], strict=True):
-        values = [str(own["n_pos"]), _points(other["auroc"]), _points(own["auroc"])]
-        table.add_row(Text(own["label"]), *values, _change(found), p_value(found, "p"), p_value(found, "p_holm"))
-    return render(table)
+    lines = []
+    for row, other, test in zip(method["per_class"], reference["per_class"], method["delong"], strict=True):
+        areas = [spread_cell({"mean": entry["auroc"], "sd": None}) for entry in (other, row)]
+        cells = [count_cell(row["n_pos"]), *areas, _change_cell(test), p_cell(test, "p"), p_cell(test, "p_holm")]
+        lines.append([TableCell(row["label"]), *cells])
+    names = ("positives", reference["name"], method["name"], "Δ", "p", "p Holm")
+    caption = f"AUC of every class in points, {method['name']} against {reference['name']}"
+    return Table(caption, [text_column("class"), *map(Column, names)], lines)
 
 
 def _mean(method: Mapping[str, Any], measure: str) -> float | None:
-    """Return the macro mean over the classes of the interval, or over all that are defined where there is none."""
+    """Return the macro mean over the classes of the interval, or over all defined classes if it has none."""
     ci = method["ci"]
     mean: float | None = (ci["estimate"] if ci["classes"] else method["macro"])[measure]
     return mean
 
 
-def _about_classes(ci: Mapping[str, Any]) -> list[str]:
-    """Return what is to be said of the classes of the macro interval, if anything."""
+def _about_classes(ci: Mapping[str, Any]) -> str:
+    """Return sentences on the classes that the macro interval leaves out; empty if none."""
     if ci["reason"]:
-        return [f"The mean has no interval: {ci['reason']}."]
+        return f"The mean has no interval: {ci['reason']}."
     inside, names = ci["classes"], [row["label"] for row in ci["per_class"]]
     texts = []
     if len(inside) < len(names):
@@ -105,7 +105,7 @@ def _about_classes(ci: Mapping[str, Any]) -> list[str]:
         )
     if ci["macro_resamples"] < ci["resamples"]:
         texts.append(f"{ci['macro_resamples']} of {ci['resamples']} resamples define all of these classes.")
-    return texts
+    return " ".join(texts)
 
 
 def _about(ci: Mapping[str, Any]) -> str:
@@ -116,22 +116,13 @@ def _percent(ci: Mapping[str, Any]) -> str:
     return f"{ci['level']:.0%} interval"
 
 
-def _cells(values: Mapping[str, Any], intervals: Mapping[str, Any]) -> list[str]:
-    pairs = [
-        ("–" if values[measure] is None else f"{values[measure]:.3f}", _interval(intervals[measure]))
-        for measure in SHOWN
+def _cells(values: Mapping[str, Any], intervals: Mapping[str, Any]) -> list[TableCell]:
+    return [
+        cell
+        for measure in RESAMPLED
+        for cell in (number_cell(values[measure]), fraction_interval_cell(intervals[measure]))
     ]
-    return [cell for pair in pairs for cell in pair]
 
 
-def _points(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f}"
-
-
-def _change(entry: Mapping[str, Any] | None, name: str = "difference") -> str:
-    return change(None if entry is None else {"mean": entry[name], "sd": None})
-
-
-def _interval(ends: Sequence[float] | None) -> str:
-    """``0.812 to 0.853``."""
-    return "–" if ends is None else " to ".join(f"{end:.3f}" for end in ends)
+def _change_cell(entry: Mapping[str, Any] | None, key: str = "difference") -> TableCell:
+    return change_cell(None if entry is None else {"mean": entry[key], "sd": None})

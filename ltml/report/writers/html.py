@@ -1,4 +1,4 @@
-"""A report as one HTML file that needs nothing else: style, script and plots are inside, and nothing is fetched."""
+"""A report as one HTML file with style, script and plots inside; it fetches nothing."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from markupsafe import Markup
 from ltml.report.page import Page
 from ltml.report.writers.svg import draw_chart, draw_key
 
-ROOM = "ltml.report"
+PACKAGE = "ltml.report"
 
 
 def render_html(page: Page, version: str) -> str:
-    """The page as HTML; everything that is text is escaped.
+    """Return the page as HTML, with all text escaped.
 
-    The page forbids itself any script but its own and any request, so that a name in a file could do no harm even if
-    it were not escaped.
+    The page's security policy allows its own script alone and no request, so that a name in a file could do no harm
+    even if it were not escaped.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader(ROOM, "templates"),
+        loader=jinja2.PackageLoader(PACKAGE, "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -37,6 +37,6 @@ def render_html(page: Page, version: str) -> str:
 
 
 def _source(environment: jinja2.Environment, name: str) -> Markup:
-    """A file of the templates, trusted and as it is."""
+    """Return a template file as markup that is not escaped."""
     assert environment.loader is not None
     return Markup(environment.loader.get_source(environment, name)[0])

@@ -1,4 +1,4 @@
-"""Tables as Markdown, LaTeX and CSV: a table for a paper comes out ready."""
+"""Tables as Markdown, LaTeX and CSV, ready to paste into a paper."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from ltml.csv_table import without_formula
-from ltml.report.page import Cell, Table
+from ltml.report.page import Table, TableCell
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -37,17 +37,20 @@ MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 
 def to_markdown(tables: Sequence[Table]) -> str:
-    """Pipe tables with their captions above and notes below."""
+    """Return pipe tables, each with its caption above and its explanation below."""
     return "\n\n".join(_markdown_table(table) for table in tables) + "\n"
 
 
 def to_latex(tables: Sequence[Table]) -> str:
-    """``table`` environments with booktabs' rules; labels in other scripts need an engine that reads Unicode."""
+    """Return ``table`` environments with booktabs' rules; labels in other scripts need an engine that reads Unicode."""
     return "% \\usepackage{booktabs}\n" + "\n\n".join(_latex_table(table) for table in tables) + "\n"
 
 
 def to_csv(tables: Sequence[Table]) -> str:
-    """One entry per line, numbers in full precision: table, row, column, value, sd, mark, text; none is a formula."""
+    """Return a line per cell: table, row, column, value, sd (both in full precision), mark, text.
+
+    Text that a spreadsheet would read as a formula is quoted.
+    """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(("table", "row", "column", "value", "sd", "mark", "text"))
@@ -55,52 +58,52 @@ def to_csv(tables: Sequence[Table]) -> str:
         for first, *cells in table.rows:
             for column, cell in zip(table.columns[1:], cells, strict=True):
                 numbers = ("" if number is None else repr(float(number)) for number in (cell.value, cell.sd))
-                names = map(without_formula, (table.caption, first.text, column))
+                names = map(without_formula, (table.caption, first.text, column.name))
                 writer.writerow((*names, *numbers, cell.mark, without_formula(cell.text)))
     return file.getvalue()
 
 
 def escape_latex(text: str) -> str:
-    """Text as LaTeX prints it, on one line."""
+    """Return the source of text in LaTeX, on one line."""
     return "".join(LATEX.get(letter, letter) for letter in _one_line(text))
 
 
 def escape_markdown(text: str) -> str:
-    """Text as Markdown prints it, on one line."""
+    """Return the source of text in Markdown, on one line."""
     return MARKDOWN.sub(r"\\\1", _one_line(text)).replace("&", "&amp;")
 
 
 def _markdown_table(table: Table) -> str:
-    marks = ["---"] * table.texts + ["---:"] * (len(table.columns) - table.texts)
     lines = [
         f"**{escape_markdown(table.caption)}**",
         "",
-        _pipes([escape_markdown(column) for column in table.columns]),
-        _pipes(marks),
+        _pipes([escape_markdown(column.name) for column in table.columns]),
+        _pipes(["---:" if column.numeric else "---" for column in table.columns]),
         *(_pipes([_markdown_cell(cell) for cell in row]) for row in table.rows),
     ]
-    return "\n".join([*lines, "", escape_markdown(table.note)] if table.note else lines)
+    explanation = escape_markdown(table.explanation())
+    return "\n".join([*lines, "", explanation] if explanation else lines)
 
 
 def _pipes(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _markdown_cell(cell: Cell) -> str:
+def _markdown_cell(cell: TableCell) -> str:
     text = escape_markdown(cell.text)
     return (f"**{text}**" if cell.best else text) + cell.mark
 
 
 def _latex_table(table: Table) -> str:
-    columns = "l" * table.texts + "r" * (len(table.columns) - table.texts)
-    note = f" {escape_latex(table.note)}" if table.note else ""
+    alignment = "".join("r" if column.numeric else "l" for column in table.columns)
+    explanation = f" {text}" if (text := escape_latex(table.explanation())) else ""
     lines = [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escape_latex(table.caption)}.{note}}}",
-        rf"\begin{{tabular}}{{{columns}}}",
+        rf"\caption{{{escape_latex(table.caption)}.{explanation}}}",
+        rf"\begin{{tabular}}{{{alignment}}}",
         r"\toprule",
-        _ampersands([escape_latex(column) for column in table.columns]),
+        _ampersands([escape_latex(column.name) for column in table.columns]),
         r"\midrule",
         *(_ampersands([_latex_cell(cell) for cell in row]) for row in table.rows),
         r"\bottomrule",
@@ -114,7 +117,7 @@ def _ampersands(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _latex_cell(cell: Cell) -> str:
+def _latex_cell(cell: TableCell) -> str:
     text = escape_latex(cell.text)
     bold = rf"\textbf{{{text}}}" if cell.best else text
     return bold + (rf"\textsuperscript{{{escape_latex(cell.mark)}}}" if cell.mark else "")
