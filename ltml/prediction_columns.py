@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from ltml.arrays import Float64Array
 from ltml.errors import InputError, brief, shown
 from ltml.near_names import fold_id, fold_name, is_missing, near_misses
 
-Floats = npt.NDArray[np.float64]
 KINDS = ("prob", "target", "novel")
 SURE = {
     "prob": "prob",
@@ -163,7 +162,7 @@ def _refuse_empty(cells: pd.Series, path: Path) -> None:
         )
 
 
-def read_probs(table: pd.DataFrame, labels: Sequence[str], path: Path) -> Floats:
+def read_probs(table: pd.DataFrame, labels: Sequence[str], path: Path) -> Float64Array:
     """Return probabilities, float64 ``(N, C)``, the nearest to what is written.
 
     Raises:
@@ -182,7 +181,7 @@ def read_probs(table: pd.DataFrame, labels: Sequence[str], path: Path) -> Floats
     return probs
 
 
-def read_targets(table: pd.DataFrame, columns: Sequence[str], path: Path) -> Floats:
+def read_targets(table: pd.DataFrame, columns: Sequence[str], path: Path) -> Float64Array:
     """Return targets, float64 ``(N, C)``: 0, 1, or NaN where a cell is empty; true and false are 1 and 0.
 
     Raises:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import rankdata
 
+from ltml.arrays import Float64Array as Floats
 from ltml.comparison.statistics import MIN_DATASETS, friedman_nemenyi, wilcoxon
-from ltml.metrics.ranking import Floats
 
 Row = Mapping[str, Any]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ltml.arrays import Float64Array as Floats
 from ltml.checksums import DamagedFileError
 from ltml.comparison.grid import GridRun
 from ltml.comparison.plan import Plan
@@ -28,7 +29,7 @@ from ltml.metrics.bootstrap import (
 )
 from ltml.metrics.delong import delong
 from ltml.metrics.inputs import NO_PATIENTS
-from ltml.metrics.ranking import Floats, Ints, auroc_and_ap_per_class
+from ltml.metrics.ranking import Ints, auroc_and_ap_per_class
 from ltml.stages.evaluate import read_predictions
 from ltml.stages.run_directory import last_stage, read_run
 from ltml.types import Predictions

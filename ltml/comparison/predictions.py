@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ltml.arrays import Float64Array as Floats
 from ltml.checksums import check_if_recorded
 from ltml.comparison.patients import warn_of_few, warn_of_resamples
 from ltml.comparison.statistics import add_holm, paired_bootstrap
@@ -23,7 +24,7 @@ from ltml.metrics.bootstrap import (
 )
 from ltml.metrics.delong import delong
 from ltml.metrics.inputs import NO_PATIENTS
-from ltml.metrics.ranking import Floats, Ints
+from ltml.metrics.ranking import Ints
 from ltml.metrics.table import score
 from ltml.near_names import fold_id
 from ltml.types import Predictions

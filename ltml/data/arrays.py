@@ -12,14 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ltml.arrays import Codes, IntArray, UInt8Array
 from ltml.data.context import DataContext
 from ltml.data.faults import Faults
 from ltml.data.label_codes import UNKNOWN, one_hot, value_fault
 from ltml.data.table import LabelTable, LabelVersion
 from ltml.errors import InputError, first_line
-from ltml.types import IntArray, UInt8Array
-
-Codes = npt.NDArray[np.int8]
 
 
 def read_npz(file: Path) -> dict[str, npt.NDArray[Any]]:

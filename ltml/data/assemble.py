@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from ltml.types import Dataset
+from ltml.data.dataset import Dataset
 
 META = ("view", "age", "sex")
 

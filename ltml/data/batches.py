@@ -17,6 +17,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 from torch.utils.data import Dataset as TorchDataset
 
+from ltml.arrays import IntArray
+from ltml.data.dataset import Dataset
 from ltml.data.parallel import available_cores
 from ltml.data.sampling import Draw, Order, choose_order
 from ltml.data.views import View
@@ -24,7 +26,7 @@ from ltml.errors import InputError, LtmlError, first_line
 from ltml.processes.main_guard import check_main_guard
 from ltml.processes.world import SINGLE_PROCESS, World
 from ltml.seeds import derive_seed
-from ltml.types import Batch, Dataset, IntArray
+from ltml.types import Batch
 
 Index = tuple[int, int, int]
 """A row, the epoch it is drawn in, and how often it was drawn in that epoch before."""

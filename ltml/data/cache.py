@@ -23,7 +23,9 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
-from ltml.data.decode import DECODER, decode
+from ltml.arrays import Digests, IntArray, UInt8Array
+from ltml.data.dataset import ImageReader
+from ltml.data.decode import DECODER, UnreadableImageError, decode
 from ltml.data.images import FileImages
 from ltml.data.inspection import Seen, SeenFiles, hash_content, shared_folder, stamp
 from ltml.data.parallel import in_threads
@@ -31,7 +33,6 @@ from ltml.data.pixels import with_channels
 from ltml.errors import InputError, LtmlError, first_few, first_line
 from ltml.files import cache_folder, hash_json, storage_explained, write_atomically
 from ltml.processes.bars import track
-from ltml.types import Digests, ImageReader, IntArray, UInt8Array, UnreadableImageError
 
 log = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from ltml.data.cache import source_files
+from ltml.data.dataset import Dataset, Published
 from ltml.data.faults import Fault, Faults
 from ltml.data.images import FileImages
 from ltml.data.inspection import Inspection, Picture, inspect_images, shared_folder
 from ltml.data.pixels import count_levels
 from ltml.errors import InputError, brief, first_few
-from ltml.types import Dataset, Published
 
 FEW_LEVELS = 64
 """A picture whose pixels use less than so many of 256 levels is doubted; films and fundi use 96 or more."""

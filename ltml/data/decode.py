@@ -10,17 +10,21 @@ from pathlib import Path
 
 from PIL import Image
 
+from ltml.arrays import UInt8Array
 from ltml.data.dicom import read_dicom
 from ltml.data.image_files import is_dicom
 from ltml.data.pictures import read_picture
 from ltml.data.pixels import MAX_PIXELS, resize, with_channels
 from ltml.errors import InputError, first_line
-from ltml.types import UInt8Array, UnreadableImageError
 
 DECODER = 2
 """Raised whenever the pixels of a file come out otherwise: what was decoded before is not used again."""
 
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # data.max_pixels is the limit here
+
+
+class UnreadableImageError(InputError):
+    """An image file that is missing or cannot be decoded."""
 
 
 def read_image(path: Path, size: int, channels: int, max_pixels: int = MAX_PIXELS) -> UInt8Array:

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from ltml.arrays import UInt8Array
 from ltml.data.dicom_values import apply_palette, apply_voi, cut_bits, find_padding, number, to_modality
 from ltml.data.pixels import check_pixel_count, stretch
 from ltml.errors import InputError
-from ltml.types import UInt8Array
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ltml.types import UInt8Array
+from ltml.arrays import UInt8Array
 
 Values = npt.NDArray[Any]
 Limits = tuple[float, float]

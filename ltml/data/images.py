@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from ltml.arrays import Digests, IntArray, UInt8Array
+from ltml.data.dataset import ImageReader
 from ltml.data.decode import read_image
 from ltml.data.inspection import hash_array, hash_contents, shared_folder
 from ltml.data.pixels import MAX_PIXELS, resize, with_channels
-from ltml.types import Digests, ImageReader, IntArray, UInt8Array
 
 
 class ArrayImages:

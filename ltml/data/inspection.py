@@ -25,14 +25,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ltml.data.decode import DECODER, open_picture
+from ltml.data.decode import DECODER, UnreadableImageError, open_picture
 from ltml.data.image_files import is_dicom
 from ltml.data.parallel import in_threads
 from ltml.data.pixels import MAX_PIXELS, count_levels
 from ltml.errors import first_line
 from ltml.files import cache_folder, hash_json
 from ltml.processes.bars import track
-from ltml.types import UnreadableImageError
 
 log = logging.getLogger(__name__)
 

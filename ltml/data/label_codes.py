@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ltml.arrays import IntArray
 from ltml.data.faults import Fault, Faults
 from ltml.errors import brief, shown
-from ltml.types import IntArray
 
 UNKNOWN = -1
 """Code of a label that is not known."""

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from ltml.arrays import IntArray
 from ltml.data.pixels import check_pixel_count, stretch
-from ltml.types import IntArray
 
 PALETTES = ("P", "PA")
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ltml.types import UInt8Array
+from ltml.arrays import UInt8Array
 
 MAX_PIXELS = 89_000_000
 """Largest picture that is decoded unless told otherwise, a little below the size at which Pillow warns of bombs."""

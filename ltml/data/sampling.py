@@ -10,15 +10,13 @@ from functools import partial
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from ltml.arrays import Float64Array, IntArray
+from ltml.data.dataset import Dataset
 from ltml.errors import InputError
-from ltml.types import Dataset, IntArray
 
 Draw = Literal["natural", "equal", "proportional", "class_aware", "repeat_factor"]
-
-Float64Array = npt.NDArray[np.float64]
 
 Order = Callable[[np.random.Generator | None], tuple[IntArray, IntArray]]
 """Rows of an epoch in order, and how often each came in that epoch before; without a generator nothing is shuffled."""

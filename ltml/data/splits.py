@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ltml.arrays import BoolArray, Codes, IntArray
 from ltml.csv_table import read_csv_table
 from ltml.data.faults import Fault, Faults
 from ltml.errors import InputError, first_few, shown
 from ltml.near_names import fold_id
-from ltml.types import BoolArray, IntArray
 
 SPLITS = ("train", "val", "test")
 
@@ -26,8 +26,6 @@ OTHER_SPLIT_NAMES = (
     | dict.fromkeys(("testing", "tst", "te", "holdout"), "test")
 )
 """What others call a split, and what it is called here."""
-
-Codes = npt.NDArray[np.int8]
 
 
 def split_by_group(

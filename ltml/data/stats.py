@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from ltml.arrays import IntArray
 from ltml.class_counts import imbalance_ratio
+from ltml.data.dataset import Dataset
 from ltml.data.image_files import is_dicom
 from ltml.data.parallel import in_threads
-from ltml.types import Dataset, IntArray
 
 
 def describe_labels(dataset: Dataset) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from typing import Literal
 
 import numpy as np
 
+from ltml.arrays import IntArray
+from ltml.data.dataset import Dataset
 from ltml.data.images import ChosenImages
 from ltml.errors import InputError, suggest
-from ltml.types import Dataset, IntArray
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ltml.arrays import IntArray, UInt8Array
 from ltml.data.cache import open_cached
 from ltml.data.context import DataContext
+from ltml.data.dataset import Dataset, ImageReader, Published, Units
 from ltml.data.faults import Fault, Faults
 from ltml.data.images import ArrayImages, FileImages, StackedImages
 from ltml.data.inspection import inspect_images
@@ -33,7 +35,6 @@ from ltml.errors import InputError, brief, first_few, shown
 from ltml.files import hash_file
 from ltml.near_names import is_missing
 from ltml.registry import DATASETS
-from ltml.types import Dataset, ImageReader, IntArray, Published, UInt8Array, Units
 
 log = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ class _Scratch(threading.local):
 
 _SCRATCH = _Scratch()
 
-MOST = 0.75
-"""Share of a portion from which on one label is drawn for all of it."""
+BATCHED_SHARE = 0.75
+"""If one label accounts for more than this share of a chunk, draw it for the whole chunk."""
 
 
 def make_generator(seed: int | None, generator: torch.Generator | None) -> torch.Generator:
@@ -135,7 +135,7 @@ def _draw_class(pair: Pair, labels: Tensor, noise: Tensor, features: Tensor) -> 
     """Fill the features ``(k, D)`` of one class by the labels ``(k,)`` of its samples."""
     groups = [(labels == label).nonzero()[:, 0] for label in (0, 1)]
     most = int(len(groups[1]) > len(groups[0]))
-    if len(groups[most]) > MOST * len(labels):  # to gather and scatter its rows would cost more than to draw some twice
+    if len(groups[most]) > BATCHED_SHARE * len(labels):  # gathering and scattering its rows costs more
         direct = features.dtype == torch.float32
         drawn = _present(pair[most]).transform(noise, features if direct else None)
         if not direct:

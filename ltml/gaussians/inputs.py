@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Array = npt.NDArray[Any]
+from ltml.gaussians.arrays import Array
+
 Samples = Mapping[Any, int] | Sequence[tuple[Any, int]]
 
 

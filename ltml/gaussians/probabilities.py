@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from ltml.gaussians.arrays import Float64Array
 
 PRIORS = ("eq12", "uniform", "natural", "reverse_max", "effective_number")
 
@@ -20,7 +20,7 @@ def label_probabilities(
     alpha: float = 0.9,
     eps: float = 1e-9,
     beta: float = 0.999,
-) -> Floats:
+) -> Float64Array:
     """P(label 1) per class.
 
     ``F_c`` is the training frequency of class ``c`` among its known entries. A class with only one known label always
@@ -66,7 +66,7 @@ def is_always_positive(prior: str | Sequence[float], positives: npt.ArrayLike, n
     return isinstance(prior, str) and prior == "eq12" and int(both.sum()) == 1
 
 
-def prior_shift(probabilities: npt.ArrayLike, positives: npt.ArrayLike, negatives: npt.ArrayLike) -> Floats:
+def prior_shift(probabilities: npt.ArrayLike, positives: npt.ArrayLike, negatives: npt.ArrayLike) -> Float64Array:
     """How much higher a class's log-odds are among virtual samples than among training samples.
 
     ``logit(p_c) − logit(F_c)``, both clipped to ``[1/(2n), 1 − 1/(2n)]`` with ``n`` the known samples of the class. A
@@ -86,30 +86,30 @@ def prior_shift(probabilities: npt.ArrayLike, positives: npt.ArrayLike, negative
         np.clip(np.nan_to_num(values), 0.5 / known, 1 - 0.5 / known)
         for values in (np.asarray(probabilities, dtype=np.float64), pos / known)
     )
-    shift: Floats = np.log(sampled / (1 - sampled)) - np.log(natural / (1 - natural))
+    shift: Float64Array = np.log(sampled / (1 - sampled)) - np.log(natural / (1 - natural))
     return shift
 
 
 def _two_sided(
-    pos: Floats,
-    neg: Floats,
+    pos: Float64Array,
+    neg: Float64Array,
     both: npt.NDArray[np.bool_],
     prior: str | Sequence[float],
     alpha: float,
     eps: float,
     beta: float,
-) -> Floats:
+) -> Float64Array:
     if not isinstance(prior, str):
-        given: Floats = np.asarray(np.nan if prior is None else prior, dtype=np.float64)
+        given: Float64Array = np.asarray(np.nan if prior is None else prior, dtype=np.float64)
         if given.shape != pos.shape or not bool(np.all((given >= 0) & (given <= 1))):
             raise ValueError(f"Expected {len(pos)} probabilities in [0, 1], one per class, but got {prior!r}.")
-        chosen: Floats = given[both]
+        chosen: Float64Array = given[both]
         return chosen
     frequency = pos[both] / (pos[both] + neg[both])
     log_weight = -alpha * np.log(frequency + eps)  # in logs, so that no exponent overflows
-    reverse: Floats = np.exp(log_weight - log_weight.max(initial=-np.inf))
+    reverse: Float64Array = np.exp(log_weight - log_weight.max(initial=-np.inf))
     if prior == "eq12":
-        normalised: Floats = reverse / reverse.sum()
+        normalised: Float64Array = reverse / reverse.sum()
         return normalised
     if prior == "uniform":
         return np.full(len(frequency), 0.5)
@@ -122,5 +122,5 @@ def _two_sided(
     raise ValueError(f"Expected prior as one of {', '.join(PRIORS)} or a sequence but got '{prior}'.")
 
 
-def _rarest_half(weights: Floats) -> Floats:
+def _rarest_half(weights: Float64Array) -> Float64Array:
     return 0.5 * weights / weights.max() if len(weights) else weights

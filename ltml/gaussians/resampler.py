@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ltml.gaussians.arrays import Array
 from ltml.gaussians.draw import draw_many_labels, draw_one_label, make_generator
 from ltml.gaussians.estimate import check_borrow, check_covariance, estimate
 from ltml.gaussians.gaussian import Pair
@@ -32,7 +33,6 @@ from ltml.gaussians.statistics import Statistics, check_known_finite, load_group
 
 log = logging.getLogger(__name__)
 
-Array = npt.NDArray[Any]
 Batches = Iterable[tuple[Array | Tensor, Array | Tensor]]
 Self = TypeVar("Self", bound="GaussianResampler")
 

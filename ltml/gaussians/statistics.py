@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Array = npt.NDArray[Any]
+from ltml.gaussians.arrays import Array
 
 PART_BYTES = 8 << 20
 """Rows are worked off in chunks of which one class's part has at most so many bytes."""
@@ -105,14 +105,14 @@ class Group:
     rows: list[Tensor]
 
     @property
-    def held(self) -> int:
+    def buffered_rows(self) -> int:
         """Rows that are held."""
         return sum(map(len, self.rows))
 
     @property
     def count(self) -> int:
         """All rows so far."""
-        return self.held + (self.sums.count if self.sums else 0)
+        return self.buffered_rows + (self.sums.count if self.sums else 0)
 
     def add(self, rows: Tensor) -> None:
         """Add rows ``(k, D)``, float32 or float64; they are kept, so they must be the caller's to give.
@@ -124,7 +124,7 @@ class Group:
             return
         width = rows.shape[1]
         limit = self.keep if self.sums else 0 if self.diagonal else width
-        if self.held + len(rows) <= limit:
+        if self.buffered_rows + len(rows) <= limit:
             _check_finite(rows)
             self.rows.append(rows)
         else:

@@ -15,9 +15,10 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import csr_array
 
+from ltml.arrays import Float64Array as Floats
 from ltml.errors import InputError
 from ltml.metrics.inputs import read_patients, read_table, read_targets
-from ltml.metrics.ranking import Floats, Ints, auroc_and_ap_per_class
+from ltml.metrics.ranking import Ints, auroc_and_ap_per_class
 
 MEASURES = ("auroc", "ap")
 LEVEL = 0.95

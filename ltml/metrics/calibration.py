@@ -7,9 +7,8 @@ import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
+from ltml.arrays import Float64Array
 from ltml.metrics.inputs import ArrayError, read_pair, read_probs
-
-Float64Array = npt.NDArray[np.float64]
 
 TEMPERATURES = (0.05, 20.0)
 """Within what a temperature is looked for: where val is told perfectly, none would be low enough."""

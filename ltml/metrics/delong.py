@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm, rankdata
 
+from ltml.arrays import BoolArray as Bools
+from ltml.arrays import Float64Array as Floats
 from ltml.metrics.inputs import read_runs
-from ltml.metrics.ranking import Bools, Floats, known_entries
+from ltml.metrics.ranking import known_entries
 
 
 class DeLong(NamedTuple):

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ltml.arrays import Float64Array as Floats
 from ltml.errors import InputError, first_few, first_line, suggest
 from ltml.near_names import fold_id, fold_name, is_missing
 
-Floats = npt.NDArray[np.float64]
 PLAIN = (bool, int, float, str, bytes, type(None), type(pd.NA), np.generic, Decimal)
 """Kinds of value that a list may hold beside lists of them."""
 NO_PATIENTS = (

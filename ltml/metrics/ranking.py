@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ltml.metrics.inputs import Floats as Floats
+from ltml.arrays import BoolArray as Bools
+from ltml.arrays import Float64Array as Floats
 from ltml.metrics.inputs import read_pair, read_table
 
-Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.intp]
 
 KEY = 2**32 - 1

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ltml.metrics.inputs import ArrayError, Floats, check_thresholds, read_pair
+from ltml.arrays import Float64Array as Floats
+from ltml.metrics.inputs import ArrayError, check_thresholds, read_pair
 
 NAN = float("nan")
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ltml.types import FloatArray
+from ltml.arrays import FloatArray
 
 
 class PairCounts(NamedTuple):

@@ -19,9 +19,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ltml.data.dataset import Dataset
 from ltml.processes.collectives import gather_rows
 from ltml.processes.world import SINGLE_PROCESS, World
-from ltml.types import Batch, Dataset, ModelOutput
+from ltml.types import Batch, ModelOutput
 
 
 class TrainingContext(NamedTuple):

@@ -8,10 +8,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ltml.arrays import Float64Array
 from ltml.metrics.bootstrap import CHUNK, LEVEL, draw_weights, number_groups, why_no_interval
 from ltml.metrics.ranking import known_entries
-
-Float64Array = npt.NDArray[np.float64]
 
 MOST_POINTS = 200
 """Points of a curve; more would not be seen."""

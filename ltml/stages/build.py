@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ltml.data.batches import BatchLoader
 from ltml.data.context import DataContext
+from ltml.data.dataset import Dataset
 from ltml.data.faults import Faults
 from ltml.data.subset import hold_out, keep_sources
 from ltml.data.table import load_dataset
@@ -23,7 +24,6 @@ from ltml.objectives.objective import Objective, Term, TrainingContext
 from ltml.processes.world import SINGLE_PROCESS, World
 from ltml.recipe.schema import LossSection, Recipe
 from ltml.registry import HEADS, LOSSES, OBJECTIVES, create
-from ltml.types import Dataset
 
 CROPS = 10
 

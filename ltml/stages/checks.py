@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from ltml.arrays import BoolArray
+from ltml.data.dataset import Dataset
 from ltml.data.views import build_view
 from ltml.errors import InputError, first_few
 from ltml.metrics.groups import make_groups
@@ -14,7 +16,6 @@ from ltml.recipe.schema import Recipe
 from ltml.registry import HEADS, OBJECTIVES
 from ltml.stages.build import build_loss, text_modes
 from ltml.stages.refit import check_classifier, elementwise
-from ltml.types import BoolArray, Dataset
 
 log = logging.getLogger(__name__)
 

@@ -23,6 +23,7 @@ from ltml.checksums import (
 )
 from ltml.class_counts import TrainCounts
 from ltml.csv_table import read_csv_table
+from ltml.data.dataset import Dataset
 from ltml.errors import InputError
 from ltml.metrics.groups import describe_rule, make_groups
 from ltml.metrics.inputs import NO_PATIENTS
@@ -30,7 +31,7 @@ from ltml.metrics.ranking import auroc
 from ltml.metrics.table import MetricTable, changes, score
 from ltml.recipe.schema import MetricsSection, Recipe
 from ltml.stages.run_directory import WRITTEN_AGAIN, RunDirectory, read_run, read_train_counts
-from ltml.types import Dataset, Predictions
+from ltml.types import Predictions
 
 log = logging.getLogger(__name__)
 

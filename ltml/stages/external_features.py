@@ -17,10 +17,12 @@ import numpy.typing as npt
 import pandas as pd
 from numpy.lib import format as npy
 
+from ltml.arrays import Digests, FloatArray, IntArray, UInt8Array
+from ltml.data.dataset import Dataset
 from ltml.errors import InputError, brief, first_few, shown
 from ltml.files import hash_file
 from ltml.near_names import fold_id, fold_name, is_missing, near_misses
-from ltml.types import Dataset, Digests, FeatureSet, FloatArray, IntArray, UInt8Array
+from ltml.types import FeatureSet
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, tokenize.TokenError, UnicodeDecodeError, NotImplementedError)
 """What numpy and zipfile raise on a damaged archive, besides the usual."""

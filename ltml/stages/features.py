@@ -12,14 +12,16 @@ import numpy as np
 import torch
 from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 
+from ltml.arrays import FloatArray
 from ltml.checksums import check_file, is_finished, write_recorded
 from ltml.data.batches import BatchLoader
+from ltml.data.dataset import Dataset
 from ltml.errors import InputError, first_line
 from ltml.models.model import Stage1Model
 from ltml.processes.bars import track
 from ltml.processes.collectives import barrier, gather_rows
 from ltml.training.devices import Compute
-from ltml.types import Dataset, FeatureSet, FloatArray
+from ltml.types import FeatureSet
 
 SPLITS = ("train", "val")
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error)

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from ltml.data.check import refuse_unreadable
+from ltml.data.dataset import Dataset
 from ltml.errors import InputError
 from ltml.files import lock_folder, remove_partial_files
 from ltml.processes.collectives import barrier, local_rank_zero_first, process_group, rank_zero_only
@@ -23,7 +24,6 @@ from ltml.stages.stage1 import run_stage1
 from ltml.stages.stage2 import run_stage2
 from ltml.stages.stage2_on_features import run_on_features
 from ltml.training.devices import choose_device
-from ltml.types import Dataset
 
 OUT = "runs"
 

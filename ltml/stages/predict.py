@@ -10,8 +10,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from ltml.arrays import IntArray
 from ltml.checksums import is_finished
 from ltml.data.batches import BatchLoader
+from ltml.data.dataset import Dataset
 from ltml.errors import LtmlError, first_few
 from ltml.models.model import Stage1Model
 from ltml.processes.bars import track
@@ -23,7 +25,7 @@ from ltml.stages.evaluate import scored_splits, write_predictions
 from ltml.stages.run_directory import RunDirectory, Stage
 from ltml.training.checkpoint import load_weights
 from ltml.training.devices import Compute
-from ltml.types import Batch, Dataset, IntArray, Predictions
+from ltml.types import Batch, Predictions
 
 
 class NonFiniteLogitsError(LtmlError):

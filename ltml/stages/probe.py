@@ -11,13 +11,13 @@ import torch
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.special import expit
 
+from ltml.arrays import Float64Array, FloatArray
 from ltml.errors import first_few
 from ltml.models.classifier import PerClassLinear
-from ltml.types import FeatureSet, FloatArray
+from ltml.types import FeatureSet
 
 log = logging.getLogger(__name__)
 
-Floats = npt.NDArray[np.float64]
 PART_BYTES = 1 << 25
 """Of the rows that are read at a time, as float64."""
 TOLERANCE = 1e-8
@@ -53,11 +53,13 @@ class _Point(NamedTuple):
     """The objective at some weights: value, gradient ``(D + 1,)``, Hessian ``(D + 1, D + 1)``; the bias is last."""
 
     value: float
-    gradient: Floats
-    hessian: Floats
+    gradient: Float64Array
+    hessian: Float64Array
 
 
-def _minimise(inputs: FloatArray, rows: npt.NDArray[np.intp], labels: Floats, l2: float) -> tuple[Floats, bool]:
+def _minimise(
+    inputs: FloatArray, rows: npt.NDArray[np.intp], labels: Float64Array, l2: float
+) -> tuple[Float64Array, bool]:
     """Return weights and bias ``(D + 1,)``, and whether they are the minimum.
 
     Newton's steps, each halved until the objective falls as it should (Armijo): their end does not depend on how the
@@ -85,7 +87,7 @@ def _minimise(inputs: FloatArray, rows: npt.NDArray[np.intp], labels: Floats, l2
 
 
 def _evaluate(
-    inputs: FloatArray, rows: npt.NDArray[np.intp], labels: Floats, weights: Floats, penalty: float
+    inputs: FloatArray, rows: npt.NDArray[np.intp], labels: Float64Array, weights: Float64Array, penalty: float
 ) -> _Point:
     """Sum the objective over parts of the rows."""
     count, width = len(rows), len(weights) - 1
@@ -110,10 +112,10 @@ def _evaluate(
     return _Point(value, gradient, hessian)
 
 
-def _solve(hessian: Floats, gradient: Floats) -> Floats:
+def _solve(hessian: Float64Array, gradient: Float64Array) -> Float64Array:
     """Return ``H⁻¹ g``; the shortest such vector where the Hessian is singular."""
     try:
-        solution: Floats = cho_solve(cho_factor(hessian), gradient)
+        solution: Float64Array = cho_solve(cho_factor(hessian), gradient)
     except LinAlgError:
         return np.linalg.lstsq(hessian, gradient)[0].astype(np.float64)
     return solution

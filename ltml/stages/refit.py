@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ltml.data.dataset import Dataset
 from ltml.errors import InputError
 from ltml.models.classifier import PerClassLinear
 from ltml.objectives.objective import tell_epoch
@@ -27,7 +28,7 @@ from ltml.stages.evaluate import score_learned, train_counts
 from ltml.stages.predict import to_predictions
 from ltml.training.loop import seed_epoch, train_epoch
 from ltml.training.optim import make_optimizer
-from ltml.types import Dataset, FeatureSet
+from ltml.types import FeatureSet
 
 
 class Epoch(NamedTuple):

@@ -14,15 +14,13 @@ from scipy.stats import pearsonr
 from scipy.stats import t as student
 from torch import Tensor
 
+from ltml.arrays import Float64Array, FloatArray
 from ltml.errors import InputError
 from ltml.recipe.schema import Recipe
 from ltml.registry import REBALANCING
 from ltml.stages.features import has_features, load_features
 from ltml.stages.run_directory import RunDirectory, read_run, read_train_counts
 from ltml.training.checkpoint import load_weights
-from ltml.types import FloatArray
-
-Float64Array = npt.NDArray[np.float64]
 
 QUERIES = ("head.classifier.queries", "head.label_embedding")
 """Where a checkpoint keeps the class queries of ``label_adapter``, and of ``prompt_query`` and ``query2label``."""

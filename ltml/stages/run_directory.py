@@ -19,6 +19,7 @@ import numpy as np
 import torch
 import yaml
 
+from ltml.arrays import Digests
 from ltml.checksums import (
     begin_checksums,
     check_file,
@@ -32,6 +33,7 @@ from ltml.checksums import (
     write_recorded_json,
 )
 from ltml.class_counts import TrainCounts
+from ltml.data.dataset import Dataset
 from ltml.errors import InputError, first_few, first_line
 from ltml.files import hash_file, hash_json, write_json, write_utf8
 from ltml.processes.world import World
@@ -39,7 +41,6 @@ from ltml.recipe.components import component_code
 from ltml.recipe.load import identity, identity_by_content, recipe_from_dict
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import text_modes
-from ltml.types import Dataset, Digests
 
 WRITTEN_AGAIN = "run the same recipe again, which writes the file"
 """How to get back a damaged file that a run makes of what it still has."""

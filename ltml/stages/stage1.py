@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ltml.checksums import is_finished
 from ltml.data.batches import BatchLoader
+from ltml.data.dataset import Dataset
 from ltml.objectives.objective import Step
 from ltml.processes.bars import track
 from ltml.processes.collectives import broadcast, rank_zero_only
@@ -43,7 +44,7 @@ from ltml.training.devices import Compute, choose_compute
 from ltml.training.loop import seed_epoch, train_epoch
 from ltml.training.optim import make_optimizer, make_schedule, step_schedule
 from ltml.training.resume import TrainingState
-from ltml.types import Batch, Dataset
+from ltml.types import Batch
 
 log = logging.getLogger(__name__)
 

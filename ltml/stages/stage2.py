@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ltml.checksums import forget_missing, is_finished, write_recorded, write_recorded_json
 from ltml.data.batches import BatchLoader
+from ltml.data.dataset import Dataset
 from ltml.errors import InputError
 from ltml.files import write_atomically
 from ltml.gaussians.resampler import GaussianResampler
@@ -50,7 +51,7 @@ from ltml.training.devices import Compute, choose_compute
 from ltml.training.loop import seed_epoch, train_epoch
 from ltml.training.optim import make_optimizer
 from ltml.training.resume import TrainingState
-from ltml.types import Batch, Dataset, FeatureSet
+from ltml.types import Batch, FeatureSet
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ltml.checksums import is_finished
+from ltml.data.dataset import Dataset
 from ltml.errors import InputError, first_few
 from ltml.files import lock_folder, remove_partial_files, write_text
 from ltml.gaussians.resampler import GaussianResampler
@@ -27,7 +28,6 @@ from ltml.stages.run_directory import RunDirectory, begin_run, locate_run, recor
 from ltml.stages.stage2 import save_gaussians
 from ltml.training.checkpoint import save_weights
 from ltml.training.devices import choose_device
-from ltml.types import Dataset
 
 log = logging.getLogger(__name__)
 

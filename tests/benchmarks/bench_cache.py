@@ -30,8 +30,8 @@ from torchvision import transforms
 
 from ltml.data.batches import BatchLoader
 from ltml.data.cache import fill_cache, open_cached
+from ltml.data.dataset import Dataset
 from ltml.data.images import FileImages
-from ltml.types import Dataset
 
 torch.set_num_threads(1)
 FILMS, SIDE, BATCH, RUNS = 96, 1024, 32, 5

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from ltml.data.batches import BatchLoader, EpochSampler, seeded
 from ltml.data.context import DataContext
+from ltml.data.dataset import Dataset
 from ltml.data.sampling import by_source
 from ltml.data.table import load_dataset
 from ltml.data.views import build_view
 from ltml.errors import InputError
 from ltml.processes.world import World
-from ltml.types import Dataset
 
 AFFINE = [{"RandomAffine": {"degrees": 20, "interpolation": "bilinear"}}]
 

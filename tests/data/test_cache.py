@@ -16,10 +16,9 @@ from PIL import Image
 
 from ltml.data import cache
 from ltml.data.cache import CachedImages, fill_cache, locate_cache, open_cached, source_files
-from ltml.data.decode import read_image
+from ltml.data.decode import UnreadableImageError, read_image
 from ltml.data.images import ChosenImages, FileImages, JoinedImages, StackedImages
 from ltml.errors import InputError, LtmlError
-from ltml.types import UnreadableImageError
 
 
 @pytest.fixture

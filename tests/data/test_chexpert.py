@@ -7,10 +7,10 @@ import pytest
 from fixtures.datasets.chexpert import build
 
 from ltml.data.context import DataContext
+from ltml.data.dataset import Dataset
 from ltml.data.faults import Faults
 from ltml.data.table import load_dataset
 from ltml.errors import InputError
-from ltml.types import Dataset
 
 FRONTAL_2 = "train/patient00002/study1/view1_frontal.jpg"  # cells of CELLS[2]
 FRONTAL_1 = "train/patient00001/study1/view1_frontal.jpg"  # cells of CELLS[1]

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 
 from ltml.data.context import DataContext
+from ltml.data.dataset import Dataset
 from ltml.data.faults import Faults
 from ltml.data.table import load_dataset
 from ltml.errors import InputError
-from ltml.types import Dataset
 
 
 def load(file: Path, root: Path | None = None, seed: int = 0, **options: object) -> Dataset:

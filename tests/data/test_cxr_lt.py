@@ -7,11 +7,11 @@ from fixtures.datasets.cxr_lt import TASK_1, TASK_2, TASK_3, build
 from fixtures.datasets.mimic import dicom_id
 
 from ltml.data.context import DataContext
+from ltml.data.dataset import Dataset
 from ltml.data.faults import Faults
 from ltml.data.table import load_dataset
 from ltml.errors import InputError
 from ltml.registry import DATASETS, create
-from ltml.types import Dataset
 
 
 def _load(root: Path, faults: Faults | None = None, **options: object) -> Dataset:

@@ -24,8 +24,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from ltml.data.decode import read_image
-from ltml.types import UnreadableImageError
+from ltml.data.decode import UnreadableImageError, read_image
 
 RED = (200, 60, 30)
 """A colour of a fundus."""

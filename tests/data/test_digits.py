@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ltml.data.context import DataContext
+from ltml.data.dataset import Dataset
 from ltml.data.datasets.digits import CANVAS, NAMES, compose, split_scans
 from ltml.data.table import load_dataset
-from ltml.types import Dataset
 
 
 def context(seed: int = 0, size: int = 32, channels: int = 1) -> DataContext:

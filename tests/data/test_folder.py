@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from ltml.data.context import DataContext
+from ltml.data.dataset import Dataset
 from ltml.data.table import load_dataset
 from ltml.errors import InputError
-from ltml.types import Dataset
 
 
 def _load(root: Path | None) -> Dataset:

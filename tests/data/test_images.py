@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from ltml.data.decode import decode, read_image
+from ltml.data.decode import UnreadableImageError, decode, read_image
 from ltml.data.pixels import count_levels, with_channels
-from ltml.types import UnreadableImageError
 
 RAMP = np.add.outer(np.arange(8), np.arange(8)).astype(np.uint8) * 16
 

@@ -9,10 +9,10 @@ import pytest
 from fixtures.datasets.medmnist import build
 
 from ltml.data.context import DataContext
+from ltml.data.dataset import Dataset
 from ltml.data.faults import Faults
 from ltml.data.table import load_dataset
 from ltml.errors import InputError
-from ltml.types import Dataset
 
 
 def _load(root: Path | None, flag: str, size: int = 28, channels: int = 1, **options: object) -> Dataset:

@@ -10,10 +10,10 @@ import pytest
 from fixtures.datasets.mimic import build, dicom_id
 
 from ltml.data.context import DataContext
+from ltml.data.dataset import Dataset
 from ltml.data.faults import Faults
 from ltml.data.table import load_dataset
 from ltml.errors import InputError
-from ltml.types import Dataset
 
 
 def _load(root: Path, faults: Faults | None = None, **options: object) -> Dataset:

@@ -8,11 +8,11 @@ from fixtures.datasets.mnist import build
 
 from ltml.data.arrays import array_table
 from ltml.data.context import DataContext
+from ltml.data.dataset import Dataset
 from ltml.data.datasets.mnist_multi import compose
 from ltml.data.label_codes import one_hot
 from ltml.data.table import load_dataset
 from ltml.errors import InputError
-from ltml.types import Dataset
 
 DIGITS = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 

@@ -7,9 +7,9 @@ import pytest
 from fixtures.datasets.nih import build
 
 from ltml.data.context import DataContext
+from ltml.data.dataset import Dataset
 from ltml.data.table import load_dataset
 from ltml.errors import InputError
-from ltml.types import Dataset
 
 
 def _load(root: Path, seed: int = 0, **options: object) -> Dataset:

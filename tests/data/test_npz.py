@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from ltml.data.context import DataContext
+from ltml.data.dataset import Dataset
 from ltml.data.faults import Faults
 from ltml.data.table import load_dataset
 from ltml.errors import InputError
-from ltml.types import Dataset
 
 NAMES = np.array(["cat", "dog", "owl"])
 

@@ -8,11 +8,11 @@ import pytest
 from fixtures.datasets.odir5k import NAME, build
 
 from ltml.data.context import DataContext
+from ltml.data.dataset import Dataset
 from ltml.data.datasets.odir5k import LABELS, eye_codes, join_eyes, label_of
 from ltml.data.faults import Faults
 from ltml.data.table import load_dataset
 from ltml.errors import InputError
-from ltml.types import Dataset
 
 NOTES_ALONE = {"24_right", "27_left", "30_left", "30_right", "33_left"}
 

@@ -8,11 +8,11 @@ from fixtures.datasets.padchest import NAME, build
 from PIL import Image
 
 from ltml.data.context import DataContext
+from ltml.data.dataset import Dataset
 from ltml.data.datasets.padchest import parse_labels
 from ltml.data.faults import Faults
 from ltml.data.table import load_dataset
 from ltml.errors import InputError
-from ltml.types import Dataset
 
 FILM_2 = "2168401113669640_04-094-102.png"  # patient 2, frontal
 

@@ -11,9 +11,8 @@ import pytest
 from fixtures.tiff_files import write_tiff
 from PIL import Image, ImageOps
 
-from ltml.data.decode import read_image
+from ltml.data.decode import UnreadableImageError, read_image
 from ltml.data.image_files import is_image
-from ltml.types import UnreadableImageError
 
 RNG = np.random.default_rng(0)
 DEEP = RNG.integers(300, 4096, (8, 8, 3)).astype(np.uint16)

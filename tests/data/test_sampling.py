@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from ltml.data.batches import EpochSampler
+from ltml.data.dataset import Dataset
 from ltml.data.sampling import Draw, choose_order, class_aware, repeat_factors, repeated
 from ltml.errors import InputError
 from ltml.processes.world import World
 from ltml.recipe.load import load_recipe
 from ltml.stages.build import build_dataset
-from ltml.types import Dataset
 
 
 @pytest.fixture(scope="module")

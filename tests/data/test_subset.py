@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ltml.data.dataset import Dataset
 from ltml.data.subset import keep_sources
 from ltml.errors import InputError
 from ltml.recipe.load import load_recipe
 from ltml.stages.build import build_dataset
-from ltml.types import Dataset
 
 SIZES = "train_size: 40, val_size: 20, test_size: 30"
 SOURCES = (

@@ -11,12 +11,12 @@ import pytest
 from fixtures.datasets import chexpert
 
 from ltml.data.context import DataContext
+from ltml.data.dataset import Dataset, Units
 from ltml.data.datasets import nih
 from ltml.data.faults import Faults
 from ltml.data.images import ArrayImages
 from ltml.data.table import LabelTable, load_dataset, to_dataset
 from ltml.errors import InputError
-from ltml.types import Dataset, Units
 
 CONTEXT = DataContext(root=None, size=4, channels=1, ratio=(7, 1, 2), seed=0)
 

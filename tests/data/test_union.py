@@ -11,12 +11,12 @@ from fixtures.datasets import chexpert, covidx, nih, odir5k
 from PIL import Image
 
 from ltml.data.context import DataContext
+from ltml.data.dataset import Dataset
 from ltml.data.datasets.union import UnionSource
 from ltml.data.label_names import Vocabulary
 from ltml.data.table import load_dataset
 from ltml.errors import InputError
 from ltml.recipe.load import load_recipe
-from ltml.types import Dataset
 
 SPLIT = ["train"] * 12 + ["val"] * 4 + ["test"] * 4
 

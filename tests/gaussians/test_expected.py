@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from ltml.gaussians import GaussianResampler, expected
 from ltml.gaussians.expected import ExpectedFit, TwoSided, expected_auc, expected_loss, fit_expected, lda_direction
+from ltml.gaussians.expected_objective import Objective
 from ltml.gaussians.gaussian import Gaussian
 from ltml.losses.asl import asl_loss
 from ltml.losses.gce import gce_loss
@@ -166,7 +167,7 @@ def test_gradient_equals_central_differences(loss: Loss | None, same: Loss) -> N
 def test_hessian_is_the_derivative_of_the_gradient(pair: TwoSided) -> None:
     """What Newton's step solves with, times the gradient's central difference, is the difference's direction."""
     (weight, bias), step, l2 = _weights(0.7), 1e-5, 0.1
-    objective = expected._Objective.of(pair, 0.2, l2)
+    objective = Objective.of(pair, 0.2, l2)
     objective = replace(objective, matrices=(pair[0].covariance(), pair[1].covariance()))
     solve = objective.inverse_hessian(objective.point(weight, bias))
     for seed in range(3):

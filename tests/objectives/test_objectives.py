@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 import ltml
+from ltml.data.dataset import Dataset
 from ltml.data.images import ArrayImages
 from ltml.errors import InputError
 from ltml.objectives.adversarial import Adversarial
@@ -24,7 +25,7 @@ from ltml.objectives.pseudo_label import PseudoLabel, sharpen
 from ltml.objectives.supervised import Supervised
 from ltml.objectives.temporal_ensemble import TemporalEnsemble
 from ltml.objectives.weighted_partial import WeightedPartial
-from ltml.types import Batch, Dataset, ModelOutput
+from ltml.types import Batch, ModelOutput
 
 ROWS, CLASSES = 12, 4
 LOSS = ltml.create_loss("bce")

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 import ltml
+from ltml.data.dataset import Dataset
 from ltml.data.images import ArrayImages
 from ltml.errors import InputError
 from ltml.objectives.objective import Objective, Step, Term, TrainingContext
@@ -22,7 +23,7 @@ from ltml.registry import LOSSES
 from ltml.stages.build import build_loss
 from ltml.stages.run_directory import RunDirectory, read_run
 from ltml.training.checkpoint import load_weights
-from ltml.types import Batch, Dataset, ModelOutput
+from ltml.types import Batch, ModelOutput
 
 FAST = ("train.epochs=1", "data.train_size=64", "data.val_size=64", "data.test_size=32")
 NAMES = ltml.list_losses()  # before a test brings one from outside

@@ -15,12 +15,12 @@ import pandas as pd
 from PIL import Image
 from pydantic import Field
 
+from ltml.arrays import UInt8Array
 from ltml.data.context import DataContext
 from ltml.data.pixels import resize
 from ltml.data.table import LabelTable
 from ltml.errors import InputError
 from ltml.registry import DATASETS
-from ltml.types import UInt8Array
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CANVAS = 32

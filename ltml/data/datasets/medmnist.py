@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from ltml.arrays import Codes
 from ltml.data.arrays import array_table, check_pixels, class_codes, read_npz
 from ltml.data.context import DataContext
 from ltml.data.faults import Faults
@@ -18,8 +19,6 @@ from ltml.data.splits import SPLITS
 from ltml.data.table import LabelTable, LabelVersion
 from ltml.errors import InputError, first_few, first_line
 from ltml.registry import DATASETS, FilePath
-
-Codes = npt.NDArray[np.int8]
 
 LABELS = {
     "dermamnist": (

@@ -6,11 +6,11 @@ from typing import Annotated
 
 from pydantic import Field
 
+from ltml.arrays import IntArray, UInt8Array
 from ltml.data.arrays import array_table, class_codes, read_torchvision
 from ltml.data.context import DataContext
 from ltml.data.table import LabelTable, LabelVersion
 from ltml.registry import DATASETS
-from ltml.types import IntArray, UInt8Array
 
 DIGITS = tuple(str(digit) for digit in range(10))
 

@@ -9,13 +9,13 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import Field
 
+from ltml.arrays import UInt8Array
 from ltml.data.arrays import array_table, class_codes
 from ltml.data.context import DataContext
 from ltml.data.datasets.mnist import DIGITS, read_mnist
 from ltml.data.table import LabelTable
 from ltml.errors import InputError
 from ltml.registry import DATASETS
-from ltml.types import UInt8Array
 
 
 @DATASETS.register("mnist_multi")

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
+from ltml.arrays import IntArray
 from ltml.csv_table import csv_rows
 from ltml.data.context import DataContext
 from ltml.data.faults import Fault, Faults
@@ -21,7 +22,6 @@ from ltml.data.table import LabelTable, LabelVersion, report_doubled
 from ltml.errors import InputError, brief, first_few, shown
 from ltml.near_names import fold_id
 from ltml.registry import DATASETS, FilePath
-from ltml.types import IntArray
 
 LABELS = (
     "Atelectasis",

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
+from ltml.arrays import IntArray, UInt8Array
 from ltml.data.arrays import check_pixels, join_pixels, read_npz
 from ltml.data.context import DataContext
 from ltml.data.faults import Faults
@@ -20,7 +21,6 @@ from ltml.data.splits import SPLITS, split_by_column
 from ltml.data.table import LabelTable
 from ltml.errors import InputError, first_few, suggest
 from ltml.registry import DATASETS, FilePath
-from ltml.types import IntArray, UInt8Array
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 

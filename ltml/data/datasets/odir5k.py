@@ -15,16 +15,15 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
+from ltml.arrays import Codes
 from ltml.csv_table import need_columns, read_csv_table
 from ltml.data.context import DataContext
+from ltml.data.dataset import Units
 from ltml.data.faults import Fault, Faults
 from ltml.data.label_codes import UNKNOWN, label_codes
 from ltml.data.table import LabelTable, LabelVersion, report_doubled
 from ltml.errors import InputError
 from ltml.registry import DATASETS, FilePath
-from ltml.types import Units
-
-Codes = npt.NDArray[np.int8]
 
 LABELS = ("N", "D", "G", "C", "A", "H", "M", "O")
 LABEL_FILES = (

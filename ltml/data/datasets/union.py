@@ -14,8 +14,10 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ltml.arrays import Codes, IntArray
 from ltml.csv_table import read_csv_table
 from ltml.data.context import DataContext
+from ltml.data.dataset import Dataset, Units
 from ltml.data.faults import Fault, Faults
 from ltml.data.images import JoinedImages
 from ltml.data.label_codes import UNKNOWN
@@ -26,11 +28,8 @@ from ltml.data.table import load_rows
 from ltml.errors import InputError, first_few, in_short, suggest
 from ltml.registry import DATASETS
 from ltml.seeds import derive_seed
-from ltml.types import Dataset, IntArray, Units
 
 log = logging.getLogger(__name__)
-
-Codes = npt.NDArray[np.int8]
 
 
 class UnionSource(BaseModel):

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from ltml.arrays import Float64Array
 from ltml.errors import first_few
 from ltml.metrics.bootstrap import LEVEL, MIN_KNOWN
 from ltml.metrics.ranking import auroc, average_precision
@@ -25,8 +25,6 @@ from ltml.report.tables.relations import KINDS
 from ltml.stages.run_directory import RunDirectory
 from ltml.training.checkpoint import load_weights
 from ltml.types import Predictions
-
-Float64Array = npt.NDArray[np.float64]
 
 SERIES = {"stage1": 1, "stage2": 0}
 """Colour, shape and dashes of a stage."""

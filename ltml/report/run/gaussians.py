@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ltml.arrays import Float64Array
 from ltml.gaussians.expected import expected_auc
 from ltml.gaussians.gaussian import Pair
 from ltml.gaussians.resampler import GaussianResampler
 from ltml.report.figures import Axis, Key, Mark, Plot
 from ltml.report.numbers import number
 from ltml.report.page import Figure, Panel
-from ltml.report.run.figures import Float64Array, class_weights
+from ltml.report.run.figures import class_weights
 from ltml.report.scales import fit_limits
 from ltml.stages.describe_gaussians import load_gaussians
 from ltml.stages.features import has_features, load_features
