@@ -53,8 +53,8 @@ def print_entries(entries: Mapping[str, str]) -> None:
 def print_result(result: RunResult) -> None:
     """Print the scores of every test split (of val if there is none) with their changes, and the run's folder."""
     tests = [split for split in sorted(result.splits) if split.startswith("test")]
-    for split in tests or sorted(result.splits):
-        print_blocks(_score_tables(split, result.splits[split]))
+    splits = tests or sorted(result.splits)
+    print_blocks(table for split in splits for table in _score_tables(split, result.splits[split]))
     say(f"run: {result.run_dir}")
 
 

@@ -75,11 +75,12 @@ class Table:
 
         Args:
             emphasis: how the writer shows the best cells.
-            pages: whether the columns for pages alone are explained too.
+            pages: whether to explain the columns that only pages have, and emphasis that no cell has.
         """
         columns = [column for column in self.columns if column.meaning and (pages or not column.pages_only)]
         meanings = [f"{column.name}: {column.meaning}." for column in columns]
-        best = [f"{emphasis}: {self.best}."] if self.best else []
+        has_best = pages or any(cell.best for row in self.rows for cell in row)
+        best = [f"{emphasis}: {self.best}."] if self.best and has_best else []
         return " ".join([*([self.note] if self.note else []), *meanings, *best])
 
 

@@ -88,7 +88,7 @@ def test_a_terminal_is_used_to_its_width(monkeypatch: pytest.MonkeyPatch, capsys
 def test_only_pages_show_and_explain_their_columns() -> None:
     shown = to_terminal([TABLE])
     assert "+9.9" not in shown
-    assert shown.endswith("Means over seeds. *: highest.")
+    assert shown.endswith("Means over seeds.")  # no cell is the best one
     assert to_markdown([TABLE]).endswith("Means over seeds. Δ: the change in points. Bold: highest.\n")
 
 
@@ -117,3 +117,10 @@ def test_sections_without_content_are_left_out_with_their_reason() -> None:
     assert [section.title for section in kept] == ["Shown", "Last"]
     assert kept[-1].blocks[-1] == Prose("Not in this report: Missing (no file exists).", "note")
     assert drop_empty([sections[0], sections[3]]) == [sections[0], sections[3]]
+
+
+def test_only_the_longest_headings_are_wrapped() -> None:
+    columns = [text_column("row"), Column("a b"), Column("a heading of many words")]
+    table = Table("c", columns, [[TableCell("x"), TableCell("1.0"), TableCell("2.0")]])
+    heading = to_terminal([table], 24).splitlines()[1:5]
+    assert [line.split() for line in heading][-1] == ["row", "a", "b", "words"]

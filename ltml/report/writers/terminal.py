@@ -74,7 +74,7 @@ def _parts(strips: Sequence[_Strip], width: int | None) -> list[list[_Strip]]:
     """Split numeric columns that do not fit side by side; every part begins with the text columns."""
     if width is None or _total(strips) <= width:
         return [list(strips)]
-    strips = [_narrow(strip) if strip.numeric else strip for strip in strips]
+    strips = _wrap_headings(strips, width)
     texts = [replace(strip, width=min(strip.width, NARROW_TEXT)) for strip in strips if not strip.numeric]
     parts: list[list[_Strip]] = [[]]
     for strip in (strip for strip in strips if strip.numeric):
@@ -82,6 +82,17 @@ def _parts(strips: Sequence[_Strip], width: int | None) -> list[list[_Strip]]:
             parts.append([])
         parts[-1].append(strip)
     return [_fit([strip for strip in strips if not strip.numeric or strip in part], width) for part in parts]
+
+
+def _wrap_headings(strips: Sequence[_Strip], width: int) -> list[_Strip]:
+    """Wrap the headings of numeric columns until the line fits, the longest first."""
+    shown = list(strips)
+    for strip in sorted(
+        (strip for strip in strips if strip.numeric), key=lambda strip: _narrow(strip).width - strip.width
+    ):
+        if _total(shown) > width:
+            shown[shown.index(strip)] = _narrow(strip)
+    return shown
 
 
 def _narrow(strip: _Strip) -> _Strip:
