@@ -43,14 +43,15 @@ def stats(
 ) -> None:
     """Labels per source and split, imbalance, co-occurrence, groups, image sizes."""
     import ltml
-    from ltml.report.pictures import check_picture, draw_stats
+    from ltml.report.data_figures import stats_figure
     from ltml.report.tables.data import stats_blocks
+    from ltml.report.writers.figure_files import check_picture, write_figure
 
     if picture is not None:
         check_picture(picture)
     found = ltml.data_stats(load(recipe, overrides))
     if picture is not None:
-        draw_stats(found, picture)
+        write_figure(stats_figure(found), picture)
     print_json(found) if as_json else print_blocks(stats_blocks(found))
 
 

@@ -39,8 +39,9 @@ def relations(
             related = ltml.relate_gain(run_dir, gain)
         print_json(related) if as_json else print_blocks(gain_tables(related))
         return
-    from ltml.report.pictures import check_picture, draw_relations
+    from ltml.report.data_figures import relations_figure
     from ltml.report.tables.relations import check_csv, relations_blocks, write_relations
+    from ltml.report.writers.figure_files import check_picture, write_figure
 
     if picture is not None:
         check_picture(picture)
@@ -49,7 +50,7 @@ def relations(
     with trusting_plugins(trust_plugins):
         found = ltml.describe_relations(run_dir)
     if picture is not None:
-        draw_relations(found, picture)
+        write_figure(relations_figure(found), picture)
     if csv is not None:
         write_relations(found, csv)
     print_json(found) if as_json else print_blocks(relations_blocks(found))

@@ -24,11 +24,12 @@ class Key(NamedTuple):
 
 
 class Axis(NamedTuple):
-    """Name and limits of an axis."""
+    """Name and limits of an axis; `whole` for values that are whole numbers."""
 
     name: str
     low: float
     high: float
+    whole: bool = False
 
 
 class Mark(NamedTuple):

@@ -25,6 +25,7 @@ class Scale:
         start: position of `low` in pixels.
         end: position of `high` in pixels.
         log: whether equal ratios have equal distances; values below `low` then lie at `start`.
+        whole: whether only whole numbers stand along the axis.
     """
 
     low: float
@@ -32,6 +33,7 @@ class Scale:
     start: float
     end: float
     log: bool = False
+    whole: bool = False
 
     def at(self, value: float) -> float:
         """Return the position of a value in pixels."""
@@ -49,7 +51,7 @@ class Scale:
         room = max(3.0, abs(self.end - self.start) / TICK_SPACE)
         step = round_step((self.high - self.low) / room)
         first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
-        return [step * count for count in range(first, last + 1)]
+        return [step * count for count in range(first, last + 1) if not self.whole or (step * count).is_integer()]
 
 
 def round_step(rough: float) -> float:

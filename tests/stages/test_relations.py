@@ -19,7 +19,8 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 import ltml
 from ltml.errors import InputError
-from ltml.report.pictures import draw_relations
+from ltml.report.data_figures import relations_figure
+from ltml.report.writers.figure_files import write_figure
 from ltml.stages import relations
 from ltml.stages.features import load_features
 from ltml.stages.relations import (
@@ -357,5 +358,5 @@ def test_any_character_can_be_in_a_label_of_a_picture(tmp_path: Path, count: int
     labels = [{"label": name, "n_pos": 1} for name in names]
     found = {"stage": 1, "labels": labels, "queries": relation, "features": None}
     for ending in ("png", "svg", "pdf"):
-        draw_relations(found, tmp_path / f"a.{ending}")
+        write_figure(relations_figure(found), tmp_path / f"a.{ending}")
         assert (tmp_path / f"a.{ending}").stat().st_size > 1000

@@ -92,6 +92,8 @@ def _data_sections(comparison: Comparison, data: str) -> Iterator[Section]:
 
     def section(key: str, title: str, blocks: Sequence[Block]) -> Section:
         marked = [_marked(block, comparison.oracle_mark) for block in blocks]
+        if several:
+            marked = [replace(b, name=f"{data}-{b.name}") if isinstance(b, Figure) else b for b in marked]
         return Section(f"{key}-{number}" if several else key, f"{comparison.prefix(data)}{title}", marked)
 
     yield section("summary", "Summary", _summary(comparison, data))

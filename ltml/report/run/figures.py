@@ -170,7 +170,7 @@ def training_figure(log: Sequence[Mapping[str, Any]], select: str) -> Figure:
             f"{name} by epoch",
             f"From {values[0]:.4g} to {values[-1]:.4g}",
             [Mark("line", epochs, values, 0), *dots],
-            Axis("epoch", *fit_limits(epochs)),
+            Axis("epoch", *fit_limits(epochs), whole=True),
             Axis(name, *fit_limits(values)),
             width=300,
             vline=float(log[best]["epoch"] + 1),

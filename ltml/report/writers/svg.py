@@ -36,7 +36,7 @@ def draw_chart(chart: Chart) -> Markup:
 
 @draw_chart.register
 def _plot(chart: Plot) -> Markup:
-    x_scale = Scale(chart.x.low, chart.x.high, 48, chart.width - 10)
+    x_scale = Scale(chart.x.low, chart.x.high, 48, chart.width - 10, whole=chart.x.whole)
     y_scale = Scale(chart.y.low, chart.y.high, chart.height - 36, 8)
     parts = [_frame(x_scale, y_scale, chart.x.name, chart.y.name)]
     if chart.diagonal:
