@@ -340,19 +340,18 @@ def _plan_methods(
         find_recipe(name)
     if not methods:
         raise InputError("--methods is missing: name presets, e.g. --methods bce,ldrnet (`ltml list methods`)")
-    if len(set(methods)) < len(methods):
+    method_titles = [find_method(method)[0] for method in methods]
+    if len(set(method_titles)) < len(methods):
         raise InputError(f"--methods names one more than once: {first_few(methods, most=20)}")
-    for method in methods:
-        find_method(method)
     titles = [Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe for recipe in recipes]
     if len(set(titles)) < len(titles):
         raise InputError(f"two recipes have the same name: {first_few(titles, most=20)}")
     rows = tuple(
-        Row(title, method, recipe, (f"method={method}", *overrides))
+        Row(title, name, recipe, (f"method={method}", *overrides))
         for recipe, title in zip(recipes, titles, strict=True)
-        for method in methods
+        for name, method in zip(method_titles, methods, strict=True)
     )
-    return Plan("+".join(titles), rows, seeds, "auroc", "test", methods[0])
+    return Plan("+".join(titles), rows, seeds, "auroc", "test", method_titles[0])
 
 
 def _as_overrides(values: Mapping[str, Any]) -> list[str]:

@@ -81,9 +81,13 @@ def _refuse_other_files(path: Path, kind: str) -> None:
         raise InputError(f"cannot read the {kind} file {brief(path, 120)}: {error}") from error
     name = path.name.lower()
     if found == "a folder":
-        if (path / "recipe.yaml").is_file():
+        if kind != "method" and (path / "recipe.yaml").is_file():
             raise InputError(f"{path} is the folder of a run; its {kind} is {path / 'recipe.yaml'}")
         return
+    if kind == "method" and path.is_file() and (found or name.endswith(TABLES)):
+        raise InputError(
+            f"{path} is {found or 'a table'}, not a method, which is a YAML file (see `ltml list methods`)"
+        )
     if path.is_file() and name.endswith(TABLES):
         raise InputError(f"{path} is a table, not a {kind}. {_use_of_table(path)}")
     if path.is_file() and name.endswith(".npz"):
@@ -128,16 +132,24 @@ def find_experiment(name_or_path: str) -> str:
     return _find(name_or_path, _shipped("experiments"), "experiment")
 
 
-def find_method(name: str) -> str:
-    """The YAML text of a method preset.
+def find_method(name_or_path: str) -> tuple[str, str]:
+    """Return the name and the YAML text of a shipped method preset, or of a file by path.
+
+    A file's preset is called by the file's name without its ending, which also names the folder of the run.
 
     Raises:
-        InputError: there is none of that name.
+        InputError: there is no such preset or file, or the file has the name of a shipped preset.
     """
     shipped = _shipped("methods")
-    if name not in shipped:
-        raise InputError(f"unknown method '{name}': {suggest(name, shipped)}")
-    return shipped[name].read_text(encoding="utf-8")
+    text = _find(name_or_path, shipped, "method")
+    if name_or_path in shipped:
+        return name_or_path, text
+    name = Path(name_or_path).stem
+    if name in shipped:
+        raise InputError(f"the method file {name_or_path} has the name of the shipped method '{name}': rename the file")
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise InputError(f"the method file {name_or_path}: its name may hold letters, digits, '.', '_' and '-' only")
+    return name, text
 
 
 def describe(text: str) -> str:

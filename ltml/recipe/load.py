@@ -25,7 +25,7 @@ from pydantic import BaseModel, ValidationError
 
 from ltml.errors import InputError, LtmlError, brief, first_few, first_line, in_short, shown, suggest
 from ltml.files import hash_json
-from ltml.recipe.catalog import find_method, find_recipe, yaml_fault
+from ltml.recipe.catalog import find_method, find_recipe, method_names, yaml_fault
 from ltml.recipe.schema import MACHINE_FIELDS, VARIANT_PATTERN, Component, DataSection, Recipe, Stage2Section
 from ltml.recipe.stage2 import check_stage2, translate_saved
 from ltml.registry import DATASETS, HEADS, LOSSES, OBJECTIVES, REBALANCING, Registry
@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 
 RUN_FIELDS = ("variant", "stage1", "data_fingerprint")
 """What a run adds to its ``recipe.yaml``."""
+
+PRESET_FIELDS = ("description", "head", "loss", "objectives", "stage2", "data.train_on", "data.separate")
+"""Keys of a method preset; everything else belongs to the recipe, the same for all methods that are compared."""
 
 RESOLVER = re.compile(r"\$\{([^{}:]*):")
 """What OmegaConf would hand to a function: ``${oc.env:HOME}``."""
@@ -63,15 +66,16 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), *, trust_plugi
         InputError: unknown recipe, method, key, component or value; the message names it and what is allowed.
     """
     raw = _parse(find_recipe(name_or_path), name_or_path)
-    if raw.keys() & set(RUN_FIELDS):
+    if saved := raw.keys() & set(RUN_FIELDS):
         raw = OmegaConf.create(translate_saved(cast("dict[str, Any]", OmegaConf.to_container(raw))))
     origin, *_ = [raw.pop(key, "") for key in RUN_FIELDS]
     if origin and not re.fullmatch(VARIANT_PATTERN, str(origin)):
         raise InputError(f"{name_or_path}: variant = {origin!r} is not allowed: a run writes eight hex digits there")
     changes = _parse_overrides(overrides)
     plugins: Plugins = "import" if trust_plugins or "plugins" in changes else "refuse"
-    recipe = _resolve(raw, changes, name_or_path, plugins)
-    variant = _variant(recipe, raw, changes, name_or_path, plugins)
+    preset = _take_preset(raw, changes, is_saved=bool(saved))
+    recipe = _resolve(raw, preset, changes, name_or_path, plugins)
+    variant = _variant(recipe, raw, preset, changes, name_or_path, plugins)
     if origin:  # a run's own recipe keeps its place, and a change to it gets one of its own
         variant = hash_json([origin, variant])[:8] if variant else str(origin)
     return recipe.model_copy(update={"variant": variant})
@@ -130,7 +134,34 @@ def _without_paths(value: Any) -> Any:
     return [_without_paths(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _variant(recipe: Recipe, raw: DictConfig, changes: Mapping[str, Any], where: str, plugins: Plugins) -> str:
+def _take_preset(raw: DictConfig, changes: dict[str, Any], *, is_saved: bool) -> DictConfig:
+    """Return the method preset, and write its name in place of its path; empty without a method.
+
+    A run's saved recipe holds what its preset has set, so a preset that was a file is not needed any more.
+    """
+    chosen = changes if "method" in changes else raw
+    method = None if chosen is raw and OmegaConf.is_missing(raw, "method") else chosen.get("method")
+    if method is None or (is_saved and chosen is raw and method not in method_names()):
+        return OmegaConf.create()
+    name, text = find_method(str(method))
+    preset = _parse(text, f"methods/{name}" if name == method else str(method), "method")
+    chosen["method"] = name
+    data = preset.pop("data", {})
+    below = [f"data.{key}" for key in data] if isinstance(data, Mapping | DictConfig) else ["data"]
+    if other := [str(key) for key in (*preset, *below) if key not in PRESET_FIELDS]:
+        raise InputError(
+            f"{method} sets '{other[0]}', which a method preset does not: {suggest(other[0], PRESET_FIELDS)}. What all "
+            "methods share belongs into the recipe"
+        )
+    preset.pop("description", None)
+    if data:
+        preset["data"] = data
+    return preset
+
+
+def _variant(
+    recipe: Recipe, raw: DictConfig, preset: DictConfig, changes: Mapping[str, Any], where: str, plugins: Plugins
+) -> str:
     """Eight hex digits of what the overrides changed; empty if nothing that matters.
 
     The name, the method and the training seed have their own place in a run's path; the sampling seed counts
@@ -141,19 +172,14 @@ def _variant(recipe: Recipe, raw: DictConfig, changes: Mapping[str, Any], where:
         kept["seeds.sample"] = recipe.seeds.sample
     opened = set(OmegaConf.missing_keys(raw))  # what the recipe leaves open is no variant of it
     kept |= {key: value for key, value in changes.items() if key in opened}
-    ours, plain = identity(recipe), identity(_resolve(raw, kept, where, plugins))
+    ours, plain = identity(recipe), identity(_resolve(raw, preset, kept, where, plugins))
     changed = {key: ours.get(key) for key in ours.keys() | plain.keys() if ours.get(key) != plain.get(key)}
     return hash_json(changed)[:8] if changed else ""
 
 
-def _resolve(raw: DictConfig, changes: Mapping[str, Any], where: str, plugins: Plugins) -> Recipe:
+def _resolve(raw: DictConfig, preset: DictConfig, changes: Mapping[str, Any], where: str, plugins: Plugins) -> Recipe:
     try:
-        merged: Any = raw.copy()
-        method = changes.get("method", raw.get("method"))
-        if method is not None:
-            preset = _parse(find_method(str(method)), f"methods/{method}")
-            preset.pop("description", None)
-            merged = OmegaConf.merge(preset, raw)
+        merged: Any = OmegaConf.merge(preset, raw)
         for key, value in changes.items():
             OmegaConf.update(merged, key, value, merge=False, force_add=True)
         missing = sorted(OmegaConf.missing_keys(merged))
@@ -166,14 +192,15 @@ def _resolve(raw: DictConfig, changes: Mapping[str, Any], where: str, plugins: P
     return _validate({str(key): value for key, value in values.items()}, where, plugins)
 
 
-def _parse(text: str, where: str) -> DictConfig:
+def _parse(text: str, where: str, kind: str = "recipe") -> DictConfig:
     try:
         holds_keys = isinstance(yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader)), dict | None)
         content = OmegaConf.create(text) if holds_keys else None
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, AssertionError) as error:
-        raise InputError(f"{where} is not a valid recipe file: {yaml_fault(error)}") from error
+        raise InputError(f"{where} is not a valid {kind} file: {yaml_fault(error)}") from error
     if not isinstance(content, DictConfig):
-        raise InputError(f"{where} is not a recipe: it must hold keys and values (see `ltml recipes show digits`)")
+        example = "`ltml recipes show digits`" if kind == "recipe" else "head, loss, objectives, stage2"
+        raise InputError(f"{where} is not a {kind}: it must hold keys and values (see {example})")
     _refuse_resolvers(OmegaConf.to_container(content, resolve=False), where)
     return content
 
