@@ -15,6 +15,7 @@ from .calibrate import calibrate
 from .compare import compare
 from .data import data_app
 from .errors import degrade_output, end_as_shells_expect, guarded, with_help_explained
+from .listing import KINDS, ListFormat, describe_components, markdown_table
 from .output import say
 from .relations import relations
 from .report import report
@@ -182,17 +183,17 @@ app.command()(relations)
 @app.command("list")
 @guarded
 def list_components(
-    kind: Annotated[
-        str,
-        typer.Argument(metavar="methods|heads|losses|objectives|rebalancing|datasets|experiments|backbones|encoders"),
-    ],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=f"one of {', '.join(KINDS)}")],
     pattern: Annotated[str, typer.Argument(help="wildcard, e.g. 'resnet*'")] = "*",
+    form: Annotated[ListFormat, typer.Option("--format", help="aligned text, or a Markdown table")] = ListFormat.text,
     as_json: JsonFlag = False,
 ) -> None:
-    """Components that a recipe can name."""
-    from .listing import describe_components
+    """List the components that a recipe can name."""
     from .output import print_entries, print_json
 
+    if form is ListFormat.md and not as_json:
+        say(markdown_table(kind, pattern))
+        return
     entries = describe_components(kind, pattern)
     print_json(entries) if as_json else print_entries(entries)
 

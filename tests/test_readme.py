@@ -1,4 +1,4 @@
-"""What the README shows runs as written."""
+"""What the READMEs show runs as written, and what is generated in them is up to date."""
 
 from __future__ import annotations
 
@@ -7,34 +7,115 @@ import shlex
 from pathlib import Path
 
 import pytest
+from ltml_cli.listing import KINDS, describe_components
+from renew_readmes import LIST, ROOT, readmes, renewed
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
-SLOW = {"ltml run digits"}  # the shipped job itself, two minutes
+BLOCK = re.compile(r"```(\w+)\n(.*?)```", flags=re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)?(?:#([^)]+))?\)")
+STARTED_ELSEWHERE = {
+    "pip install -e .",  # .ci/run makes a fresh environment by these two
+    "pip install -e '.[test]'",
+    "python -m venv .venv",
+    "source .venv/bin/activate",
+    "pre-commit install",
+    "pytest",
+    ".ci/run",
+    "ltml run digits",  # the shipped job itself, two minutes; .ci/run does it with one epoch
+    "torchrun --nproc-per-node 8 -m ltml_cli run nih data.root=/data/nih",  # tests/distributed has two processes
+    "python tests/renew_readmes.py",  # see test_lists_are_those_of_the_registries
+}
+MAIN = ROOT / "README.md"
+OTHERS = [path for path in readmes() if path != MAIN and "```" in path.read_text(encoding="utf-8")]
 
 
-def test_every_block_runs_as_written_in_one_empty_folder(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    commands, programs = [], []
-    for language, text in BLOCKS:
-        if language == "python" and ".register(" in text:
-            (tmp_path / ("my_loss.py" if "LOSSES" in text else "my_dataset.py")).write_text(text)
-        elif language == "yaml":
-            name = text.splitlines()[0].removeprefix("name: ")
-            (tmp_path / f"{name}.yaml").write_text(text)
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_the_blocks_of_the_main_readme_run(cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_blocks(MAIN, cli, tmp_path, monkeypatch)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("path", OTHERS, ids=relative)
+def test_the_blocks_of_a_readme_run(path: Path, cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_blocks(path, cli, tmp_path, monkeypatch)
+
+
+def run_blocks(path: Path, cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run every block as written, in one empty folder; a `text` block after commands is what the last one prints."""
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    output = ""
+    for language, text in BLOCK.findall(path.read_text(encoding="utf-8")):
+        if language == "yaml":
+            (folder / f"{text.splitlines()[0].removeprefix('name: ')}.yaml").write_text(text)
+        elif language == "python" and text.startswith("# "):
+            (folder / text.splitlines()[0].removeprefix("# ")).write_text(text)
         elif language == "python":
-            programs.append(text)
-            exec(compile(text, "README.md", "exec"), {"__name__": "__main__"})
+            exec(compile(text, relative(path), "exec"), {"__name__": "__main__"})
         elif language == "sh":
-            commands += [part for line in text.splitlines() for part in line.split(" && ") if part.startswith("ltml ")]
-            for command in [part for part in text.splitlines() if part.startswith("ltml ")]:
-                result = cli(*shlex.split(command)[1:])
-                assert result.exit_code == 0, f"{command}\n{result.output}"
-    assert len(programs) == 4
-    assert len(commands) >= 6
-    assert set(commands) >= SLOW
+            for command in commands(text):
+                output = run_command(command, cli, folder)
+        elif language == "text":
+            assert shape(text) == shape(output), f"the last command before this block prints:\n{output}"
+        else:
+            raise AssertionError(f"a block of {language} is not run by this test")
 
 
-def test_the_shipped_commands_of_the_install_are_those_of_the_project() -> None:
-    assert "pip install -e . && ltml run digits" in README
-    assert "pip install -e '.[test]' && pytest" in README
+def commands(text: str) -> list[str]:
+    """Return the commands of a block, those of one line that are joined by && one by one."""
+    lines = text.replace("\\\n", "").splitlines()
+    return [part.partition(" #")[0].strip() for line in lines for part in line.split(" && ") if part]
+
+
+def run_command(command: str, cli, folder: Path) -> str:
+    if command in STARTED_ELSEWHERE:
+        return ""
+    program, *arguments = shlex.split(command)
+    assert program == "ltml", f"this test runs `ltml` alone: {command}"
+    matches = [sorted(str(path.relative_to(folder)) for path in folder.glob(part)) for part in arguments if "*" in part]
+    arguments = [matches.pop(0)[0] if "*" in part and "/" in part else part for part in arguments]
+    result = cli(*arguments)
+    assert result.exit_code == 0, f"{command}\n{result.output}"
+    return str(result.stdout)
+
+
+def shape(text: str) -> list[str]:
+    """Return lines with digits masked: another processor changes figures, not tables."""
+    return [re.sub(r"\s+", " ", re.sub(r"[-+]?\d+(\.\d+)?", "0", line)).strip() for line in text.splitlines() if line]
+
+
+@pytest.mark.parametrize("path", readmes(), ids=relative)
+def test_lists_are_those_of_the_registries(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text == renewed(text), f"{relative(path)} is out of date: run `python tests/renew_readmes.py`"
+
+
+def test_every_kind_of_component_has_a_list() -> None:
+    listed = [kind for path in readmes() for kind, _ in LIST.findall(path.read_text(encoding="utf-8"))]
+    assert sorted(listed) == sorted(KINDS.keys() - {"backbones"})  # timm's, more than a thousand
+
+
+def test_counts_in_the_main_readme_are_those_of_the_registries() -> None:
+    counts = re.findall(r"\[(\d+) (\w+)\]", MAIN.read_text(encoding="utf-8"))
+    assert [kind for _, kind in counts] == ["methods", "losses", "recipes", "experiments"]
+    for count, kind in counts:
+        assert int(count) == len(describe_components(kind, "*")), kind
+
+
+def test_the_main_readme_stays_short() -> None:
+    text = MAIN.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 200
+    assert len(text.split()) <= 2_500
+
+
+@pytest.mark.parametrize("path", readmes(), ids=relative)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target, heading in LINK.findall(path.read_text(encoding="utf-8")):
+        file = (path.parent / target).resolve() if target else path
+        assert file.exists(), target
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            anchors = [re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in headings]
+            assert heading in anchors, f"{target}#{heading}"

@@ -152,26 +152,16 @@ def find_method(name_or_path: str) -> tuple[str, str]:
     return name, text
 
 
-def describe(text: str) -> str:
-    """The ``description`` of a recipe or preset, on one line."""
+def read_shipped(folder: str = "") -> dict[str, dict[str, Any]]:
+    """Return the content of every shipped recipe, or of the files of a folder: ``methods`` or ``experiments``."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    content: Any = yaml.load(text, Loader=loader)
-    return " ".join(str(content.get("description", "")).split())
+    files = _shipped(folder).items()
+    return {name: yaml.load(entry.read_text(encoding="utf-8"), Loader=loader) for name, entry in files}
 
 
 def describe_recipes() -> dict[str, str]:
-    """Description by name of every shipped recipe."""
-    return {name: describe(entry.read_text(encoding="utf-8")) for name, entry in _shipped().items()}
-
-
-def describe_methods() -> dict[str, str]:
-    """Description by name of every shipped method preset."""
-    return {name: describe(entry.read_text(encoding="utf-8")) for name, entry in _shipped("methods").items()}
-
-
-def describe_experiments() -> dict[str, str]:
-    """Description by name of every shipped experiment."""
-    return {name: describe(entry.read_text(encoding="utf-8")) for name, entry in _shipped("experiments").items()}
+    """Return the description of every shipped recipe by name."""
+    return {name: " ".join(str(content["description"]).split()) for name, content in read_shipped().items()}
 
 
 def copy_recipe(name: str, target: Path) -> Path:
