@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from ltml.errors import InputError
-from ltml.recipe.catalog import copy_recipe, describe_methods, describe_recipes, method_names, recipe_names
+from ltml.recipe.catalog import copy_recipe, method_names, read_shipped, recipe_names
 from ltml.recipe.load import identity, load_recipe, recipe_from_dict
 from ltml.recipe.schema import Recipe
 from ltml.recipe.show import annotated_yaml
@@ -16,8 +16,9 @@ from ltml.stages.checks import check_recipe
 def test_every_shipped_recipe_and_method_is_valid_and_described() -> None:
     assert {"digits", "digits_tiny", "nih", "odir5k", "cxr_union", "csv", "csv_small"} <= set(recipe_names())
     assert len(method_names()) > 0
-    for name, text in (describe_recipes() | describe_methods()).items():
-        assert len(text) > 20, name
+    for folder in ("", "methods", "experiments"):
+        for name, content in read_shipped(folder).items():
+            assert len(content["description"]) > 20, name
     for name in recipe_names():
         check_recipe(load_recipe(name))
         of_several = load_recipe(name).data.type == "union"
