@@ -18,7 +18,7 @@ def main() -> None:
     page_address = Path("runs/_comparisons/readme/report.html").absolute().as_uri()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1100, "height": 900})
+        page = browser.new_page(viewport={"width": 1280, "height": 1150})
         page.goto(page_address)
         page.screenshot(path=PICTURE)
         browser.close()
