@@ -76,6 +76,7 @@ def compare(
     With --predictions, compare saved answers of any origin on the same samples; nothing is run.
     """
     import ltml
+    from ltml.comparison.launch import Launch, parse_options
 
     of_runs: dict[str, Any] = {"--methods": methods, "--seeds": seeds, "--on": on, "--name": name, "--measure": measure}
     of_runs |= {"--split": split, "--jobs": jobs > 1, "--dry-run": dry_run, "--per-class": per_class}
@@ -99,7 +100,7 @@ def compare(
         measure=measure,
         split=split,
     )
-    where = ltml.Launch(launcher, jobs, ltml.parse_options(launch or ()))
+    where = Launch(launcher, jobs, parse_options(launch or ()))
     run_plan(plan, out, where, drawing, dry_run=dry_run, per_class=per_class, as_json=as_json)
 
 
@@ -115,9 +116,10 @@ def run_plan(
 ) -> None:
     """Run a plan and show its result, or print only its grid."""
     import ltml
+    from ltml.comparison.compare import dry_run as list_runs
 
     if dry_run:
-        _print_grid(ltml.dry_run(plan, out), as_json=as_json)
+        _print_grid(list_runs(plan, out), as_json=as_json)
         return
     result = ltml.compare(plan, out, launch=where, **(drawing or {}))
     show_result(result, per_class=per_class, as_json=as_json)

@@ -24,10 +24,10 @@ def check(
     as_json: JsonFlag = False,
 ) -> None:
     """Is my copy complete and sane? Exit code 1 if something is wrong, 0 with warnings only."""
-    import ltml
     from ltml.report.tables.data import check_text
+    from ltml.stages.data import check_data
 
-    report = ltml.check_data(load(recipe, overrides), fresh=fresh, labels_only=labels_only).to_json()
+    report = check_data(load(recipe, overrides), fresh=fresh, labels_only=labels_only).to_json()
     print_json(report) if as_json else say(check_text(report))
     if report["faults"]:
         raise typer.Exit(1)
@@ -42,14 +42,14 @@ def stats(
     as_json: JsonFlag = False,
 ) -> None:
     """Labels per source and split, imbalance, co-occurrence, groups, image sizes."""
-    import ltml
     from ltml.report.data_figures import stats_figure
     from ltml.report.tables.data import stats_blocks
     from ltml.report.writers.figure_files import check_picture, write_figure
+    from ltml.stages.data import data_stats
 
     if picture is not None:
         check_picture(picture)
-    found = ltml.data_stats(load(recipe, overrides))
+    found = data_stats(load(recipe, overrides))
     if picture is not None:
         write_figure(stats_figure(found), picture)
     print_json(found) if as_json else print_blocks(stats_blocks(found))
@@ -64,9 +64,9 @@ def cache(
     as_json: JsonFlag = False,
 ) -> None:
     """Decode all images once to the size of training; what is killed goes on where it was."""
-    import ltml
+    from ltml.stages.data import cache_images
 
-    reports = ltml.cache_images(load(recipe, overrides), fresh=fresh)
+    reports = cache_images(load(recipe, overrides), fresh=fresh)
     if as_json:
         print_json({"caches": [vars(report) | {"folder": str(report.folder)} for report in reports]})
     for report in () if as_json else reports:
@@ -82,9 +82,9 @@ def assemble(
     as_json: JsonFlag = False,
 ) -> None:
     """Write the partial labels of all sources as one CSV: 1, 0 or empty (unknown) per label."""
-    import ltml
+    from ltml.stages.data import assemble_labels
 
-    root = ltml.assemble_labels(load(recipe, overrides), out)
+    root = assemble_labels(load(recipe, overrides), out)
     if as_json:
         print_json({"file": str(out), "root": None if root is None else str(root)})
         return

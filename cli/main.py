@@ -132,6 +132,7 @@ def evaluate(
     """Score saved predictions: a run's, or anyone's."""
     import ltml
     from ltml.recipe.load import trusting_plugins
+    from ltml.stages.evaluate import evaluate_novel
 
     drawing = resampling(resamples, seed)
     if ci and novel is not None:
@@ -142,7 +143,7 @@ def evaluate(
         from .output import print_novel
 
         with trusting_plugins(trust_plugins):
-            found = ltml.evaluate_novel(target, novel)
+            found = evaluate_novel(target, novel)
         print_novel(found, as_json=as_json)
         return
     from .output import print_json, print_result, print_scores
@@ -163,13 +164,13 @@ def gaussians(
     as_json: JsonFlag = False,
 ) -> None:
     """The two Gaussians per class that stage 2 drew from, and how far apart they lie."""
-    import ltml
     from ltml.recipe.load import trusting_plugins
+    from ltml.stages.describe_gaussians import describe_gaussians
 
     from .output import print_gaussians, print_json
 
     with trusting_plugins(trust_plugins):
-        described = ltml.describe_gaussians(run_dir)
+        described = describe_gaussians(run_dir)
     print_json(described) if as_json else print_gaussians(described)
 
 

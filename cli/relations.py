@@ -27,8 +27,9 @@ def relations(
     as_json: JsonFlag = False,
 ) -> None:
     """How alike the classes are: by their learned queries, and by their mean training features."""
-    import ltml
+    from ltml.comparison.gain import relate_gain
     from ltml.recipe.load import trusting_plugins
+    from ltml.stages.relations import describe_relations
 
     if gain is not None:
         from ltml.report.tables.relations import gain_tables
@@ -36,7 +37,7 @@ def relations(
         if picture is not None or csv is not None:
             raise InputError("--gain prints a table of its own: leave --picture and --csv out")
         with trusting_plugins(trust_plugins):
-            related = ltml.relate_gain(run_dir, gain)
+            related = relate_gain(run_dir, gain)
         print_json(related) if as_json else print_blocks(gain_tables(related))
         return
     from ltml.report.data_figures import relations_figure
@@ -48,7 +49,7 @@ def relations(
     if csv is not None:
         check_csv(csv)
     with trusting_plugins(trust_plugins):
-        found = ltml.describe_relations(run_dir)
+        found = describe_relations(run_dir)
     if picture is not None:
         write_figure(relations_figure(found), picture)
     if csv is not None:

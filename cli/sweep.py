@@ -47,17 +47,19 @@ def sweep(
 
     With --trials, values are proposed: of 1..9 whole numbers, of 0.1..1.0 decimals, of 1e-5..1e-2 on a log scale.
     """
-    import ltml
+    from ltml.comparison.launch import Launch, parse_options
+    from ltml.comparison.search import plan_search, search
+    from ltml.comparison.sweep import plan_sweep
 
-    where = ltml.Launch(launcher, jobs, ltml.parse_options(launch or ()))
+    where = Launch(launcher, jobs, parse_options(launch or ()))
     asked: dict[str, Any] = {"seeds": seeds, "name": name, "measure": measure or "auroc", "oracle": oracle}
     if trials is None:
         if search_seed is not None:
             raise InputError("--search-seed is for --trials: leave it out")
-        run_plan(ltml.plan_sweep(recipe, settings, **asked), out, where, dry_run=dry_run, as_json=as_json)
+        run_plan(plan_sweep(recipe, settings, **asked), out, where, dry_run=dry_run, as_json=as_json)
         return
     asked |= {"trials": trials, "search_seed": search_seed or 0, "out": out}
     if dry_run:
-        run_plan(ltml.plan_search(recipe, settings, **asked, jobs=jobs), out, where, dry_run=True, as_json=as_json)
+        run_plan(plan_search(recipe, settings, **asked, jobs=jobs), out, where, dry_run=True, as_json=as_json)
         return
-    show_result(ltml.search(recipe, settings, **asked, launch=where), as_json=as_json)
+    show_result(search(recipe, settings, **asked, launch=where), as_json=as_json)

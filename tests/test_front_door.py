@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 import ltml
 from ltml.errors import InputError
@@ -69,6 +70,65 @@ def test_score_takes_nan_targets() -> None:
     assert table.n_classes["auroc"] == 1
 
 
-def test_unknown_attribute_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        ltml.nothing  # noqa: B018
+def test_dir_shows_what_users_need_and_nothing_internal() -> None:
+    public = dir(ltml)
+    needed = {"run", "score", "compare", "load_recipe", "GaussianResampler", "split", "bootstrap", "evaluate"}
+    assert needed | {"create_head", "create_model", "list_experiments", "list_rebalancing"} <= set(public)
+    assert not {"Launch", "parse_options", "plan_search", "import_module", "version", "TYPE_CHECKING"} & set(public)
+    assert len(public) <= 32
+    assert public == ltml.__all__ == sorted(public)
+    assert all(getattr(ltml, name).__doc__ for name in public)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("list_loses", "did you mean 'list_losses'"),
+        ("Score", "did you mean 'score'"),
+        ("nothing", "no attribute 'nothing'"),
+    ],
+)
+def test_a_near_miss_names_the_right_one(name: str, message: str) -> None:
+    with pytest.raises(AttributeError, match=message):
+        getattr(ltml, name)
+
+
+def test_a_model_by_names_scores_images() -> None:
+    model = ltml.create_model("resnet18", "prompt_query", ["a", "b", "c"], image_size=64, channels=1, width=32, heads=2)
+    output = model.eval()(torch.zeros(2, 1, 64, 64, dtype=torch.uint8))
+    assert output.logits.shape == (2, 3)
+    assert output.features.shape == (2, 3, 32)
+    head = ltml.create_head("linear", 8, ["a", "b"])
+    assert head.classifier(head.features(torch.randn(4, 8, 3, 3))).shape == (4, 2)
+    with pytest.raises(InputError, match="has no option 'dept': did you mean 'depth'"):
+        ltml.create_head("prompt_query", 8, ["a"], dept=2)
+    with pytest.raises(InputError, match="did you mean 'prompt_query'"):
+        ltml.create_head("prompt_quer", 8, ["a"])
+
+
+def test_split_keeps_groups_whole_and_spreads_rare_labels() -> None:
+    rng = np.random.default_rng(0)
+    groups = rng.integers(0, 60, 200)
+    targets = (rng.random((200, 2)) < [0.5, 0.05]).astype(float)
+    targets[::7, 0] = np.nan
+    parts = ltml.split(groups, targets, ratio=(3, 1, 1), seed=2)
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(200))
+    members = [set(groups[rows]) for rows in parts.values()]
+    assert not members[0] & members[1] | members[0] & members[2] | members[1] & members[2]
+    assert all(np.nansum(targets[rows, 1]) > 0 for rows in parts.values())
+    with pytest.raises(InputError, match="three whole numbers above 0"):
+        ltml.split(groups, ratio=(0.7, 0.1, 0.2))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"one row of targets per group entry \(200\) but got 3"):
+        ltml.split(groups, targets[:3])
+
+
+def test_bootstrap_is_that_of_a_loop_over_resampled_rows() -> None:
+    rng = np.random.default_rng(1)
+    targets = np.repeat([0.0, 1.0], 40)[:, None]
+    probs = np.clip(0.3 * targets + rng.random((80, 1)) * 0.7, 0, 1)
+    found = ltml.bootstrap(probs, targets, resamples=2000, seed=3, label_names=["edema"])
+    assert found["per_class"][0]["label"] == "edema"
+    low, high = found["per_class"][0]["auroc"]
+    draws = (rng.integers(0, 80, 80) for _ in range(2000))
+    areas = [roc_auc_score(targets[rows, 0], probs[rows, 0]) for rows in draws if 0 < targets[rows].sum() < 80]
+    assert (low, high) == pytest.approx(np.quantile(areas, [0.025, 0.975]), abs=0.02)

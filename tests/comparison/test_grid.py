@@ -15,6 +15,7 @@ import yaml
 
 import ltml
 from ltml.comparison.compare import read_comparison
+from ltml.comparison.gain import relate_gain
 from ltml.errors import InputError
 from ltml.report.comparison.data import Comparison
 from ltml.report.comparison.sections import terminal_blocks
@@ -236,7 +237,7 @@ def test_gains_are_related_to_how_alike_classes_are(cli, tmp_path: Path) -> None
     run = cli("run", "digits_tiny", *TINY, "method=bce_gaussian", "--out", out)
     assert run.exit_code == 0, run.output
     run_dir = run.stdout.rpartition("run: ")[2].strip()
-    found = ltml.relate_gain(run_dir, out / "_comparisons" / "adds-tiny")
+    found = relate_gain(run_dir, out / "_comparisons" / "adds-tiny")
     table = read_comparison(out / "_comparisons" / "adds-tiny")
     alone, *added = (row["per_label"]["zero"]["mean"] for row in table["rows"][:5])
     gains = [value - alone for value in added]
@@ -254,19 +255,19 @@ def test_gains_are_related_to_how_alike_classes_are(cli, tmp_path: Path) -> None
     own = table["relations"]  # of the row that knows all classes
     assert [(entry["row"], entry["seed"]) for entry in own] == [("all", 0), ("all", 1)]
     run_of_all = next(cell["run"] for cell in table["cells"] if cell["row"] == "all")
-    again = ltml.relate_gain(run_of_all, out / "_comparisons" / "adds-tiny")
+    again = relate_gain(run_of_all, out / "_comparisons" / "adds-tiny")
     assert own[0] == own[0] | {key: again[key] for key in ("correlation", "partial")}
     assert own[0]["correlation"]["features"] is None  # none are stored
     page = ltml.write_report(out / "_comparisons" / "adds-tiny").read_text()
     assert "Do similar classes help more?" in page
     assert "r given log count" in page
     with pytest.raises(InputError, match="is not a comparison"):
-        ltml.relate_gain(run_dir, out)
+        relate_gain(run_dir, out)
 
 
 def test_a_comparison_without_added_classes_has_no_gains(finished: Path, tiny_run: Path) -> None:
     with pytest.raises(InputError, match="does not add classes to a class of interest"):
-        ltml.relate_gain(tiny_run, finished / "_comparisons" / "digits_tiny")
+        relate_gain(tiny_run, finished / "_comparisons" / "digits_tiny")
 
 
 def test_rows_keep_their_names_beside_further_means() -> None:

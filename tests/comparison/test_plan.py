@@ -9,7 +9,7 @@ import pytest
 import yaml
 from fixtures.datasets import chexpert, nih
 
-import ltml
+from ltml.comparison.compare import dry_run
 from ltml.comparison.plan import ClaimSection, load_experiment, plan_comparison, recipe_of
 from ltml.errors import InputError
 from ltml.metrics.groups import make_groups
@@ -46,7 +46,7 @@ def test_what_digits_cannot_run_reads_prompts_in_every_row(name: str, place: str
 @pytest.mark.parametrize(("name", "place"), PLACES)
 def test_every_row_of_every_experiment_is_a_valid_recipe_of_its_own(name: str, place: str, tmp_path: Path) -> None:
     """No two rows are the same run, which would compare a thing with itself."""
-    cells = ltml.dry_run(plan_comparison([name], on=place, seeds="0"), tmp_path)
+    cells = dry_run(plan_comparison([name], on=place, seeds="0"), tmp_path)
     assert len({cell["run"] for cell in cells}) == len(cells) > 1
     assert not list(tmp_path.iterdir())
 

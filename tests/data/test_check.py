@@ -213,7 +213,7 @@ def test_unreadable_images_can_be_skipped(cli, tree: Path, tmp_path: Path) -> No
 def test_the_python_front_door(clean: Path) -> None:
     import ltml
 
-    report = ltml.check_data(ltml.load_recipe("nih", [f"data.root={clean}"]))
+    report = check_data(ltml.load_recipe("nih", [f"data.root={clean}"]))
     assert report == check_data(ltml.load_recipe("nih", [f"data.root={clean}"]))
     assert not report.faults
 

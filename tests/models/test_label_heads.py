@@ -25,6 +25,7 @@ from ltml.models.positions import sincos_positions
 from ltml.recipe.load import load_recipe
 from ltml.stages.build import build_dataset, build_loader, count_pairs, rebuild_model
 from ltml.stages.checks import check_recipe
+from ltml.stages.relations import describe_relations
 from ltml.stages.run_directory import locate_run, read_run
 from ltml.training.checkpoint import load_weights
 from ltml.types import Predictions
@@ -376,7 +377,7 @@ def test_presets_go_through_both_stages(cli: Any, tmp_path: Path, method: str) -
         saved = Predictions.read(run.predictions(stage, "test")).probs[: len(probs)]
         np.testing.assert_allclose(probs, saved, atol=1e-6)
     if method == "query2label":
-        assert ltml.describe_relations(run.path)["queries"] is not None
+        assert describe_relations(run.path)["queries"] is not None
     if method == "ml_gcn":
         pairs = count_pairs(recipe, dataset)
         assert pairs is not None

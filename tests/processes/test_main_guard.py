@@ -13,6 +13,7 @@ import pytest
 
 import ltml
 from ltml.comparison.plan import plan_comparison
+from ltml.comparison.search import search
 from ltml.errors import InputError
 from ltml.files import lock_folder
 from ltml.processes.main_guard import check_main_guard
@@ -115,7 +116,7 @@ def test_a_process_that_imports_the_script_takes_no_lock_and_trains_nothing(
         lambda: ltml.stage2(recipe, tmp_path),
         lambda: ltml.stage2(recipe, tmp_path, features={}),
         lambda: ltml.compare(plan, tmp_path),
-        lambda: ltml.search("digits_tiny", ["stage2.alpha=0.1..1.0"], trials=2, out=tmp_path),
+        lambda: search("digits_tiny", ["stage2.alpha=0.1..1.0"], trials=2, out=tmp_path),
     ):
         with pytest.raises(InputError, match=r'if __name__ == "__main__": ltml.run'):
             begin()

@@ -10,6 +10,7 @@ from ltml.errors import InputError
 from ltml.models.backbones import Backbone
 from ltml.processes.world import SINGLE_PROCESS, World
 from ltml.recipe.load import load_recipe
+from ltml.stages.data import cache_images
 from ltml.training.devices import choose_device, synchronise_norms
 from ltml.training.loop import seed_epoch
 
@@ -71,7 +72,7 @@ def test_what_needs_one_process_says_so() -> None:
     with pytest.raises(InputError, match="start it without torchrun"):
         ltml.stage2(recipe, features={"train": "train.npz", "val": "val.npz"})
     with pytest.raises(InputError, match="run `ltml data cache` without torchrun"):
-        ltml.cache_images(recipe)
+        cache_images(recipe)
 
 
 def test_dropout_differs_by_process() -> None:

@@ -19,6 +19,7 @@ from ltml.errors import InputError
 from ltml.metrics.inputs import NO_PATIENTS
 from ltml.stages import external_features as feature_files
 from ltml.stages import probe
+from ltml.stages.describe_gaussians import describe_gaussians
 from ltml.stages.external_features import join_feature_files, read_feature_file
 from ltml.stages.features import load_features
 from ltml.stages.run_directory import read_run
@@ -108,7 +109,7 @@ def test_the_features_of_a_run_give_its_own_stage_2(tiny_run: Path, tmp_path: Pa
     paths: Files = {}
     for split in ("train", "val"):
         store = load_features(run.features, split)
-        names = ltml.describe_gaussians(tiny_run)["labels"]
+        names = describe_gaussians(tiny_run)["labels"]
         arrays = {"features": store.features, "targets": store.masked_targets(), "ids": store.ids.astype(str)}
         paths[split] = tmp_path / f"{split}.npz"
         np.savez(paths[split], label_names=np.array([entry["label"] for entry in names]), **arrays)

@@ -26,6 +26,7 @@ from ltml.stages.features import load_features
 from ltml.stages.relations import (
     cluster,
     cosine_similarities,
+    describe_relations,
     mean_features,
     partial_correlation,
     similarity_gain_correlation,
@@ -227,7 +228,7 @@ def test_a_run_with_queries_and_features(cli, tiny_run: Path, tmp_path: Path) ->
 
 
 def test_the_text_names_the_most_similar_pairs(cli, tiny_run: Path) -> None:
-    found = ltml.describe_relations(tiny_run)
+    found = describe_relations(tiny_run)
     shown = cli("relations", tiny_run).stdout
     names = [entry["label"] for entry in found["labels"]]
     for kind in ("queries", "features"):
@@ -239,7 +240,7 @@ def test_the_text_names_the_most_similar_pairs(cli, tiny_run: Path) -> None:
 
 
 def test_queries_after_stage_2_are_those_of_its_checkpoint(tiny_run: Path) -> None:
-    found = ltml.describe_relations(tiny_run, stage=2)
+    found = describe_relations(tiny_run, stage=2)
     weights, _ = load_weights(read_run(tiny_run)[0].checkpoint2)
     expected = cosine_similarity(weights["head.label_embedding"].double())
     np.testing.assert_allclose(found["queries"]["similarity"], expected, atol=1e-6)
@@ -270,7 +271,7 @@ def test_a_run_of_the_label_adapter_gets_its_features_later(cli, tmp_path: Path)
     expected = cosine_similarity(_slow_means(store.features, store.masked_targets()))
     np.testing.assert_allclose(found["features"]["similarity"], expected, atol=1e-6)
     with pytest.raises(InputError, match="stage 2 of a run with head.type=label_adapter keeps no class queries"):
-        ltml.describe_relations(json.loads(later.stdout)["run_dir"], stage=2)
+        describe_relations(json.loads(later.stdout)["run_dir"], stage=2)
 
 
 def test_a_class_without_positives_is_named_and_left_out(
@@ -311,7 +312,7 @@ def test_a_run_on_feature_files_has_none_of_its_own(tmp_path: Path) -> None:
     recipe = ltml.load_recipe("digits_tiny", ["stage2.method=bias_shift"])
     run = ltml.stage2(recipe, tmp_path / "runs", features=files)
     with pytest.raises(InputError, match="began from feature files"):
-        ltml.describe_relations(run.run_dir)
+        describe_relations(run.run_dir)
 
 
 @pytest.mark.parametrize(
@@ -343,7 +344,7 @@ def test_folders_that_are_no_finished_run(cli, tiny_run: Path, tmp_path: Path) -
     assert result.exit_code == 2
     assert "has no finished stage 1: run `ltml stage1`" in result.stderr
     with pytest.raises(InputError, match="the stages 1 and 2"):
-        ltml.describe_relations(tiny_run, stage=3)
+        describe_relations(tiny_run, stage=3)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
