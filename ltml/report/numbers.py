@@ -98,6 +98,11 @@ def interval_cells(ends: Sequence[float] | None, *, sign: str = "") -> list[Tabl
     return [TableCell(typeset(f"{100 * end:{sign}.1f}"), 100 * end) for end in ends]
 
 
+def fraction_interval_cell(ends: Sequence[float] | None) -> TableCell:
+    """Return ``0.812 to 0.853`` as a cell, sorted by its lower end."""
+    return TableCell(UNDEFINED) if ends is None else TableCell(f"{ends[0]:.3f} to {ends[1]:.3f}", ends[0])
+
+
 def p_cell(entry: Mapping[str, Any] | None, kind: str) -> TableCell:
     """Return `p_value` as a cell."""
     return TableCell(p_value(entry, kind), None if entry is None else entry[kind])

@@ -8,7 +8,16 @@ from typing import Any
 from ltml.errors import first_few
 from ltml.metrics.bootstrap import MIN_KNOWN
 from ltml.metrics.inputs import NO_PATIENTS
-from ltml.report.numbers import MEASURES, PER_CLASS, STAGE_NAMES, UNDEFINED, count_cell, number_cell, points_cell
+from ltml.report.numbers import (
+    MEASURES,
+    PER_CLASS,
+    STAGE_NAMES,
+    UNDEFINED,
+    count_cell,
+    fraction_interval_cell,
+    number_cell,
+    points_cell,
+)
 from ltml.report.page import Column, Table, TableCell, text_column
 from ltml.report.run.scores import Metrics, StageScores
 
@@ -100,11 +109,6 @@ def _interval_cells(intervals: Mapping[str, Any] | None, label: str) -> list[Tab
         return []
     (row,) = (row for row in intervals["per_class"] if row["label"] == label)
     return [fraction_interval_cell(row[measure]) for measure in ("auroc", "ap")]
-
-
-def fraction_interval_cell(ends: Sequence[float] | None) -> TableCell:
-    """Return ``0.812 to 0.853`` as a cell."""
-    return TableCell(UNDEFINED) if ends is None else TableCell(f"{ends[0]:.3f} to {ends[1]:.3f}", ends[0])
 
 
 def _interval_note(scores: StageScores, intervals: Mapping[str, Any] | None, knows_patients: bool) -> str:

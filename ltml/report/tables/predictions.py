@@ -11,13 +11,13 @@ from ltml.report.numbers import (
     MEASURES,
     change_cell,
     count_cell,
+    fraction_interval_cell,
     interval,
     number_cell,
     p_cell,
     spread_cell,
 )
 from ltml.report.page import Column, Prose, Table, TableCell, text_column
-from ltml.report.run.tables import fraction_interval_cell
 
 RESAMPLED = {"auroc": "AUC", "ap": "AP"}
 """Measures with intervals over patients."""
