@@ -25,7 +25,7 @@ SUMMARY = "what it is"
 
 _PAPER = (
     r"(?P<who>[A-Z][\w-]+(?: et al\.| (?:&|and) [A-Z][\w-]+)?)(?:, | \()"
-    r"(?P<where>(?:[A-Z][\w .-]*? )?(?:19|20)\d\d)\b"
+    r"(?P<where>(?:[A-Z][\w .-]*?,? )?(?:19|20)\d\d)\b"
 )
 IN_SUMMARY = re.compile(_PAPER)
 AT_PARAGRAPH = re.compile(rf"(?:^|\n\n){_PAPER}")

@@ -88,7 +88,7 @@ def _claims() -> str:
             f"{line['claim']} (`{line['experiment']}`)",
             _spread(line["difference"], line["difference_sd"]),
             line["p_holm"],
-            line["verdict"].replace("not shown", "no difference found"),
+            line["verdict"],
         ]
         for line in _read("claims")
     ]

@@ -53,9 +53,7 @@ def run_blocks(path: Path, cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(components, "_components", {name: components.get(name) for name in components.names()})
     output = ""
     for language, text in BLOCK.findall(path.read_text(encoding="utf-8")):
-        if language == "yaml":
-            (folder / f"{text.splitlines()[0].removeprefix('name: ')}.yaml").write_text(text)
-        elif language == "python" and text.startswith("# "):
+        if text.startswith("# "):  # the name of a file
             (folder / text.splitlines()[0].removeprefix("# ")).write_text(text)
         elif language == "python":
             exec(compile(text, relative(path), "exec"), {"__name__": "__main__"})

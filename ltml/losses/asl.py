@@ -25,7 +25,9 @@ def asl_loss(
     detach_weight: Annotated[bool, Field(description="no gradient through the powers")] = False,
     reduction: Annotated[Reduction, Field(description="over known entries")] = "mean",
 ) -> Tensor:
-    """Asymmetric loss: ``−y (1 − p)^γ₊ log p − (1 − y) m^γ₋ log(1 − m)``, ``p = σ(logit)``, ``m = max(p − clip, 0)``.
+    """Asymmetric loss: focal loss with separate exponents for positives and negatives; easy negatives are dropped.
+
+    ``−y (1 − p)^γ₊ log p − (1 − y) m^γ₋ log(1 − m)`` with ``p = σ(logit)``, ``m = max(p − clip, 0)``.
 
     Ridnik et al. (ICCV 2021): the focal loss with separate exponents for positives and negatives; a negative with a
     probability below the clip contributes 0. Soft targets follow the paper's formula; the authors' code is equal to

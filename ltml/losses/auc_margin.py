@@ -80,7 +80,7 @@ class _Ascend(torch.autograd.Function):
 
 @LOSSES.register("auc_margin")
 class AUCMarginLoss(nn.Module):
-    """AUC margin loss with its own variables; see `auc_margin_loss`.
+    """Min-max AUC margin loss with trained variables of its own; see `auc_margin_loss`.
 
     ``a``, ``b`` and ``α`` are parameters, trained by whoever trains the model: the gradient of ``α`` is reversed, so
     that it ascends, and before every use ``α`` is put back to 0 where a step took it below. The authors step all from 0

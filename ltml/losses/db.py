@@ -79,7 +79,7 @@ def db_loss(
 
 @LOSSES.register("db")
 class DBLoss(nn.Module):
-    """Distribution-balanced loss; see `db_loss`.
+    """Focal loss, rebalanced by the other labels of the image and tolerant to negatives; see `db_loss`.
 
     Args:
         class_counts: known positives per class. A class without any counts as if it had half a one.

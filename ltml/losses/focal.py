@@ -22,7 +22,9 @@ def focal_loss(
     alpha: Annotated[float | None, Field(ge=0, le=1, description="weight of positives; null: none")] = 0.25,
     reduction: Annotated[Reduction, Field(description="over known entries")] = "mean",
 ) -> Tensor:
-    """Focal loss: ``−α y (1 − p)^γ log p − (1 − α) (1 − y) p^γ log(1 − p)`` with ``p = σ(logit)``.
+    """Focal loss, which down-weights easy examples.
+
+    ``−α y (1 − p)^γ log p − (1 − α) (1 − y) p^γ log(1 − p)`` with ``p = σ(logit)``.
 
     Lin et al. (ICCV 2017, eqs. 4-5) with a sigmoid per class. The formula is linear in the targets, so soft targets
     weigh both parts.

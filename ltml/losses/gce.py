@@ -22,7 +22,9 @@ def gce_loss(
     q: Annotated[float, Field(gt=0, le=1, description="towards 0 is BCE, 1 the absolute error")] = 0.8,
     reduction: Annotated[Reduction, Field(description="over known entries")] = "mean",
 ) -> Tensor:
-    """Multi-label generalised cross entropy: ``y (1 − p^q)/q + (1 − y) (1 − (1 − p)^q)/q`` with ``p = σ(logit)``.
+    """Generalised cross entropy per label, between cross entropy and absolute error; robust to wrong labels.
+
+    ``y (1 − p^q)/q + (1 − y) (1 − (1 − p)^q)/q`` with ``p = σ(logit)``.
 
     Zhang & Sabuncu (NeurIPS 2018, eq. 6), applied to each entry. LDRNet (MM 2024) cites it for its eq. 16, which as
     printed has a negative bracket for ``y = 1`` and its limits reversed. ``q → 0`` is the binary cross entropy,

@@ -72,7 +72,7 @@ def ldam_loss(
 
 @LOSSES.register("ldam")
 class LDAMLoss(nn.Module):
-    """Label-distribution-aware margins, class weights from a later epoch on; see `ldam_loss`.
+    """Margins that rare positives have to pass (LDAM), with class weights from `drw_epoch` on; see `ldam_loss`.
 
     The deferred weights (DRW) are those of `CBLoss`. Whoever trains says which epoch it is by `set_epoch`.
 

@@ -55,7 +55,7 @@ def logit_adjust_loss(
 
 @LOSSES.register("logit_adjust")
 class LogitAdjustLoss(nn.Module):
-    """Binary cross entropy on logits moved by the prior; see `logit_adjust_loss`.
+    """Binary cross entropy on logits that are shifted by the log-odds of the class; see `logit_adjust_loss`.
 
     Args:
         class_counts: known positives per class. A class without any counts as if it had half a one.

@@ -20,9 +20,11 @@ def mlsl_loss(
     *,
     reduction: Annotated[Total, Field(description="over known positives")] = "mean",
 ) -> Tensor:
-    """Multi-label softmax: ``−log(exp(x_ic) / (exp(x_ic) + Σ_neg exp(x)))`` per positive, by sample and by class.
+    """Multi-label softmax of every positive against the negatives of its image, and against those of its label.
 
-    Yi et al. (IEEE TMI 42(1), 2022). The negatives of a positive entry are first those of its sample, which ranks the
+    ``−log(exp(x_ic) / (exp(x_ic) + Σ_neg exp(x)))`` per positive, by sample and by class.
+
+    Yi et al. (TMI 2022, volume 42(1)). The negatives of a positive entry are first those of its sample, which ranks the
     labels of an image, then those of its class in the batch, which ranks the images of a label; both terms are added.
     Unknown entries enter no softmax; a positive without negatives has the loss 0 and counts.
 

@@ -28,7 +28,9 @@ def ral_loss(
     hill: Annotated[float, Field(ge=1, description="lambda of the Hill term")] = 1.5,
     reduction: Annotated[Reduction, Field(description="over known entries")] = "mean",
 ) -> Tensor:
-    """Robust asymmetric loss: ``−y (1 − p)^γ₊ L₊ − (1 − y) m^γ₋ L₋`` with ``p = σ(logit)``, ``m = max(p − clip, 0)``.
+    """Robust asymmetric loss: ASL with polynomial terms; down-weights confident false negatives, often label noise.
+
+    ``−y (1 − p)^γ₊ L₊ − (1 − y) m^γ₋ L₋`` with ``p = σ(logit)``, ``m = max(p − clip, 0)``.
 
     Park et al. (ICCV workshops 2023): ``L₊ = log p + (1 − p) − 1.25 (1 − p)²``. The Hill term
     ``L₋ = log(1 − m) (λ − p) p² (λ − (1 − m))`` down-weights confident false negatives, which are often label noise;

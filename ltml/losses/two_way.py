@@ -22,7 +22,9 @@ def two_way_loss(
     temperature_neg: Annotated[float, Field(gt=0, description="temperature of negatives")] = 1.0,
     reduction: Annotated[Total, Field(description="over samples and over classes")] = "mean",
 ) -> Tensor:
-    """Two-way loss: ``softplus(T₋ log Σ_neg exp(x/T₋) + T₊ log Σ_pos exp(−x/T₊))`` by sample and by class, added.
+    """Two-way loss, which ranks the labels of an image and the images of a label.
+
+    ``softplus(T₋ log Σ_neg exp(x/T₋) + T₊ log Σ_pos exp(−x/T₊))`` by sample and by class, added.
 
     Kobayashi (CVPR 2023): the positive labels of a sample, and the positive samples of a class, should score above
     the negative ones. Samples and classes without a known positive are left out of their mean; without a known

@@ -23,8 +23,8 @@ def weighted_bce_loss(
 ) -> Tensor:
     """Binary cross entropy with weighted positives: ``−β_c y log p − (1 − y) log(1 − p)``, ``p = σ(logit)``.
 
-    With ``β_c`` negatives over positives (`positive_weights`) both labels of a class weigh the same in sum; as in
-    Rajpurkar et al. (CheXNet, 2017, section 2.1), whose weights are these up to a factor per class.
+    Rajpurkar et al. (CheXNet, 2017, section 2.1), whose weights are these up to a factor per class. With ``β_c``
+    negatives over positives (`positive_weights`) both labels of a class weigh the same in sum.
 
     Args:
         logits: ``(B, C)``.

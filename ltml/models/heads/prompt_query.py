@@ -1,4 +1,4 @@
-"""LDRNet's stage 1: word and label queries decouple class-aware features from the image (MM 2024, eqs. 2-6)."""
+"""Word and label queries decouple class-aware features from the image (LDRNet, MM 2024, eqs. 2-6)."""
 
 from __future__ import annotations
 
