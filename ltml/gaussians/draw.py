@@ -1,4 +1,4 @@
-"""Virtual features from fitted Gaussians."""
+"""Draw virtual features from fitted Gaussians."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch import Tensor
 from ltml.gaussians.gaussian import Gaussian, Pair
 
 NOISE_BYTES = 16 << 20
-"""Standard normal numbers are drawn for so many bytes of virtual samples at a time."""
+"""Size of one chunk of standard normal numbers, in bytes of float32."""
 
 
 class _Scratch(threading.local):
-    """Memory for noise that is used again: to have it new from the system costs as much as a third of the draw."""
+    """Reused memory for noise: allocating it from the system takes up to a third of the time of a draw."""
 
     noise = torch.empty(0)
 
@@ -29,11 +29,33 @@ BATCHED_SHARE = 0.75
 """If one label accounts for more than this share of a chunk, draw it for the whole chunk."""
 
 
-def make_generator(seed: int | None, generator: torch.Generator | None) -> torch.Generator:
-    """The generator given, or a new one on the CPU; without a seed from the system.
+RandomState = int | np.random.RandomState | np.random.Generator | None
+"""Source of random numbers in scikit-learn's sense."""
+
+
+def draw_seed(random_state: RandomState) -> int | None:
+    """Return a seed: an int itself, a number drawn from a RandomState or Generator, or None.
 
     Raises:
-        ValueError: both are given.
+        ValueError: if it is neither.
+    """
+    if random_state is None or (isinstance(random_state, int | np.integer) and not isinstance(random_state, bool)):
+        return None if random_state is None else int(random_state)
+    if isinstance(random_state, np.random.RandomState):
+        return int(random_state.randint(2**63 - 1, dtype=np.int64))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**63 - 1))
+    raise ValueError(
+        "Expected random_state as an int, a numpy RandomState or Generator, or None but got "
+        f"{type(random_state).__name__}."
+    )
+
+
+def make_generator(seed: int | None, generator: torch.Generator | None) -> torch.Generator:
+    """Return the given generator, or a new one on the CPU; without a seed, its seed comes from the system.
+
+    Raises:
+        ValueError: if both are given.
     """
     if seed is not None and generator is not None:
         raise ValueError("Expected seed or generator but got both.")
@@ -51,16 +73,19 @@ def draw_many_labels(
     device: torch.device,
     width: int,
 ) -> tuple[Tensor, Tensor]:
-    """A label for every class on its own, and a feature of that label: ``(n, C, D)`` and float32 ``(n, C)``.
+    """Draw a label for every class independently, and a feature from that label's Gaussian.
 
     Args:
         pairs: label-0 and label-1 Gaussian per class.
         chances: P(label 1) per class; NaN for a class without Gaussians, whose targets are NaN and features 0.
-        n: samples.
-        source: one row of its normal numbers makes one sample.
-        dtype: of the features.
-        device: of both.
-        width: D.
+        n: number of samples.
+        source: generator; one row of its normal numbers makes one sample.
+        dtype: dtype of the features.
+        device: device of features and targets.
+        width: feature width D.
+
+    Returns:
+        Features ``(n, C, D)`` and targets float32 ``(n, C)``.
     """
     classes, threshold = len(pairs), torch.special.ndtri(torch.from_numpy(chances)).float().to(device)
     widths = [max((g.noise_width for g in pair if g is not None), default=0) for pair in pairs]
@@ -84,16 +109,19 @@ def draw_one_label(
     dtype: torch.dtype,
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """A class per sample and a feature of that class: ``(n, D)``, and class numbers int64 ``(n,)`` on the CPU.
+    """Draw a class per sample and a feature from that class's Gaussian.
 
     Args:
-        gaussians: one per class.
+        gaussians: one Gaussian per class.
         chances: P(class), summing to 1.
-        n: samples.
-        given: int64 ``(n,)`` class numbers instead of drawn ones.
-        source: one row of its normal numbers makes one sample.
-        dtype: of the features.
-        device: of the features.
+        n: number of samples.
+        given: int64 ``(n,)`` class numbers to use instead of drawn ones.
+        source: generator; one row of its normal numbers makes one sample.
+        dtype: dtype of the features.
+        device: device of the features.
+
+    Returns:
+        Features ``(n, D)``, and class numbers int64 ``(n,)`` on the CPU.
     """
     ends = torch.from_numpy(np.cumsum(chances)[:-1])
     features = _empty((n, len(gaussians[0].mean)), dtype, device)
@@ -109,30 +137,30 @@ def draw_one_label(
 
 
 def _noise(n: int, width: int, source: torch.Generator, device: torch.device) -> Iterator[tuple[slice, Tensor]]:
-    """Standard normal rows ``(k, width)`` for ``n`` samples in portions.
+    """Yield standard normal rows ``(k, width)`` for ``n`` samples in chunks.
 
-    A CPU generator makes normal numbers sixteen at a time, so rows of a multiple of that come out the same whether
-    they are drawn in one call or in many.
+    A CPU generator makes normal numbers sixteen at a time, so rows of a multiple of 16 are the same whether they are
+    drawn in one call or in many.
     """
     width += -width % 16
-    portion = max(1, min(n, NOISE_BYTES // (4 * max(width, 1))))
-    if _SCRATCH.noise.device != source.device or len(_SCRATCH.noise) < portion * width:
-        _SCRATCH.noise = _empty((portion * width,), torch.float32, source.device)
-    for start in range(0, n, portion):
-        count = min(portion, n - start)
+    chunk = max(1, min(n, NOISE_BYTES // (4 * max(width, 1))))
+    if _SCRATCH.noise.device != source.device or len(_SCRATCH.noise) < chunk * width:
+        _SCRATCH.noise = _empty((chunk * width,), torch.float32, source.device)
+    for start in range(0, n, chunk):
+        count = min(chunk, n - start)
         noise = _SCRATCH.noise[: count * width].normal_(generator=source)
         yield slice(start, start + count), noise.view(count, width).to(device)
 
 
 def _empty(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A new tensor; on a CPU from numpy, which asks for large pages: to get them is a fraction of the work."""
+    """Return an uninitialised tensor; on a CPU from numpy, which asks for large pages and so allocates faster."""
     if device.type != "cpu" or dtype == torch.bfloat16:
         return torch.empty(shape, dtype=dtype, device=device)
     return torch.from_numpy(np.empty(shape, dtype=str(dtype).removeprefix("torch.")))
 
 
 def _draw_class(pair: Pair, labels: Tensor, noise: Tensor, features: Tensor) -> None:
-    """Fill the features ``(k, D)`` of one class by the labels ``(k,)`` of its samples."""
+    """Fill the features ``(k, D)`` of one class according to the labels ``(k,)`` of its samples."""
     groups = [(labels == label).nonzero()[:, 0] for label in (0, 1)]
     most = int(len(groups[1]) > len(groups[0]))
     if len(groups[most]) > BATCHED_SHARE * len(labels):  # gathering and scattering its rows costs more
@@ -149,5 +177,5 @@ def _draw_class(pair: Pair, labels: Tensor, noise: Tensor, features: Tensor) -> 
 
 
 def _present(gaussian: Gaussian | None) -> Gaussian:
-    assert gaussian is not None  # a label without samples has the probability 0
+    assert gaussian is not None  # a label without samples has probability 0
     return gaussian

@@ -1,4 +1,4 @@
-"""What users give, checked and brought into one form."""
+"""Check what users pass and convert it to arrays or tensors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,17 @@ Samples = Mapping[Any, int] | Sequence[tuple[Any, int]]
 
 
 def unmasked(values: Any) -> Any:
-    """Return tensors as they are, anything else as an array; what is masked or missing (None, NA) is NaN."""
+    """Return tensors unchanged and anything else as an array, masked and missing entries (None, NA) as NaN.
+
+    Raises:
+        ValueError: if the values are a sparse matrix.
+    """
     if isinstance(values, Tensor):
         return values
     if isinstance(values, list | tuple) and values and all(isinstance(item, Tensor) for item in values):
         return torch.stack(list(values))
+    if hasattr(values, "tocsr"):
+        raise ValueError("Expected a dense array but got a sparse one: give its .toarray().")
     if isinstance(values, np.ma.MaskedArray):
         hidden = np.ma.getmaskarray(values)
         return _numbers(np.where(hidden, np.array(None), values.data.astype(object))) if hidden.any() else values.data
@@ -27,38 +33,42 @@ def unmasked(values: Any) -> Any:
 
 
 def _numbers(values: Array) -> Array:
-    """Return objects as float64, those that are missing as NaN; objects with text among them stay."""
+    """Convert objects to float64, missing ones to NaN; an array that contains text stays as it is."""
     if values.dtype != object or any(isinstance(item, str | bytes) for item in values.flat):
         return values
     numbers = np.empty(values.shape)
-    for at in np.ndindex(values.shape):
+    for index in np.ndindex(values.shape):
         try:
-            numbers[at] = values[at]
+            numbers[index] = values[index]
         except TypeError:  # None, or pandas' NA
-            numbers[at] = np.nan
+            numbers[index] = np.nan
     return numbers
 
 
 def check_same_rows(features: Any, targets: Any) -> None:
-    """Raise ValueError where two frames have another index."""
-    one, other = getattr(features, "index", None), getattr(targets, "index", None)
-    if hasattr(one, "equals") and hasattr(other, "equals") and not one.equals(other):  # type: ignore[union-attr]
+    """Raise ValueError if two frames have different indices."""
+    first, second = getattr(features, "index", None), getattr(targets, "index", None)
+    if hasattr(first, "equals") and hasattr(second, "equals") and not first.equals(second):  # type: ignore[union-attr]
         raise ValueError(
-            "Expected features and targets with the same index but got two that differ: give both the same, or "
-            ".to_numpy() where their rows are in the same order."
+            "Expected features and targets with the same index but got two that differ: give both the same index, "
+            "or .to_numpy() if their rows are in the same order."
         )
 
 
 def check_numbers(features: Array | Tensor) -> None:
-    """Raise ValueError where features are not real numbers."""
-    if not isinstance(features, Tensor) and features.dtype.kind not in "biuf":
-        raise ValueError(f"Expected features as real numbers but got {features.dtype}.")
-    if isinstance(features, Tensor) and features.is_complex():
-        raise ValueError(f"Expected features as real numbers but got {features.dtype}.")
+    """Raise ValueError if features are not real numbers."""
+    real = not features.is_complex() if isinstance(features, Tensor) else features.dtype.kind in "biuf"
+    if not real:
+        hint = ": Complex data not supported" if "complex" in str(features.dtype) else ""
+        raise ValueError(f"Expected features as real numbers but got {features.dtype}{hint}.")
 
 
 def read_targets(targets: Any) -> Array:
-    """Int8 codes on the CPU: 0, 1, and -1 for unknown; a slice at a time, so that labels take little memory."""
+    """Convert targets to int8 codes ``(N, C)`` on the CPU: 0, 1, and -1 for unknown; in slices, to save memory.
+
+    Raises:
+        ValueError: if the shape is not ``(N, C)`` or a value is not 0, 1 or NaN.
+    """
     given = targets.detach().cpu() if isinstance(targets, Tensor) else np.asarray(targets)
     if given.ndim != 2:
         raise ValueError(f"Expected targets (N, C) or (N,) but got {tuple(given.shape)}.")
@@ -85,14 +95,14 @@ def _as_floats(part: Array) -> Array:
     try:
         return part.astype(np.float64)
     except (TypeError, ValueError):
-        raise ValueError("Expected targets of 0, 1 or NaN (unknown) but got what is no number.") from None
+        raise ValueError("Expected targets of 0, 1 or NaN (unknown) but got a value that is not a number.") from None
 
 
 def read_classes(targets: Any, *, beside_tensor: bool) -> tuple[Array, Array]:
-    """The classes of a single-label set, and targets ``(N, C)`` that know of each sample only the class it has.
+    """Return the classes of single-label data, and targets ``(N, C)`` in which only a sample's own class is known.
 
     Raises:
-        ValueError: NaN, numbers that are not whole, objects of several kinds, or text beside tensors.
+        ValueError: if labels hold NaN, fractions or objects of several types, or are text beside tensors.
     """
     given = targets.detach().cpu().numpy() if isinstance(targets, Tensor) else np.asarray(targets)
     if given.dtype.kind == "f" and not np.isfinite(given).all():
@@ -100,7 +110,7 @@ def read_classes(targets: Any, *, beside_tensor: bool) -> tuple[Array, Array]:
     if given.dtype.kind == "f" and (given != np.round(given)).any():
         raise ValueError(
             f"Expected targets (N,) as classes, whole numbers or text, but got {given[given != np.round(given)][0]:g}; "
-            "soft labels and targets of regression have no Gaussian each."
+            "soft labels and regression targets are not supported."
         )
     if given.dtype.kind == "O" and len({type(label) for label in given}) > 1:
         raise ValueError("Expected the class of every sample, all of one type, but got several; is one missing?")
@@ -113,7 +123,11 @@ def read_classes(targets: Any, *, beside_tensor: bool) -> tuple[Array, Array]:
 
 
 def class_numbers(samples: Samples, classes: list[Any]) -> Tensor:
-    """The class number of every sample that ``(label, count)`` pairs ask for."""
+    """Return the class number of every sample that ``(label, count)`` pairs ask for, int64 ``(n,)``.
+
+    Raises:
+        ValueError: if a label is unknown or a count is not a whole number of 0 or more.
+    """
     pairs = list(samples.items() if isinstance(samples, Mapping) else samples)
     for label, count in pairs:
         if label not in classes:
@@ -127,7 +141,7 @@ def class_numbers(samples: Samples, classes: list[Any]) -> Tensor:
 
 
 def check_shapes(features: Array | Tensor, labels: Array, *, single: bool) -> None:
-    """Raise ValueError where features and targets do not fit together."""
+    """Raise ValueError if the shapes of features and targets do not match."""
     shape = tuple(features.shape)
     if len(shape) in (2, 3) and shape[0] != len(labels) and labels.shape == (labels.shape[0], shape[0]):
         raise ValueError(

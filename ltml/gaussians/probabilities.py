@@ -1,4 +1,4 @@
-"""With which probability a virtual sample gets label 1 of each class."""
+"""Compute the probability that a virtual sample has label 1 of each class."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def label_probabilities(
     eps: float = 1e-9,
     beta: float = 0.999,
 ) -> Float64Array:
-    """P(label 1) per class.
+    """Return P(label 1) per class.
 
     ``F_c`` is the training frequency of class ``c`` among its known entries. A class with only one known label always
-    draws that label and has no part in any normalisation, otherwise one empty class would take all the probability;
-    a class without a known entry is NaN.
+    draws that label and is left out of every normalisation, because otherwise one empty class would take all the
+    probability. A class without a known entry is NaN.
 
     Args:
         positives: known positives per class, ``(C,)``.
@@ -37,17 +37,18 @@ def label_probabilities(
             - ``uniform``: 0.5 each.
             - ``natural``: ``F_c``.
             - ``reverse_max``: eq. 12 scaled so that the rarest class has 0.5.
-            - ``effective_number``: ``(1 − beta) / (1 − beta^n_c)`` (Cui et al., CVPR 2019), scaled likewise.
+            - ``effective_number``: ``(1 − beta) / (1 − beta^n_c)`` (Cui et al., CVPR 2019), scaled in the same way.
             - a sequence: ``(C,)`` numbers in [0, 1].
         alpha: exponent of eq. 12.
-        eps: added to each frequency in eq. 12.
-        beta: of the effective number.
+        eps: number added to each frequency in eq. 12.
+        beta: β of the effective number.
 
     Returns:
         Float64 ``(C,)``.
 
     Raises:
-        ValueError: an unknown prior, a sequence of another length or outside [0, 1], alpha below 0 or eps not above.
+        ValueError: if the prior is unknown, a sequence has another length or values outside [0, 1], alpha is negative
+            or eps is not positive.
     """
     if not (
         isinstance(alpha, float | int) and 0 <= alpha < np.inf and isinstance(eps, float | int) and 0 < eps < np.inf
@@ -61,16 +62,16 @@ def label_probabilities(
 
 
 def is_always_positive(prior: str | Sequence[float], positives: npt.ArrayLike, negatives: npt.ArrayLike) -> bool:
-    """Return whether eq. 12 meets one class alone with both labels: it would be positive in every virtual sample."""
+    """Return whether only one class has both labels, so that eq. 12 makes it positive in every virtual sample."""
     both = (np.asarray(positives) > 0) & (np.asarray(negatives) > 0)
     return isinstance(prior, str) and prior == "eq12" and int(both.sum()) == 1
 
 
 def prior_shift(probabilities: npt.ArrayLike, positives: npt.ArrayLike, negatives: npt.ArrayLike) -> Float64Array:
-    """How much higher a class's log-odds are among virtual samples than among training samples.
+    """Return the difference between a class's log-odds among virtual samples and among training samples.
 
-    ``logit(p_c) − logit(F_c)``, both clipped to ``[1/(2n), 1 − 1/(2n)]`` with ``n`` the known samples of the class. A
-    classifier fitted under the prior ``p`` is calibrated for ``F`` again when its biases are lowered by this.
+    ``logit(p_c) − logit(F_c)``, both clipped to ``[1/(2n), 1 − 1/(2n)]`` with ``n`` the known samples of the class.
+    Subtracting it from the biases of a classifier fitted under the prior ``p`` calibrates the classifier for ``F``.
 
     Args:
         probabilities: P(label 1) per class ``(C,)`` from `label_probabilities`.

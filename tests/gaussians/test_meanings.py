@@ -105,7 +105,7 @@ def test_what_is_masked_or_missing_is_unknown() -> None:
         (FEATURES, TARGETS * 0.5, "the first 0.5"),
         (FEATURES, np.arange(60)[:, None] % 3, r"the first 2. For the class of each sample give targets \(N,\)"),
         (FEATURES, TARGETS.astype(str), "as numbers 0, 1 or NaN .* but got <U"),
-        (FEATURES, np.where(TARGETS == 1, "yes", None), "what is no number"),
+        (FEATURES, np.where(TARGETS == 1, "yes", None), "value that is not a number"),
         (FEATURES, TARGETS + 0j, "as numbers 0, 1 or NaN"),
         (FEATURES, TARGETS.T, r"a row per sample, but got \(3, 60\) beside 60 samples: transpose"),
         (FEATURES, TARGETS[None], r"targets \(N, C\) or \(N,\) but got \(1, 60, 3\)"),

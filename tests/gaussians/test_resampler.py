@@ -211,7 +211,9 @@ def test_parameters_follow_scikit_learn() -> None:
     assert copy is not resampler
     assert copy.get_params() == resampler.get_params()
     assert resampler.set_params(alpha=0.1).alpha == 0.1
-    with pytest.raises(ValueError, match="Expected a parameter among covariance, borrow, prior, alpha, eps but got"):
+    with pytest.raises(
+        ValueError, match="Expected a parameter among covariance, borrow, prior, alpha, eps, random_state but got"
+    ):
         resampler.set_params(beta=1)
 
 
@@ -232,14 +234,14 @@ def test_misuse_is_explained() -> None:
         resampler.sample(3)
     with pytest.raises(ValueError, match="at least one batch"):
         resampler.fit(iter([]))
-    with pytest.raises(ValueError, match="single-label sets are fitted whole"):
+    with pytest.raises(ValueError, match="single-label data are fitted whole"):
         resampler.partial_fit(features[:, 0], np.zeros(400))
     resampler.fit(features, targets)
-    with pytest.raises(ValueError, match="like those before"):
+    with pytest.raises(ValueError, match="like the earlier ones"):
         resampler.partial_fit(features[..., :2], targets)
     with pytest.raises(ValueError, match="either n or samples"):
         resampler.sample()
-    with pytest.raises(ValueError, match="for single-label sets"):
+    with pytest.raises(ValueError, match="for single-label data"):
         resampler.sample(samples=[(1, 2)])
     with pytest.raises(ValueError, match="whole number of 0 or more"):
         resampler.sample(-1)
@@ -327,7 +329,7 @@ def test_a_file_says_what_was_fitted(tmp_path: Path) -> None:
     resampler = GaussianResampler().fit(features, targets).set_params(covariance="ledoit_wolf")
     resampler.save(tmp_path / "g.safetensors")
     assert GaussianResampler.load(tmp_path / "g.safetensors").covariance == "full"
-    with pytest.raises(ValueError, match="as they were for the samples before"):
+    with pytest.raises(ValueError, match="as for the earlier samples"):
         resampler.partial_fit(features, targets)
 
 

@@ -98,13 +98,13 @@ def test_misuse_is_explained() -> None:
     with pytest.raises(ValueError, match="fitted whole"):
         GaussianResampler().fit(iter([(features[:50], labels[:50]), (features[50:], labels[50:])]))
     resampler = GaussianResampler().fit(features, labels)
-    with pytest.raises(ValueError, match="nothing after a single-label set"):
+    with pytest.raises(ValueError, match="nothing after single-label data"):
         resampler.partial_fit(features, np.ones((300, 3)))
     with pytest.raises(ValueError, match="Expected labels among"):
         resampler.sample(samples=[("cow", 3)])
     with pytest.raises(ValueError, match="counts of 0 or more"):
         resampler.sample(samples=[("cat", -3)])
-    with pytest.raises(ValueError, match="not n: the set is single-label"):
+    with pytest.raises(ValueError, match="not n: the data are single-label"):
         resampler.fit_resample(features, labels, n=5)
     with pytest.raises(ValueError, match="same classes"):
         resampler.merge(GaussianResampler().fit(features, np.where(labels == "eel", "fox", labels)))
