@@ -32,7 +32,7 @@ Seeds = Annotated[str | None, typer.Option("--seeds", help="0..4 (five seeds) or
 On = Annotated[str | None, typer.Option("--on", help="experiments: on which of their data, e.g. digits")]
 Name = Annotated[str | None, typer.Option("--name", help="folder of the tables under OUT/_comparisons")]
 MeasureName = Annotated[
-    str | None, typer.Option("--measure", help="auroc, ap, macc, balanced_accuracy, kappa, f1, novel")
+    str | None, typer.Option("--measure", help="measure to compare by (`ltml list measures`), or novel")
 ]
 Split = Annotated[str | None, typer.Option("--split", help="which split is scored")]
 Out = Annotated[Path, typer.Option("--out", help="root of the run directories")]

@@ -98,6 +98,12 @@ def _registered(kind: str) -> dict[str, Row]:
     return {name: _component_row(components, name) for name in components.names()}
 
 
+def _measures() -> dict[str, Row]:
+    from ltml.registry import MEASURES
+
+    return {name: {SUMMARY: MEASURES.summary(name).rstrip(".")} for name in MEASURES.names()}
+
+
 def _component_row(components: Any, name: str) -> Row:
     fields = components.options(name).model_fields
     return {
@@ -196,6 +202,7 @@ KINDS: dict[str, Callable[[], dict[str, Row]]] = {
     "objectives": partial(_registered, "OBJECTIVES"),
     "rebalancing": partial(_registered, "REBALANCING"),
     "datasets": partial(_registered, "DATASETS"),
+    "measures": _measures,
     "recipes": _recipes,
     "experiments": _experiments,
     "backbones": _backbones,

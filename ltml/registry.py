@@ -64,6 +64,11 @@ class Registry(Generic[T]):
         self._discover()
         return sorted(fnmatch.filter(self._components, pattern))
 
+    def all(self) -> dict[str, T]:
+        """Return every component by name, in the order of registration."""
+        self._discover()
+        return dict(self._components)
+
     def get(self, name: str) -> T:
         """The component called `name`.
 
@@ -118,7 +123,7 @@ class Registry(Generic[T]):
             return
         self._discovered = True
         package = importlib.import_module(self._room)
-        for module in pkgutil.iter_modules(package.__path__):
+        for module in pkgutil.iter_modules(getattr(package, "__path__", ())):
             importlib.import_module(f"{self._room}.{module.name}")
 
 
@@ -142,6 +147,7 @@ HEADS: Registry[Any] = Registry("head", "ltml.models.heads")
 OBJECTIVES: Registry[Any] = Registry("objective", "ltml.objectives")
 REBALANCING: Registry[Any] = Registry("stage-2 method", "ltml.rebalancing")
 DATASETS: Registry[Any] = Registry("dataset", "ltml.data.datasets")
+MEASURES: Registry[Any] = Registry("measure", "ltml.metrics.measures")
 
 
 def create(registry: Registry[Any], name: str, options: dict[str, Any], facts: Mapping[str, Any] | None = None) -> Any:

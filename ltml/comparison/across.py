@@ -15,14 +15,17 @@ from ltml.comparison.statistics import MIN_DATASETS, friedman_nemenyi, wilcoxon
 Row = Mapping[str, Any]
 
 
-def rank_over_data(rows: Sequence[Row], seeds: Sequence[int]) -> tuple[dict[str, Any] | None, list[str]]:
+def rank_over_data(
+    rows: Sequence[Row], seeds: Sequence[int], *, sign: int = 1
+) -> tuple[dict[str, Any] | None, list[str]]:
     """Ranks of the rows that have a score of every seed on every data, over the classes that all of them know.
 
     Friedman-Nemenyi for three or more rows, Wilcoxon for two.
 
     Args:
         rows: from `summarise`, of all data.
-        seeds: of the plan.
+        seeds: seeds of the plan.
+        sign: 1 if higher values of the measure are better, -1 if lower ones are.
 
     Returns:
         ``data`` and ``rows`` (their names), ``ranks`` (mean over the data, 1 is best), ``test`` (None where none is
@@ -50,7 +53,7 @@ def rank_over_data(rows: Sequence[Row], seeds: Sequence[int]) -> tuple[dict[str,
     ]
     warnings += [f"{data}: ranks are over the {len(shared[data])} classes that all rows know" for data in uneven]
     table = np.array([[_mean(there[name], shared[data]) for name in ranked] for data, there in places.items()])
-    found, about = _test(table)
+    found, about = _test(sign * table)
     return {"data": list(places), "rows": ranked} | found, warnings + about
 
 

@@ -21,7 +21,7 @@ from ltml.comparison.gain import relate_own_runs
 from ltml.comparison.grid import GridRun, data_fields, data_key, make_grid, run_grid
 from ltml.comparison.launch import Launch
 from ltml.comparison.patients import add_patients
-from ltml.comparison.plan import Plan
+from ltml.comparison.plan import NOVEL, Plan
 from ltml.comparison.statistics import LEVEL
 from ltml.comparison.summary import (
     add_rounds,
@@ -36,6 +36,7 @@ from ltml.comparison.summary import (
 )
 from ltml.errors import InputError, LtmlError, first_few, suggest
 from ltml.files import hash_json, lock_folder
+from ltml.metrics.measures import measure_sign
 from ltml.processes.main_guard import refuse_second_start
 from ltml.recipe.schema import MACHINE_FIELDS
 from ltml.stages.build import build_dataset
@@ -89,7 +90,8 @@ def compare(
         seed: of the resamples.
 
     Returns:
-        ``name``, ``paper``, ``measure``, ``split``, ``seeds``, ``folder``, ``interest``; ``cells`` as from `dry_run`
+        ``name``, ``paper``, ``measure``, ``higher_is_better``, ``split``, ``seeds``,
+        ``folder``, ``interest``; ``cells`` as from `dry_run`
         with ``error``; ``rows`` from `summarise`, `add_rounds` and `add_patients`; ``groups`` from `read_groups`;
         ``groups_by`` from `describe_groups`; ``not_learned``, labels by data; ``rare`` from `find_rare`; ``patients``:
         what was resampled; ``ranks`` from `rank_over_data`; ``relations`` from `relate_own_runs`; ``claims`` from
@@ -132,11 +134,12 @@ def tabulate(
     rows, apart = summarise(plan, scores, groups), read_not_learned(cells)
     add_rounds(rows, cells)
     patients, warnings = add_patients(plan, cells, rows, resamples=resamples, seed=seed)
-    ranks, of_ranks = rank_over_data(rows, plan.seeds)
+    ranks, of_ranks = rank_over_data(rows, plan.seeds, sign=measure_sign(plan.measure))
     result = {
         "name": plan.name,
         "paper": plan.paper,
         "measure": plan.measure,
+        "higher_is_better": measure_sign(plan.measure) > 0,
         "split": plan.split,
         "reference": plan.reference,
         "seeds": list(plan.seeds),
@@ -200,7 +203,7 @@ def check_cells(plan: Plan, cells: Sequence[GridRun]) -> None:
     Raises:
         InputError: no row has what is measured, the split does not exist, or a sweep changes what it is scored on.
     """
-    if plan.measure == "novel" and not any(cell.recipe.data.novel for cell in cells):
+    if plan.measure == NOVEL and not any(cell.recipe.data.novel for cell in cells):
         raise InputError("--measure novel needs a label held out of training (data.novel); no row has one")
     _check_split(plan, cells)
     if plan.chooses:

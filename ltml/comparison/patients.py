@@ -19,7 +19,6 @@ from ltml.comparison.plan import Plan
 from ltml.comparison.statistics import LEVEL, add_holm, paired_bootstrap
 from ltml.errors import InputError, first_few
 from ltml.metrics.bootstrap import (
-    MEASURES,
     MIN_KNOWN,
     bootstrap_scores,
     interval_classes,
@@ -29,7 +28,8 @@ from ltml.metrics.bootstrap import (
 )
 from ltml.metrics.delong import delong
 from ltml.metrics.inputs import NO_PATIENTS
-from ltml.metrics.ranking import Ints, auroc_and_ap_per_class
+from ltml.metrics.measures import resampled_measures, score_classes
+from ltml.metrics.ranking import Ints
 from ltml.stages.evaluate import read_predictions
 from ltml.stages.run_directory import last_stage, read_run
 from ltml.types import Predictions
@@ -81,7 +81,7 @@ def add_patients(
         own = [row for row in rows if row["data"] == data]
         for row in own:
             _add_nothing(row)
-        if plan.measure not in MEASURES:
+        if plan.measure not in resampled_measures():
             continue
         apart = {label for row in own for label, part in row["per_label"].items() if not part.get("learned", True)}
         answers, why_not = _read_all(plan, cells, data, resamples, seed, apart)
@@ -251,9 +251,8 @@ def _add_versus(
 
 def _mean_score(answers: _Answers, classes: Ints, seeds: Sequence[int], measure: str) -> float:
     """Return the mean of a measure over some classes and seeds."""
-    of_measure = MEASURES.index(measure)
-    targets = answers.file.targets[:, classes]
-    return float(np.mean([auroc_and_ap_per_class(answers.probs[s][:, classes], targets)[of_measure] for s in seeds]))
+    targets = answers.file.targets
+    return float(np.mean([score_classes(measure, answers.probs[seed], targets, classes) for seed in seeds]))
 
 
 def _add_delong(

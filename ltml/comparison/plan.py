@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, ValidationError
@@ -28,9 +28,10 @@ from ltml.recipe.catalog import (
 )
 from ltml.recipe.load import load_recipe
 from ltml.recipe.schema import Recipe, Section
+from ltml.registry import MEASURES
 
-Measure = Literal["auroc", "ap", "macc", "balanced_accuracy", "kappa", "f1", "novel"]
-MEASURES: tuple[str, ...] = ("auroc", "ap", "macc", "balanced_accuracy", "kappa", "f1", "novel")
+NOVEL = "novel"
+"""Name of the measure of held-out labels: the AUC of `data.novel`."""
 
 SMALLEST_EXPERIMENT = (
     "data: {digits: {recipe: digits}} and rows: [{name: BCE, method: bce}, {name: LDRNet, method: ldrnet}]"
@@ -78,7 +79,7 @@ class Experiment(Section):
     name: Annotated[str, Field(pattern=NAME_PATTERN)] = Field(description="folder of its comparison [the file's name]")
     description: str = Field("", description="what it shows")
     paper: str = Field("", description="which table of which paper; empty for one's own")
-    measure: Measure = Field("auroc", description="what rows are compared by; novel: AUC of data.novel")
+    measure: str = Field("auroc", description="measure to compare rows by; novel: AUC of data.novel")
     split: str = Field("test", description="split that is scored")
     seeds: str = Field("0..4", description="training seeds: 0..4 or 0,1,2")
     reference: str | None = Field(None, description="the row that differences are taken from; null: the first")
@@ -168,7 +169,6 @@ def plan_comparison(
     Raises:
         InputError: names, methods, seeds or options that do not exist or do not go together.
     """
-    check_measure(measure)
     check_name(name)
     refuse_seeds(overrides)
     if len(names) == 1 and _is_experiment(names[0]):
@@ -182,8 +182,9 @@ def plan_comparison(
         if mixed := [entry for entry in names if entry in experiment_names()]:
             raise InputError(f"{first_few(mixed)} is an experiment: compare one at a time")
         plan = _plan_methods(names, methods, parse_seeds(seeds or "0..4"), overrides)
-    changed = {"name": name, "measure": measure, "split": split}
-    return Plan(**{**plan.__dict__, **{key: value for key, value in changed.items() if value is not None}})
+    plan = replace(plan, name=name or plan.name, measure=measure or plan.measure, split=split or plan.split)
+    check_measure(plan.measure, plan.rows)
+    return plan
 
 
 def load_experiment(name_or_path: str) -> Experiment:
@@ -359,14 +360,19 @@ def _as_overrides(values: Mapping[str, Any]) -> list[str]:
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
-def check_measure(measure: str | None) -> None:
-    """Refuse a measure that there is not.
+def check_measure(measure: str, rows: Iterable[Row]) -> None:
+    """Raise if the measure does not exist; the plugins of the rows' recipes may define it.
 
     Raises:
-        InputError: it is none of `MEASURES`.
+        InputError: the measure is not in the table, or a recipe is wrong.
     """
-    if measure is not None and measure not in MEASURES:
-        raise InputError(f"--measure {measure}: {suggest(measure, MEASURES)}")
+    if measure == NOVEL or measure in MEASURES.names():
+        return
+    for row in rows:
+        if any(override.startswith("plugins") for override in row.overrides) or Path(row.recipe).is_file():
+            recipe_of(row, 0)
+    if measure not in MEASURES.names():
+        raise InputError(f"--measure {measure}: {suggest(measure, [*MEASURES.all(), NOVEL])}")
 
 
 def check_name(name: str | None) -> None:

@@ -15,7 +15,6 @@ from ltml.comparison.patients import warn_of_few, warn_of_resamples
 from ltml.comparison.statistics import add_holm, paired_bootstrap
 from ltml.errors import InputError, brief, first_few, shown
 from ltml.metrics.bootstrap import (
-    MEASURES,
     bootstrap_scores,
     describe_intervals,
     interval_classes,
@@ -24,6 +23,7 @@ from ltml.metrics.bootstrap import (
 )
 from ltml.metrics.delong import delong
 from ltml.metrics.inputs import NO_PATIENTS
+from ltml.metrics.measures import resampled_measures
 from ltml.metrics.ranking import Ints
 from ltml.metrics.table import score
 from ltml.near_names import fold_id
@@ -73,9 +73,9 @@ def compare_predictions(
     ]
     classes = interval_classes(first.targets)
     for method, file, values in list(zip(methods, files, resampled, strict=True))[1:]:
-        method["versus"] = {name: _versus(method, methods[0], values, resampled[0], classes, name) for name in MEASURES}
+        method["versus"] = {name: _versus(method, methods[0], values, resampled[0], classes, name) for name in values}
         method["delong"] = [_delong(file, first, c) for c in range(len(first.label_names))]
-    for measure in MEASURES:
+    for measure in resampled_measures():
         add_holm([method["versus"][measure] for method in methods[1:]])
     add_holm([row for method in methods[1:] for row in method["delong"]])
     about = {key: methods[0]["ci"][key] for key in ("resamples", "rows", "groups")}

@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from ltml.comparison.compare import FOLDER, check_cells, read_tables_there, rows_of, tabulate
 from ltml.comparison.grid import GridRun, make_grid, run_grid
@@ -20,6 +20,7 @@ from ltml.comparison.plan import Plan, Row
 from ltml.comparison.summary import read_scores, summarise
 from ltml.comparison.sweep import Range, Space, Sweep, read_sweep
 from ltml.errors import InputError
+from ltml.metrics.measures import measure_sign
 from ltml.processes.bars import track
 from ltml.processes.main_guard import refuse_second_start
 from ltml.stages.checks import check_out
@@ -149,7 +150,7 @@ def _trials(
     if not 0 <= seed < SEEDS:
         raise InputError(f"--search-seed {seed}: from 0 to {SEEDS - 1}")
     check_out(root)
-    study = _new_study(seed)
+    study = _new_study(seed, "maximize" if measure_sign(sweep.measure) > 0 else "minimize")
     distributions = {key: _distribution(space, key) for key, space in sweep.spaces.items()}
     ends = sweep.plan(_ends(sweep))
     check_cells(ends, make_grid(ends, root))  # a wrong value is said before anything is run
@@ -171,7 +172,7 @@ def _trials(
             return
 
 
-def _new_study(seed: int) -> Study:
+def _new_study(seed: int, direction: Literal["maximize", "minimize"]) -> Study:
     try:
         import optuna
     except ImportError as error:
@@ -182,7 +183,7 @@ def _new_study(seed: int) -> Study:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of version 4, for both options
             sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
-        return optuna.create_study(direction="maximize", sampler=sampler)
+        return optuna.create_study(direction=direction, sampler=sampler)
     finally:
         optuna.logging.set_verbosity(verbosity)
 

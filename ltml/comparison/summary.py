@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,9 +17,14 @@ from ltml.comparison.statistics import LEVEL, Difference, add_holm, difference, 
 from ltml.errors import InputError
 from ltml.metrics.bootstrap import MIN_KNOWN
 from ltml.metrics.groups import describe_rule
+from ltml.metrics.measures import measure_sign
+from ltml.registry import MEASURES
 from ltml.stages.describe_gaussians import chosen_round
-from ltml.stages.evaluate import evaluate_novel, read_metrics
+from ltml.stages.evaluate import evaluate_novel, read_metrics, read_predictions, score_predictions
 from ltml.stages.run_directory import last_stage, read_run, read_train_counts
+
+NO_DIFFERENCE = "no difference found"
+"""Verdict on a claim whose test is not significant."""
 
 
 def read_scores(plan: Plan, cells: Sequence[GridRun]) -> pd.DataFrame:
@@ -32,7 +37,7 @@ def read_scores(plan: Plan, cells: Sequence[GridRun]) -> pd.DataFrame:
     Raises:
         InputError: no run has scores of the plan's measure.
     """
-    records = [record for cell in cells if cell.state == "done" for record in _scores_of(cell)]
+    records = [record for cell in cells if cell.state == "done" for record in _scores_of(cell, plan.measure)]
     columns = ["data", "row", "seed", "split", "label", "measure", "value", "n_pos", "n_neg"]
     scores = pd.DataFrame.from_records(records, columns=columns)
     apart = {(data, label) for data, labels in read_not_learned(cells).items() for label in labels}
@@ -113,11 +118,11 @@ def summarise(plan: Plan, scores: pd.DataFrame, groups: Mapping[str, Mapping[str
         Per row ``data``, ``row``, ``adds``, ``seeds`` (that are finished), ``labels`` (how many are learned by all rows
         and defined in all seeds), ``values`` (macro mean over those, per seed), ``mean``, ``sd``, and ``versus``: what
         `difference` says against the reference over the labels that both have, with ``labels`` (how many),
-        ``p_wilcoxon``, and ``p_holm`` over all rows of the same data; None for the reference itself. The same per label
-        (``per_label``, with ``learned``; a label that is not has no ``versus``), per further column (``means``) and per
-        group (``groups``), with ``p_holm`` over all rows and labels (columns, groups).
+        ``p_wilcoxon``, ``better``, and ``p_holm`` over all rows of the same data; None for the reference itself. The
+        same per label (``per_label``, with ``learned``; a label that is not has no ``versus``), per further column
+        (``means``) and per group (``groups``), with ``p_holm`` over all rows and labels (columns, groups).
     """
-    rows = []
+    rows, kinds = [], ("per_label", "means", "groups")
     for data in dict.fromkeys(row.data for row in plan.rows):
         tables = {row.name: _table(plan, scores, data, row.name) for row in plan.rows if row.data == data}
         reference, apart = tables[plan.reference], not_learned_of(scores, data)
@@ -129,12 +134,21 @@ def summarise(plan: Plan, scores: pd.DataFrame, groups: Mapping[str, Mapping[str
             _summary(table, reference if name != plan.reference else None, parts, apart) | {"data": data, "row": name}
             for name, table in tables.items()
         ]
-        add_holm([entry["versus"] for entry in entries])
-        for kind in ("per_label", *parts):
-            add_holm([part["versus"] for entry in entries for part in entry[kind].values()])
+        families = [[entry["versus"] for entry in entries]]
+        families += [[part["versus"] for entry in entries for part in entry[kind].values()] for kind in kinds]
+        for family in families:
+            add_holm(family)
+            _add_direction(family, measure_sign(plan.measure))
         rows += entries
     adds = {(row.data, row.name): row.adds for row in plan.rows}
     return [{"adds": adds[row["data"], row["row"]], **row} for row in rows]
+
+
+def _add_direction(family: Iterable[dict[str, Any] | None], sign: int) -> None:
+    """Add to each difference whether it is ``better`` than the reference; None where it is undefined."""
+    for versus in family:
+        if versus is not None:
+            versus["better"] = None if versus["mean"] is None else sign * versus["mean"] > 0
 
 
 def check_claims(plan: Plan, scores: pd.DataFrame) -> list[dict[str, Any]]:
@@ -142,8 +156,8 @@ def check_claims(plan: Plan, scores: pd.DataFrame) -> list[dict[str, Any]]:
 
     Returns:
         Per claim ``text``, ``better``, ``than``, ``difference``, ``sd``, ``p``, ``p_holm`` and ``verdict``: ``holds``
-        and ``reversed`` at the level 0.05; ``not shown`` otherwise, which for a small number of seeds says little. A
-        claim to be on par holds if two one-sided tests put the difference within its margin.
+        and ``reversed`` at the level 0.05; ``no difference found`` otherwise, which says little for a small number of
+        seeds. A claim to be on par holds if two one-sided tests put the difference within its margin.
     """
     found = []
     for data in dict.fromkeys(row.data for row in plan.rows):
@@ -153,7 +167,7 @@ def check_claims(plan: Plan, scores: pd.DataFrame) -> list[dict[str, Any]]:
             found.append(_check_claim(claim, *_paired(better, than, labels)))
     for entry, p in zip(found, holm([entry["p"] for entry in found]), strict=True):
         entry["p_holm"] = p
-        entry["verdict"] = _verdict(entry)
+        entry["verdict"] = _verdict(entry, measure_sign(plan.measure))
     return found
 
 
@@ -166,10 +180,10 @@ def _check_claim(claim: ClaimSection, a: Sequence[float], b: Sequence[float], co
     return about | {"difference": gap.mean, "sd": gap.sd, "labels": count, "p": p}
 
 
-def _verdict(entry: Mapping[str, Any]) -> str:
+def _verdict(entry: Mapping[str, Any], sign: int) -> str:
     if entry["p_holm"] is None or entry["p_holm"] >= LEVEL:
-        return "not shown"
-    return "holds" if entry["margin"] is not None or entry["difference"] > 0 else "reversed"
+        return NO_DIFFERENCE
+    return "holds" if entry["margin"] is not None or sign * entry["difference"] > 0 else "reversed"
 
 
 def choose(plan: Plan, scores: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -183,19 +197,24 @@ def choose(plan: Plan, scores: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) 
     about = {"on": plan.split, "oracle": plan.split.startswith("test")}
     if not there:
         return {"row": None, **about, "test": None}
-    best = max(there, key=lambda row: row["mean"])
+    best = max(there, key=lambda row: measure_sign(plan.measure) * row["mean"])
     on_test = _learned_table(replace(plan, split="test"), scores, best["data"], best["row"])
     test = _part(on_test, None, list(on_test.columns))
     return {"row": best["row"], **about, "test": {key: test[key] for key in ("mean", "sd", "values", "labels")}}
 
 
-def _scores_of(cell: GridRun) -> list[tuple[Any, ...]]:
+def _scores_of(cell: GridRun, measure: str) -> list[tuple[Any, ...]]:
     stage = last_stage(cell.recipe)
     place = (cell.row.data, cell.row.name, cell.seed)
     run, _ = read_run(cell.run)
     records: list[tuple[Any, ...]] = []
     for path in sorted((run.path / f"stage{stage}").glob("metrics*.json")):
         content = read_metrics(path)
+        if measure in MEASURES.names() and measure not in content["macro"]:  # newer than the run
+            predictions = read_predictions(run, stage, content["split"])
+            content = score_predictions(predictions, cell.recipe.metrics, read_train_counts(run)).to_json(
+                content["split"]
+            )
         for entry in content["per_class"]:
             values = {key: value for key, value in entry.items() if key in content["macro"]}
             records += [
@@ -203,12 +222,12 @@ def _scores_of(cell: GridRun) -> list[tuple[Any, ...]]:
                     *place,
                     content["split"],
                     entry["label"],
-                    measure,
+                    name,
                     _nan(value),
                     entry["n_pos"],
                     entry["n_known"] - entry["n_pos"],
                 )
-                for measure, value in values.items()
+                for name, value in values.items()
             ]
     for label in cell.recipe.data.novel:
         for split, stages in evaluate_novel(run.path, label)["splits"].items():

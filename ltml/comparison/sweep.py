@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import Literal
 
-from ltml.comparison.plan import Plan, Row, check_measure, check_name, parse_seeds, refuse_seeds
+from ltml.comparison.plan import NOVEL, Plan, Row, check_measure, check_name, parse_seeds, refuse_seeds
 from ltml.errors import InputError
 
 MAX_RANGE_VALUES = 1000
@@ -106,9 +106,8 @@ def read_sweep(
     Raises:
         InputError: as `plan_sweep`.
     """
-    check_measure(measure)
     check_name(name)
-    if measure == "novel" and not oracle:
+    if measure == NOVEL and not oracle:
         raise InputError(
             "--measure novel: val shows nothing novel, so nothing can be chosen on it; sweep by another measure"
         )
@@ -128,6 +127,7 @@ def read_sweep(
     fixed = tuple(f"{key}={space[0]}" for key, space in read.items() if isinstance(space, tuple) and len(space) == 1)
     title = Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
     folder = name or f"{title}-{'-'.join(key.rpartition('.')[2] for key in spaces)}{suffix}"
+    check_measure(measure, [Row(title, "", recipe, fixed)])
     return Sweep(recipe, title, spaces, fixed, folder, parse_seeds(seeds), measure, "test" if oracle else "val")
 
 

@@ -18,9 +18,9 @@ from scipy.sparse import csr_array
 from ltml.arrays import Float64Array as Floats
 from ltml.errors import InputError
 from ltml.metrics.inputs import read_patients, read_table, read_targets
-from ltml.metrics.ranking import Ints, auroc_and_ap_per_class
+from ltml.metrics.measures import ResampledScores, resampled_measures, score_classes
+from ltml.metrics.ranking import Ints
 
-MEASURES = ("auroc", "ap")
 LEVEL = 0.95
 MIN_KNOWN = 10
 """Minimum number of known positives, and of known negatives, for an interval of a class."""
@@ -33,11 +33,11 @@ def bootstrap_scores(
     targets: npt.ArrayLike,
     groups: Sequence[str],
     *,
-    measures: Sequence[str] = MEASURES,
+    measures: Sequence[str] | None = None,
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Floats]:
-    """AUROC and AP of every class on resamples of the groups; unknown entries are left out.
+    """Compute measures of every class on resamples of the groups; unknown entries are left out.
 
     A seed gives the same resamples whatever the scores and classes are, in whatever order the rows come, so that
     methods can be compared resample by resample. Equal to weighted scikit-learn on each of them, ties included.
@@ -46,7 +46,7 @@ def bootstrap_scores(
         probs: ``(N, C)``, higher means present.
         targets: ``(N, C)`` of 0, 1, or NaN for unknown.
         groups: ``(N,)``, the patient of each row, text or numbers.
-        measures: of ``auroc`` and ``ap``.
+        measures: names of measures that have a patient bootstrap; by default all, e.g. ``auroc`` and ``ap``.
         resamples: how many, ``R``.
         seed: of the resamples.
 
@@ -61,23 +61,26 @@ def bootstrap_scores(
     read = read_table(probs, targets, chances=False)
     scores, labels = read.scores, read.targets
     patients = read_patients(groups, len(scores), read.rows)
-    if unknown := set(measures) - set(MEASURES):
-        raise ValueError(f"Expected measures out of {MEASURES} but got {sorted(unknown)}.")
+    known = resampled_measures()
+    names = tuple(known if measures is None else measures)
+    if unknown := set(names) - set(known):
+        raise ValueError(f"Expected measures out of {tuple(known)} but got {sorted(unknown)}.")
     group_of_row, n_groups = number_groups(patients)
     if resamples < 1:
         raise InputError(f"{resamples} resamples: at least 1 is needed, and about 1000 for an interval")
     if n_groups < 2:
         raise InputError(f"all rows belong to one group ('{patients[0]}'): resampling patients needs at least two")
     classes = [_prepare(scores[:, c], labels[:, c], group_of_row, n_groups) for c in range(scores.shape[1])]
-    found = {measure: np.full((resamples, len(classes)), np.nan) for measure in measures}
+    found = {measure: np.full((resamples, len(classes)), np.nan) for measure in names}
     rng = np.random.default_rng(seed)
     for start in range(0, resamples, CHUNK):
         part = slice(start, min(start + CHUNK, resamples))
         weights = draw_weights(rng, n_groups, part.stop - part.start)
         for c, steps in enumerate(classes):
-            values = {} if steps is None else dict(zip(MEASURES, _score(steps, weights), strict=True))
-            for measure in values.keys() & found.keys():
-                found[measure][part, c] = values[measure]
+            if steps is not None:
+                resampled = _resample(steps, weights)
+                for measure in names:
+                    found[measure][part, c] = known[measure](resampled)
     return found
 
 
@@ -201,8 +204,7 @@ def why_no_macro_interval(classes: int, defined: int) -> str | None:
 def _estimate(probs: Floats, targets: Floats, classes: Ints, measures: Sequence[str]) -> dict[str, float | None]:
     if not len(classes):
         return dict.fromkeys(measures)
-    scores = dict(zip(MEASURES, auroc_and_ap_per_class(probs[:, classes], targets[:, classes]), strict=True))
-    return {measure: float(scores[measure].mean()) for measure in measures}
+    return {measure: float(score_classes(measure, probs, targets, classes).mean()) for measure in measures}
 
 
 def interval_or_none(values: Floats) -> list[float] | None:
@@ -255,14 +257,10 @@ def _count(rows: Ints, groups: Ints, shape: tuple[int, int]) -> Any:
     return csr_array((np.ones(len(rows)), (rows, groups)), shape=shape)
 
 
-def _score(steps: _Steps, weights: Floats) -> tuple[Floats, Floats]:
-    """AUROC and AP ``(R,)`` of one class under weights ``(G, R)``; all sums are of whole numbers, hence exact."""
-    hits = steps.positives @ weights
-    true, false = np.cumsum(hits, axis=0), np.cumsum(steps.negatives @ weights, axis=0)
-    n_pos, n_neg = true[-1], steps.all_negatives @ weights
-    wrong = np.einsum("kr,kr->r", hits, false)  # pairs whose negative scores higher, or as high
-    wrong -= 0.5 * np.einsum("kr,kr->r", hits[steps.tied_at], steps.tied @ weights)
-    precision = true / np.maximum(true + false, 1)
+def _resample(steps: _Steps, weights: Floats) -> ResampledScores:
+    """Apply weights ``(G, R)`` to the steps of one class; all sums are of whole numbers, hence exact."""
+    positives, negatives = steps.positives @ weights, np.cumsum(steps.negatives @ weights, axis=0)
+    n_pos, n_neg = positives.sum(axis=0), steps.all_negatives @ weights
     undefined = (n_pos == 0) | (n_neg == 0)
-    pairs = np.where(undefined, np.nan, n_pos * n_neg)
-    return 1 - wrong / pairs, np.einsum("kr,kr->r", hits, precision) / np.where(undefined, np.nan, n_pos)
+    n_pos, n_neg = np.where(undefined, np.nan, n_pos), np.where(undefined, np.nan, n_neg)
+    return ResampledScores(positives, negatives, steps.tied @ weights, steps.tied_at, n_pos, n_neg)

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from ltml.arrays import BoolArray as Bools
 from ltml.arrays import Float64Array as Floats
-from ltml.metrics.inputs import read_pair, read_table
+from ltml.metrics.inputs import read_pair
 
 Ints = npt.NDArray[np.intp]
 
@@ -82,19 +82,6 @@ def area_and_precision(values: Floats, positive: Bools) -> tuple[float, float]:
     area = (rank_sum - n_pos * (n_pos + 1) / 2) / (n_pos * (count - n_pos))
     positives_from = n_pos - np.searchsorted(places, starts)
     return area, float(np.mean(positives_from / (count - starts)))
-
-
-def auroc_and_ap_per_class(probs: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """`auroc` and `average_precision` of every class, ``(C,)`` each, of ``(N, C)`` scores and targets.
-
-    Raises:
-        ArrayError: shapes do not fit, targets hold another value, or a score of a known entry is NaN.
-    """
-    read = read_table(probs, targets, what="scores", chances=False)
-    columns = (np.asarray(values, order="F").T for values in (read.scores, read.targets))  # contiguous by class
-    pairs = [area_and_precision(*_where_known(*column)) for column in zip(*columns, strict=True)]
-    areas, precisions = np.array(pairs).T
-    return areas, precisions
 
 
 def known_entries(scores: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Floats, Bools]:

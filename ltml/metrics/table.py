@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,9 @@ import numpy.typing as npt
 from ltml.class_counts import TrainCounts, not_learned
 from ltml.metrics.groups import Counts, Groups
 from ltml.metrics.inputs import read_counts, read_label_groups, read_table, read_threshold
+from ltml.metrics.measures import ClassScores, mean_or_nan
 from ltml.metrics.odir import odir_score
-from ltml.metrics.ranking import area_and_precision
-from ltml.metrics.threshold import accuracy, balanced_accuracy, count_outcomes, f1, kappa
-
-MEASURES = ("auroc", "ap", "macc", "kappa", "f1", "balanced_accuracy")
-"""Names of the measures; ``macc`` of one class is its accuracy."""
+from ltml.registry import MEASURES
 
 
 @dataclass(frozen=True)
@@ -123,8 +120,8 @@ def score(
     learned = [row for row in rows if row["label"] not in apart]
     return MetricTable(
         per_class=rows,
-        macro={measure: _mean(learned, measure) for measure in MEASURES},
-        n_classes={measure: sum(not math.isnan(row[measure]) for row in learned) for measure in MEASURES},
+        macro=_means(learned),
+        n_classes={name: sum(not math.isnan(row[name]) for row in learned) for name in MEASURES.all()},
         groups={group: _score_group(learned, inside) for group, inside in members.items()},
         odir=odir_score(scores, labels, limits),
         threshold=limits,
@@ -143,46 +140,41 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, An
     Returns:
         ``split``, ``macro``, ``groups`` and ``per_class`` with the difference of every measure.
     """
+    names = list(after["macro"])
     return {
         "split": after["split"],
-        "macro": _differences(before["macro"], after["macro"]),
-        "groups": {name: _differences(before["groups"][name], group) for name, group in after["groups"].items()},
+        "macro": _differences(before["macro"], after["macro"], names),
+        "groups": {name: _differences(before["groups"][name], group, names) for name, group in after["groups"].items()},
         "per_class": [
-            {"label": new["label"]} | _differences(old, new)
+            {"label": new["label"]} | _differences(old, new, names)
             for old, new in zip(before["per_class"], after["per_class"], strict=True)
         ],
     }
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, float | None]:
-    return {m: None if old[m] is None or new[m] is None else new[m] - old[m] for m in MEASURES}
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any], names: Iterable[str]) -> dict[str, float | None]:
+    return {name: _gap(old.get(name), new.get(name)) for name in names}
+
+
+def _gap(old: float | None, new: float | None) -> float | None:
+    return None if old is None or new is None else new - old
 
 
 def _score_class(probs: npt.NDArray[np.float64], targets: npt.NDArray[np.float64], threshold: float) -> dict[str, Any]:
-    counts, known = count_outcomes(probs >= threshold, targets), ~np.isnan(targets)
-    area, precision = area_and_precision(probs[known], targets[known] == 1)
-    return {
-        "n_pos": counts.tp + counts.fn,
-        "n_known": counts.total,
-        "auroc": area,
-        "ap": precision,
-        "macc": accuracy(counts),
-        "kappa": kappa(counts),
-        "f1": f1(counts),
-        "balanced_accuracy": balanced_accuracy(counts),
-    }
+    scores = ClassScores.of(probs, targets, threshold)
+    counts = {"n_pos": int(np.count_nonzero(scores.present)), "n_known": len(scores.present)}
+    return counts | {name: measure(scores) for name, measure in MEASURES.all().items()}
 
 
 def _score_group(rows: Sequence[Mapping[str, Any]], members: Sequence[str]) -> dict[str, Any]:
     inside = [row for row in rows if row["label"] in members]
     positives = [row["train_pos"] for row in inside if row["train_pos"] is not None]
     cut = [min(positives), max(positives)] if positives else None
-    return {"labels": [row["label"] for row in inside], "train_pos": cut} | {m: _mean(inside, m) for m in MEASURES}
+    return {"labels": [row["label"] for row in inside], "train_pos": cut} | _means(inside)
 
 
-def _mean(rows: Sequence[Mapping[str, Any]], measure: str) -> float:
-    values = [row[measure] for row in rows if not math.isnan(row[measure])]
-    return math.fsum(values) / len(values) if values else float("nan")
+def _means(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    return {name: mean_or_nan(row[name] for row in rows) for name in MEASURES.all()}
 
 
 def _undefined_to_none(value: Any) -> Any:

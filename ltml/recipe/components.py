@@ -10,7 +10,7 @@ from typing import Any
 
 from ltml.files import hash_file
 from ltml.recipe.schema import Recipe
-from ltml.registry import DATASETS, HEADS, LOSSES, OBJECTIVES, REBALANCING, Registry
+from ltml.registry import DATASETS, HEADS, LOSSES, MEASURES, OBJECTIVES, REBALANCING, Registry
 
 INSTALLED = {"site-packages", "dist-packages"}
 """Folders of packages that are known by their version."""
@@ -33,6 +33,7 @@ def component_code(recipe: Recipe, stage: int) -> dict[str, dict[str, str]]:
 
 
 def _components(recipe: Recipe, stage: int) -> Iterator[tuple[Registry[Any], str]]:
+    yield MEASURES, recipe.train.select
     if stage == 2:
         yield REBALANCING, recipe.stage2.method
         yield LOSSES, recipe.stage2.m_step.loss.type

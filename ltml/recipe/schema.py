@@ -209,7 +209,7 @@ class TrainSection(Section):
     schedule: ScheduleSection = Field(ScheduleSection(), description="learning rate over epochs")
     clip_norm: Annotated[float, Field(gt=0)] | None = Field(None, description="clip the gradient's norm; null: off")
     early_stop: Positive | None = Field(None, description="stop after so many epochs without improvement; null: off")
-    select: Literal["auroc", "ap"] = Field("auroc", description="macro measure on val that picks the checkpoint")
+    select: str = Field("auroc", description="measure whose mean on val picks the checkpoint (`ltml list measures`)")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 where a GPU has it, else float32"
     )

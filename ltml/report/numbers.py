@@ -8,19 +8,6 @@ from typing import Any
 
 from ltml.report.page import TableCell
 
-MEASURES = {
-    "auroc": "AUC",
-    "ap": "mAP",
-    "macc": "mACC",
-    "balanced_accuracy": "balanced ACC",
-    "kappa": "kappa",
-    "f1": "F1",
-}
-"""Measures in print order with the names of their macro means."""
-
-PER_CLASS = {"auroc": "AUC", "ap": "AP", "f1": "F1"}
-"""Measures shown for every class."""
-
 STAGE_NAMES = {"stage1": "stage 1", "stage2": "stage 2"}
 UNDEFINED = "–"
 

@@ -10,6 +10,7 @@ from ltml.data.dataset import Dataset
 from ltml.data.views import build_view
 from ltml.errors import InputError, first_few
 from ltml.metrics.groups import make_groups
+from ltml.metrics.measures import check_selection
 from ltml.models.backbones import check_backbone_name
 from ltml.models.context import HeadContext
 from ltml.recipe.schema import Recipe
@@ -27,6 +28,7 @@ def check_recipe(recipe: Recipe) -> None:
         InputError: one of them does not exist or cannot be used.
     """
     check_backbone_name(recipe.backbone.name)
+    check_selection(recipe.train.select, "train.select")
     build_view(recipe.data.views.train, "data.views.train")
     build_view(recipe.data.views.eval, "data.views.eval")
     build_view(recipe.data.views.strong, "data.views.strong")

@@ -5,6 +5,7 @@ Each raises an AssertionError that says what is wrong; they run under any test f
 
 from ltml.testing.heads import check_head
 from ltml.testing.losses import check_loss
+from ltml.testing.measures import check_measure
 from ltml.testing.rebalancing import check_rebalancing
 
-__all__ = ["check_head", "check_loss", "check_rebalancing"]
+__all__ = ["check_head", "check_loss", "check_measure", "check_rebalancing"]

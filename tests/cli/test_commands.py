@@ -110,7 +110,7 @@ def test_recipes_ls_show_cp_validate(cli, tmp_path: Path) -> None:
     assert "/mine/bce+" in json.loads(result.stdout)["run_dir"]
 
 
-@pytest.mark.parametrize("kind", ["methods", "heads", "losses", "datasets", "backbones", "encoders"])
+@pytest.mark.parametrize("kind", ["methods", "heads", "losses", "datasets", "measures", "backbones", "encoders"])
 def test_list(cli, kind: str) -> None:
     entries = json.loads(cli("list", kind, "--json").stdout)
     assert len(entries) > 1

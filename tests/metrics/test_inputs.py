@@ -137,7 +137,7 @@ def _entry_points(probs: Any, targets: Any) -> dict[str, Any]:
     return {
         "auroc": ranking.auroc(*one),
         "average_precision": ranking.average_precision(*one),
-        "auroc_and_ap_per_class": np.array(ranking.auroc_and_ap_per_class(probs, targets)).tolist(),
+        "score": _figures(ltml.score(probs, targets)),
         "confusion": threshold.confusion(*one),
         "odir_score": odir.odir_score(probs, targets),
         "brier": calibration.brier(*one),
@@ -175,7 +175,6 @@ def test_every_public_function_refuses_other_targets(minus: float) -> None:
     calls = {
         "score": lambda: ltml.score(PROBS, targets),
         "auroc": lambda: ranking.auroc(PROBS[:, 0], targets[:, 0]),
-        "per class": lambda: ranking.auroc_and_ap_per_class(PROBS, targets),
         "confusion": lambda: threshold.confusion(PROBS[:, 0], targets[:, 0]),
         "odir": lambda: odir.odir_score(PROBS, targets),
         "brier": lambda: calibration.brier(PROBS[:, 0], targets[:, 0]),

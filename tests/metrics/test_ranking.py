@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from ltml.metrics.ranking import auroc, auroc_and_ap_per_class, average_precision, sort_order
+from ltml.metrics.measures import score_classes
+from ltml.metrics.ranking import auroc, average_precision, sort_order
 
 
 @given(st.integers(0, 10_000), st.integers(2, 60), st.integers(1, 8))
@@ -59,7 +60,7 @@ def test_every_class_as_alone() -> None:
     rng = np.random.default_rng(2)
     probs, targets = rng.random((80, 3)), rng.choice([0.0, 1.0, np.nan], (80, 3))
     targets[:, 2] = 0
-    areas, precisions = auroc_and_ap_per_class(probs, targets)
+    areas, precisions = (score_classes(name, probs, targets, range(3)) for name in ("auroc", "ap"))
     np.testing.assert_array_equal(areas, [auroc(probs[:, c], targets[:, c]) for c in range(3)])
     np.testing.assert_array_equal(precisions, [average_precision(probs[:, c], targets[:, c]) for c in range(3)])
 

@@ -10,9 +10,10 @@ from torchmetrics.functional.classification import multilabel_auroc, multilabel_
 
 from ltml.errors import InputError
 from ltml.metrics.groups import by_counts, by_name, by_quantiles, by_thirds, describe_rule
-from ltml.metrics.table import MEASURES, changes, score
+from ltml.metrics.table import changes, score
 from ltml.recipe.load import load_recipe
 from ltml.recipe.schema import GroupsSection
+from ltml.registry import MEASURES
 
 
 def test_macro_equals_torchmetrics_without_unknowns() -> None:
@@ -59,7 +60,7 @@ def test_groups_average_their_own_classes() -> None:
     groups = by_thirds(names, list(counts.values()))
     table = score(probs, targets, label_names=names, groups=groups, train_positives=counts)
     assert groups == {"head": ["a", "b"], "medium": ["c"], "tail": ["d"]}
-    for measure in MEASURES:
+    for measure in MEASURES.names():
         head = [row[measure] for row in table.per_class[:2]]
         assert table.groups["head"][measure] == pytest.approx(np.mean(head))
     assert table.groups["head"]["train_pos"] == [50, 100]
@@ -80,7 +81,7 @@ def test_classes_that_were_not_learned_stand_outside_all_means() -> None:
     everything = score(probs, targets, label_names=names)
     assert table.not_learned == ("c", "e")
     assert table.macro == learned.macro != everything.macro
-    assert table.n_classes == learned.n_classes == dict.fromkeys(MEASURES, 3)
+    assert table.n_classes == learned.n_classes == dict.fromkeys(MEASURES.names(), 3)
     assert [row["auroc"] for row in table.per_class] == [row["auroc"] for row in everything.per_class]
     assert table.groups["head"]["labels"] == ["a"]
     assert table.groups["tail"] == table.groups["tail"] | {"labels": ["d"], "train_pos": [9, 9]}

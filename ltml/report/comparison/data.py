@@ -12,7 +12,7 @@ import pandas as pd
 
 from ltml.checksums import Shape, check_file, read_recorded_json
 from ltml.errors import InputError, first_line
-from ltml.report.numbers import MEASURES
+from ltml.metrics.measures import measure_title
 from ltml.stages.evaluate import read_metrics
 from ltml.stages.run_directory import RunDirectory
 
@@ -62,7 +62,13 @@ class Comparison:
     @property
     def measure(self) -> str:
         """Name of the compared measure in print."""
-        return "AUC of the novel class" if self.result["measure"] == "novel" else MEASURES[self.result["measure"]]
+        name = str(self.result["measure"])
+        return "AUC of the novel class" if name == "novel" else measure_title(name)
+
+    @property
+    def sign(self) -> int:
+        """1 where higher values of the measure are better, -1 where lower ones are."""
+        return 1 if self.result.get("higher_is_better", True) else -1
 
     @property
     def title(self) -> str:
@@ -193,33 +199,35 @@ def judge(versus: Mapping[str, Any] | None) -> str:
         return "not tested"
     if versus["p_holm"] >= LEVEL:
         return NOT_FOUND
-    return "better" if versus["mean"] > 0 else "worse"
+    return "better" if versus.get("better", versus["mean"] > 0) else "worse"
 
 
-def ranked(rows: Sequence[Row]) -> list[Row]:
-    """Return rows by their mean, the highest first, undefined ones last."""
-    return sorted(rows, key=lambda row: (row["mean"] is None, -(row["mean"] or 0.0)))
+def ranked(rows: Sequence[Row], sign: int = 1) -> list[Row]:
+    """Return rows by their mean, the best first, undefined ones last."""
+    return sorted(rows, key=lambda row: (row["mean"] is None, -sign * (row["mean"] or 0.0)))
 
 
-def leads(entry: Mapping[str, Any] | None, others: Sequence[Mapping[str, Any] | None]) -> bool:
-    """Return whether a row is the best: none is higher in print, and a difference was found.
+def leads(entry: Mapping[str, Any] | None, others: Sequence[Mapping[str, Any] | None], sign: int = 1) -> bool:
+    """Return whether a row is the best: none is better in print, and a difference was found.
 
     The difference is the one from the reference or, for the reference, the next row's from it.
 
     Args:
         entry: a row's ``mean`` and ``versus`` (None for the reference).
         others: the same of all rows, this one included.
+        sign: 1 if higher is better, -1 if lower is.
     """
     defined = [other for other in others if other is not None and other["mean"] is not None]
     if entry is None or entry["mean"] is None or len(defined) < 2:
         return False
-    if _printed(entry) < max(map(_printed, defined)):
+    printed = [sign * _printed(other) for other in defined]
+    if sign * _printed(entry) < max(printed):
         return False
     if entry["versus"] is not None:
         return judge(entry["versus"]) == "better"
     rest = [other for other in defined if other is not entry]
-    following = max(map(_printed, rest))
-    return any(judge(other["versus"]) == "worse" for other in rest if _printed(other) == following)
+    following = max(sign * _printed(other) for other in rest)
+    return any(judge(other["versus"]) == "worse" for other in rest if sign * _printed(other) == following)
 
 
 def _printed(entry: Mapping[str, Any]) -> float:

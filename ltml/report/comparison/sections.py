@@ -138,7 +138,8 @@ def _summary(comparison: Comparison, data: str) -> list[Block]:
     if comparison.has_choice:
         blocks.append(chosen_table(comparison))
     where = f"{comparison.measure} on {result['split']}"
-    blocks += [Prose(ranking_in_words(rows, where, comparison.rare(data)), "lead"), Prose(verdict_in_words(rows))]
+    lead = ranking_in_words(rows, where, comparison.rare(data), comparison.sign)
+    blocks += [Prose(lead, "lead"), Prose(verdict_in_words(rows))]
     if patients := patients_in_words(rows):
         blocks.append(Prose(patients))
     if is_uneven(rows):
@@ -160,25 +161,29 @@ def choice_in_words(chosen: Mapping[str, Any]) -> str:
     return f"{chosen['row']}{where} scores {spread(chosen['test'])} points on test."
 
 
-def ranking_in_words(rows: Sequence[Row], measure: str, rare: Mapping[str, int] = MappingProxyType({})) -> str:
-    """Return which row has the highest mean and which follow; only their scores if no difference was found.
+def ranking_in_words(
+    rows: Sequence[Row], measure: str, rare: Mapping[str, int] = MappingProxyType({}), sign: int = 1
+) -> str:
+    """Return which row has the best mean and which follow; only their scores if no difference was found.
 
     Args:
         rows: the rows of one data.
         measure: name of the measure and the split.
         rare: counts of the classes in the means with too few known positives or negatives.
+        sign: 1 if higher is better, -1 if lower is.
     """
-    defined = [row for row in ranked(rows) if row["mean"] is not None]
+    best = "highest" if sign > 0 else "lowest"
+    defined = [row for row in ranked(rows, sign) if row["mean"] is not None]
     if not defined:
         return "No row has a defined score."
     first, *others = defined
     if not others:
         return f"{first['row']} has a mean {measure} of {spread(first)} points."
-    if not rare and leads(first, rows):
-        text = f"{first['row']} has the highest mean {measure}, {spread(first)} points"
+    if not rare and leads(first, rows, sign):
+        text = f"{first['row']} has the {best} mean {measure}, {spread(first)} points"
         return f"{text}; {others[0]['row']} follows with {spread(others[0])}."
     rest = ", ".join(f"{row['row']} {spread(row)}" for row in others[:2])
-    text = f"No row leads significantly: the highest mean {measure} is that of {first['row']}, {spread(first)} "
+    text = f"No row leads significantly: the {best} mean {measure} is that of {first['row']}, {spread(first)} "
     text += f"points, then {rest}{', …' if len(others) > 2 else ''}."
     if rare:
         counts = [f"{label} ({count})" for label, count in rare.items()]

@@ -9,6 +9,7 @@ from typing import Any
 
 from ltml.errors import first_few
 from ltml.metrics.bootstrap import MIN_KNOWN
+from ltml.metrics.measures import measure_titles
 from ltml.recipe.catalog import recipe_names
 from ltml.recipe.load import identity, load_recipe
 from ltml.report.comparison.data import (
@@ -25,7 +26,7 @@ from ltml.report.comparison.data import (
     ranked,
     run_key,
 )
-from ltml.report.numbers import MEASURES, UNDEFINED, change_cell, count_cell, p_cell, spread_cell
+from ltml.report.numbers import UNDEFINED, change_cell, count_cell, p_cell, spread_cell
 from ltml.report.page import Block, Column, Listing, Prose, Table, TableCell, text_column
 from ltml.report.run.data import describe_environment
 from ltml.stages.run_directory import read_fingerprint, read_run
@@ -56,7 +57,7 @@ def ranking_table(comparison: Comparison, data: str) -> Table:
     means = list(dict.fromkeys(name for row in rows for name in row["means"]))
     uneven, rounds = is_uneven(rows), any(row.get("rounds") for row in rows)
     lines = []
-    for rank, row in enumerate(ranked(rows), start=1):
+    for rank, row in enumerate(ranked(rows, comparison.sign), start=1):
         versus = row["versus"]
         cells = [TableCell(row["row"]), TableCell("reference" if versus is None else judge(versus))]
         cells += [count_cell(None if row["mean"] is None else rank), _score_cell(comparison, row, rows)]
@@ -112,22 +113,23 @@ def chosen_table(comparison: Comparison) -> Table:
 def measures_table(comparison: Comparison, data: str) -> Table:
     """Return rows × measures; only the compared measure is tested."""
     rows, result = comparison.rows(data), comparison.result
-    names = [name for name in MEASURES if name in set(comparison.scores["measure"])]
+    saved = list(dict.fromkeys(comparison.scores["measure"]))
+    titles = {name: title for name, title in measure_titles(saved).items() if name != "novel"}
     lines = []
     for row in rows:
         best, mark = _is_best_row(comparison, row, rows), _mark(judge(row["versus"]))
-        tested = {name: name == result["measure"] for name in names}
+        tested = {name: name == result["measure"] for name in titles}
         cells = [
             spread_cell(
                 over_seeds(comparison, row, name), best=best and tested[name], mark=mark if tested[name] else ""
             )
-            for name in names
+            for name in titles
         ]
         lines.append([TableCell(row["row"]), *cells])
     note = f"{OVER_SEEDS}. {MARKS}{_about_classes(comparison, data)}"
-    if result["measure"] in names:
+    if result["measure"] in titles:
         note += f" Tested for {comparison.measure} alone."
-    columns = [text_column("row"), *(Column(MEASURES[name]) for name in names)]
+    columns = [text_column("row"), *map(Column, titles.values())]
     return Table(f"{comparison.prefix(data)}All measures on {result['split']}", columns, lines, note, BEST)
 
 
@@ -142,7 +144,11 @@ def groups_table(comparison: Comparison, data: str) -> Table | None:
         for name in groups:
             entry = row["groups"].get(name)
             supported = not set(groups[name]["labels"]) & set(comparison.rare(data))
-            best = supported and not is_uneven(rows) and leads(entry, [other["groups"].get(name) for other in rows])
+            best = (
+                supported
+                and not is_uneven(rows)
+                and leads(entry, [other["groups"].get(name) for other in rows], comparison.sign)
+            )
             cells.append(spread_cell(entry, best=best, mark=_mark(judge(entry["versus"])) if entry else ""))
         lines.append(cells)
     note = (
@@ -309,7 +315,7 @@ def _score_cell(comparison: Comparison, row: Row, rows: Sequence[Row]) -> TableC
 
 def _is_best_row(comparison: Comparison, row: Row, rows: Sequence[Row]) -> bool:
     """Return whether a row leads, over the same classes as the others, none of them rare."""
-    return not comparison.rare(row["data"]) and not is_uneven(rows) and leads(row, rows)
+    return not comparison.rare(row["data"]) and not is_uneven(rows) and leads(row, rows, comparison.sign)
 
 
 def _label_cell(comparison: Comparison, row: Row, label: str, rows: Sequence[Row]) -> TableCell:
@@ -317,7 +323,7 @@ def _label_cell(comparison: Comparison, row: Row, label: str, rows: Sequence[Row
     if entry is None:
         return TableCell(UNDEFINED)
     unfit = label in comparison.rare(row["data"]) or label in comparison.not_learned(row["data"])
-    best = not unfit and leads(entry, [other["per_label"].get(label) for other in rows])
+    best = not unfit and leads(entry, [other["per_label"].get(label) for other in rows], comparison.sign)
     return spread_cell(entry, best=best, mark=_mark(judge(entry["versus"])))
 
 

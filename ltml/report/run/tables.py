@@ -8,9 +8,8 @@ from typing import Any
 from ltml.errors import first_few
 from ltml.metrics.bootstrap import MIN_KNOWN
 from ltml.metrics.inputs import NO_PATIENTS
+from ltml.metrics.measures import measure_titles
 from ltml.report.numbers import (
-    MEASURES,
-    PER_CLASS,
     STAGE_NAMES,
     UNDEFINED,
     count_cell,
@@ -34,9 +33,9 @@ def measures_table(scores: StageScores) -> Table:
     """Return measures × stages with the change."""
     stages, last = scores.stages, scores.last
     lines = []
-    for measure, name in MEASURES.items():
-        cells = _score_cells([metrics["macro"][measure] for metrics in stages.values()])
-        lines.append([TableCell(name), *cells, count_cell(last["n_classes"][measure])])
+    for measure, name in measure_titles(last["macro"]).items():
+        cells = _score_cells([metrics["macro"].get(measure) for metrics in stages.values()])
+        lines.append([TableCell(name), *cells, count_cell(last["n_classes"].get(measure))])
     names = ["value"] if len(stages) == 1 else [*(STAGE_NAMES[stage] for stage in stages), "change, points"]
     threshold = last["threshold"]
     limit = "a threshold per class" if isinstance(threshold, list) else f"threshold {threshold:g}"
@@ -52,13 +51,14 @@ def stages_table(scores: StageScores, better: Mapping[str, str]) -> Table:
         scores: scores of the split.
         better: the better stage by measure, where a difference was found.
     """
+    titles = measure_titles(scores.last["macro"])
     lines = [
         [TableCell(STAGE_NAMES[stage])]
-        + [number_cell(metrics["macro"][measure], best=better.get(measure) == stage) for measure in MEASURES]
+        + [number_cell(metrics["macro"].get(measure), best=better.get(measure) == stage) for measure in titles]
         for stage, metrics in scores.stages.items()
     ]
     best = "higher, where a 95 % interval of the change over patients shows it" if len(scores.stages) == 2 else ""
-    columns = [text_column("stage"), *map(Column, MEASURES.values())]
+    columns = [text_column("stage"), *map(Column, titles.values())]
     return Table(f"Means over classes on {scores.split}", columns, lines, about_classes(scores), best)
 
 
@@ -137,16 +137,18 @@ def groups_table(scores: StageScores) -> Table:
 
 def _measure_columns(scores: StageScores) -> list[Column]:
     if len(scores.stages) == 1:
-        return list(map(Column, PER_CLASS.values()))
+        return list(map(Column, measure_titles(per_class=True).values()))
     columns: list[Column] = []
-    for name in PER_CLASS.values():
+    for name in measure_titles(per_class=True).values():
         meaning = "" if columns else "the change in points"
         columns += [Column(f"{name} 1"), Column(f"{name} 2"), Column("Δ", pages_only=True, meaning=meaning)]
     return columns
 
 
 def _measure_cells(rows: Sequence[Metrics]) -> list[TableCell]:
-    return [cell for measure in PER_CLASS for cell in _score_cells([row[measure] for row in rows])]
+    return [
+        cell for measure in measure_titles(per_class=True) for cell in _score_cells([row.get(measure) for row in rows])
+    ]
 
 
 def _score_cells(values: Sequence[float | None]) -> list[TableCell]:

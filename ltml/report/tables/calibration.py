@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ltml.errors import first_few
-from ltml.report.numbers import MEASURES, count_cell, number_cell, points_cell
+from ltml.metrics.measures import measure_title
+from ltml.report.numbers import count_cell, number_cell, points_cell
 from ltml.report.page import Column, Table, TableCell, text_column
 
-CHANGING = {measure: MEASURES[measure] for measure in ("macc", "balanced_accuracy", "kappa", "f1")} | {
+CHANGING = {measure: measure_title(measure) for measure in ("macc", "balanced_accuracy", "kappa", "f1")} | {
     "brier": "Brier (lower is better)",
     "adaptive_ece": "adaptive ECE (lower is better)",
 }

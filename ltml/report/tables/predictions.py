@@ -7,8 +7,8 @@ from typing import Any
 
 from ltml.errors import first_few
 from ltml.metrics.bootstrap import MIN_KNOWN
+from ltml.metrics.measures import measure_title, measure_titles
 from ltml.report.numbers import (
-    MEASURES,
     change_cell,
     count_cell,
     fraction_interval_cell,
@@ -18,9 +18,6 @@ from ltml.report.numbers import (
     spread_cell,
 )
 from ltml.report.page import Column, Prose, Table, TableCell, text_column
-
-RESAMPLED = {"auroc": "AUC", "ap": "AP"}
-"""Measures with intervals over patients."""
 
 
 def intervals_table(metrics: Mapping[str, Any], title: str) -> Table:
@@ -32,18 +29,18 @@ def intervals_table(metrics: Mapping[str, Any], title: str) -> Table:
         lines.append([TableCell(f"{row['label']}{suffix}"), count_cell(row["n_pos"]), *_cells(row, intervals)])
     has_all = len(ci["classes"]) == len(ci["per_class"])
     if not has_all:
-        lines.append([TableCell("mean"), TableCell(""), *_cells(metrics["macro"], dict.fromkeys(RESAMPLED))])
+        lines.append([TableCell("mean"), TableCell(""), *_cells(metrics["macro"], dict.fromkeys(ci["macro"]))])
     if ci["classes"]:
         name = "mean" if has_all else f"mean of {len(ci['classes'])}"
         lines.append([TableCell(name), TableCell(""), *_cells(ci["estimate"], ci["macro"])])
-    names = [f"{metrics['split']} +", *(part for name in RESAMPLED.values() for part in (name, _percent(ci)))]
+    names = [f"{metrics['split']} +", *(part for name in _resampled(ci).values() for part in (name, _percent(ci)))]
     columns = [text_column("class"), *map(Column, names)]
     return Table(f"{title}: {_about(ci)}", columns, lines, _about_classes(ci))
 
 
 def predictions_blocks(result: Mapping[str, Any]) -> Iterator[Table | Prose]:
     """Yield macro means with intervals and paired differences, then every class, of `ltml.compare_predictions`."""
-    yield from (_macro_table(result, measure) for measure in RESAMPLED)
+    yield from (_macro_table(result, measure) for measure in result["methods"][0]["ci"]["macro"])
     if about := _about_classes(result["methods"][0]["ci"]):
         yield Prose(about)
     yield Prose(
@@ -68,8 +65,10 @@ def _macro_table(result: Mapping[str, Any], measure: str) -> Table:
         ends_of_change = TableCell(interval(None if versus is None else versus["interval"], sign="+"))
         tests = [p_cell(versus, kind) for kind in ("p", "p_holm")]
         lines.append([TableCell(method["name"]), mean, *ends, change, ends_of_change, *tests])
-    names = (MEASURES[measure], _percent(ci), "Δ", _percent(ci), "p", "p Holm")
-    return Table(f"{MEASURES[measure]} in points: {_about(ci)}", [text_column("method"), *map(Column, names)], lines)
+    names = (measure_title(measure), _percent(ci), "Δ", _percent(ci), "p", "p Holm")
+    return Table(
+        f"{measure_title(measure)} in points: {_about(ci)}", [text_column("method"), *map(Column, names)], lines
+    )
 
 
 def _delong_table(result: Mapping[str, Any], method: Mapping[str, Any]) -> Table:
@@ -108,6 +107,12 @@ def _about_classes(ci: Mapping[str, Any]) -> str:
     return " ".join(texts)
 
 
+def _resampled(ci: Mapping[str, Any]) -> dict[str, str]:
+    """Return the measures with intervals over patients, with their titles of a single class."""
+    titles = measure_titles(per_class=True)
+    return {name: titles.get(name, name) for name in ci["macro"]}
+
+
 def _about(ci: Mapping[str, Any]) -> str:
     return f"{ci['resamples']} resamples of {ci['groups']} groups ({ci['rows']} rows)"
 
@@ -119,7 +124,7 @@ def _percent(ci: Mapping[str, Any]) -> str:
 def _cells(values: Mapping[str, Any], intervals: Mapping[str, Any]) -> list[TableCell]:
     return [
         cell
-        for measure in RESAMPLED
+        for measure in intervals
         for cell in (number_cell(values[measure]), fraction_interval_cell(intervals[measure]))
     ]
 
