@@ -87,6 +87,31 @@ def test_pages_fit_every_width_by_day_and_night(view, reports: dict[str, Path], 
             assert (red + green + blue > 384) == (scheme == "light")
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("name", PAGES)
+def test_a_table_wider_than_its_place_scrolls_there_and_says_so(
+    view, reports: dict[str, Path], name: str, width: int
+) -> None:
+    page = view(reports[name], width)
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    places = page.locator(".scroll")
+    wide = 0
+    for number in range(places.count()):
+        place = places.nth(number)
+        needed, given = place.evaluate("e => [e.scrollWidth, e.clientWidth]")
+        hint = place.locator("xpath=preceding-sibling::*[1]")
+        assert hint.is_visible() == (needed > given)
+        if needed > given:
+            wide += 1
+            place.evaluate("e => { e.scrollLeft = 1e6; }")
+            assert place.evaluate("e => e.scrollLeft + e.clientWidth") >= needed - 1
+        last = place.locator("thead th:last-child").bounding_box()
+        assert last["x"] + last["width"] <= width
+    assert wide > 0
+    page.emulate_media(media="print")
+    assert page.locator(".hint:visible").count() == 0
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_pages_print(view, reports: dict[str, Path], tmp_path: Path, name: str) -> None:
     page = view(reports[name], 800, "dark")

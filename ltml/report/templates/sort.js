@@ -1,6 +1,6 @@
 "use strict";
-// Sort a table by a column: numbers from the highest, names from the first; again turns it round. What is undefined
-// comes last either way.
+// Sort a table by the column that is clicked: numbers from the highest, names from the first, and the other way round
+// at the next click. Undefined values come last either way.
 for (const button of document.querySelectorAll(".sortable th button")) {
   button.addEventListener("click", () => {
     const header = button.closest("th");
@@ -21,7 +21,12 @@ for (const button of document.querySelectorAll(".sortable th button")) {
     header.setAttribute("aria-sort", ascending ? "ascending" : "descending");
   });
 }
-// What is folded away is printed too.
+// Say above a table that is wider than its place that it scrolls.
+for (const place of document.querySelectorAll(".scroll")) {
+  const hint = place.previousElementSibling;
+  new ResizeObserver(() => { hint.hidden = place.scrollWidth <= place.clientWidth; }).observe(place);
+}
+// Print what is folded away too.
 let folded = [];
 addEventListener("beforeprint", () => {
   folded = [...document.querySelectorAll("details:not([open])")];
