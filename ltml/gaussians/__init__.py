@@ -1,4 +1,4 @@
-"""Two Gaussians per class over cached features, and virtual features drawn from them.
+"""Fit two Gaussians per class to cached features and draw virtual features from them.
 
 Needs numpy and torch only; to save and load, safetensors too.
 """

@@ -1,4 +1,4 @@
-"""What fitted Gaussians look like: rank, condition, how far apart absent and present lie."""
+"""Describe fitted Gaussians: rank, condition, distance between absent and present."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from ltml.gaussians.gaussian import Gaussian
 from ltml.gaussians.resampler import GaussianResampler
 
 RIDGE = 1e-6
-"""Added to the variances for the linear discriminant, so that singular covariances have one."""
+"""Variance added for the linear discriminant, so that it exists for singular covariances."""
 
 
 def describe(resampler: GaussianResampler, weight: Tensor | None = None) -> list[dict[str, Any]]:
-    """One entry per class.
+    """Describe the two Gaussians of every class.
 
     Args:
-        resampler: fitted.
-        weight: ``(C, D)`` of a linear classifier; None leaves out the expected AUC.
+        resampler: fitted resampler.
+        weight: weight ``(C, D)`` of a linear classifier; without one the expected AUC is undefined.
 
     Returns:
+        One entry per class:
         ``probability`` of label 1 among virtual samples; for ``absent`` and ``present`` ``n``, ``rank``, ``condition``
-        (largest over smallest eigenvalue of the covariance, infinite if singular) and ``shrinkage``, or None where
-        there is no sample; ``distance``, the Mahalanobis distance between the two means by the mean of the two
-        covariances, infinite if they are apart where neither varies; ``auc``, P(a draw of label 1 has a higher logit
+        (largest over smallest eigenvalue of the covariance, infinite if singular) and ``shrinkage``, or None for
+        a label without samples; ``distance``, the Mahalanobis distance between the two means by the mean of the two
+        covariances, infinite if they differ where neither varies; ``auc``, P(a draw of label 1 has a higher logit
         than one of label 0); ``auc_best``, the same in the direction of the linear discriminant, where it is highest.
         What is undefined is NaN.
     """
@@ -45,7 +46,7 @@ def describe(resampler: GaussianResampler, weight: Tensor | None = None) -> list
 
 
 def mahalanobis(absent: Gaussian, present: Gaussian) -> float:
-    """Distance between two means by the mean of the two covariances; inf if they differ where neither varies."""
+    """Return the Mahalanobis distance of two means by the mean covariance; infinite if they differ without variance."""
     difference = present.mean - absent.mean
     values, vectors = torch.linalg.eigh((absent.covariance() + present.covariance()) / 2)
     along = (vectors.T @ difference).square()
@@ -66,7 +67,7 @@ def _spectrum(gaussian: Gaussian | None) -> dict[str, Any] | None:
 
 
 def _eigenvalues(gaussian: Gaussian) -> Tensor:
-    """Ascending eigenvalues of the covariance, at least all that are not 0; of few rows those of their products."""
+    """Return ascending eigenvalues of the covariance, at least all nonzero ones; for few rows from their products."""
     if gaussian.dense is None and gaussian.diagonal is None:
         rows = gaussian.mean.new_zeros(1, 1) if gaussian.rows is None else gaussian.rows
         matrix = rows @ rows.T
@@ -77,5 +78,5 @@ def _eigenvalues(gaussian: Gaussian) -> Tensor:
 
 
 def _varying(values: Tensor) -> Tensor:
-    """Which eigenvalues are more than the rounding of float32 features."""
+    """Return which eigenvalues exceed the rounding errors of float32 features, boolean ``(D,)``."""
     return values > values[-1].clamp(min=0) * torch.finfo(torch.float32).eps

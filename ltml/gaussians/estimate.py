@@ -1,4 +1,4 @@
-"""From statistics to Gaussians: covariance, shrinkage, and what small groups borrow from large ones."""
+"""Estimate Gaussians from statistics: covariance, shrinkage, and covariance that small groups borrow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COVARIANCES = ("full", "diagonal", "ledoit_wolf", "oas")
 
 
 def check_covariance(covariance: str | float) -> None:
-    """Raise ValueError for a covariance that there is not."""
+    """Raise ValueError if the covariance is unknown."""
     if isinstance(covariance, str) and covariance in COVARIANCES:
         return
     if (
@@ -31,7 +31,7 @@ def check_covariance(covariance: str | float) -> None:
 
 
 def check_borrow(borrow: str | int | None) -> None:
-    """Raise ValueError for a source of covariance that there is not."""
+    """Raise ValueError if the source of borrowed covariance is unknown."""
     if borrow is None or borrow == "head":
         return
     if isinstance(borrow, str | bool | float) or borrow < 1:
@@ -39,10 +39,10 @@ def check_borrow(borrow: str | int | None) -> None:
 
 
 def estimate(statistics: Statistics, covariance: str | float, borrow: str | int | None) -> list[Pair]:
-    """The label-0 and label-1 Gaussian of every class; None where there is no sample.
+    """Return the label-0 and label-1 Gaussian of every class; None for a label without samples.
 
     Args:
-        statistics: of all rows.
+        statistics: statistics of all rows.
         covariance: see `GaussianResampler`.
         borrow: see `GaussianResampler`.
     """
@@ -57,7 +57,7 @@ def estimate(statistics: Statistics, covariance: str | float, borrow: str | int 
 
 
 def estimate_one(group: Group, covariance: str | float) -> Gaussian:
-    """The Gaussian of one group: mean and covariance (LDRNet, MM 2024, eqs. 9-10); one row is a point mass."""
+    """Estimate mean and covariance of one group (LDRNet, MM 2024, eqs. 9-10); a single row is a point mass."""
     if group.sums is None:
         return _from_rows(group.all_rows().double(), covariance)
     count, mean = group.sums.count, group.sums.mean
@@ -75,7 +75,7 @@ def estimate_one(group: Group, covariance: str | float) -> Gaussian:
 
 
 def _from_rows(rows: Tensor, covariance: str | float) -> Gaussian:
-    """Of no more rows than dimensions: the centred rows stand for the covariance, their Gram matrix for its traces."""
+    """Estimate the Gaussian of no more rows than dimensions: the centred rows are a factor of the covariance."""
     count, width = rows.shape
     mean = rows.mean(dim=0)
     if count == 1:
@@ -108,14 +108,14 @@ def _shrinkage(covariance: str | float, count: int, width: int, trace: float, sq
 
 
 def _divisor(covariance: str | float, count: int) -> int:
-    """Ledoit-Wolf and OAS are derived for the covariance that is divided by n; eq. 10 divides by n − 1."""
+    """Return the divisor of the scatter: n for Ledoit-Wolf and OAS, derived for it; n − 1 as in eq. 10 otherwise."""
     return count if covariance in ("ledoit_wolf", "oas") else count - 1
 
 
 def _lend(column: Sequence[Gaussian | None], borrow: str | int) -> list[Gaussian | None]:
-    """The Gaussians of one label, the covariance of those with few samples mixed with that of others."""
-    there = [g for g in column if g is not None]
-    by_size = sorted(there, key=lambda g: -g.count)
+    """Mix the covariance of other classes into the Gaussians of one label that have few samples."""
+    existing = [g for g in column if g is not None]
+    by_size = sorted(existing, key=lambda g: -g.count)
     head = by_size[: -(-len(column) // 3)]
     result: list[Gaussian | None] = []
     for gaussian in column:
@@ -131,9 +131,9 @@ def _lend(column: Sequence[Gaussian | None], borrow: str | int) -> list[Gaussian
 
 
 def _mixed(gaussian: Gaussian, donors: Sequence[Gaussian]) -> Gaussian:
-    """A Gaussian with ``(n − 1)/(n − 1 + D)`` of its own covariance and the rest pooled from donors.
+    """Return a Gaussian with ``(n − 1)/(n − 1 + D)`` of its own covariance and the rest pooled from donors.
 
-    That is the posterior mean under an inverse Wishart prior around the pooled covariance that counts for D samples.
+    That is the posterior mean under an inverse Wishart prior around the pooled covariance, worth D samples.
     """
     if not donors:
         return gaussian

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 BLOCKS = 4
-"""Column blocks of a product with a triangular factor."""
+"""Number of column blocks of a product with a triangular factor."""
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,12 @@ class Gaussian:
     """A normal distribution with covariance ``dense + rowsᵀ rows + diag(diagonal)``; any part may be missing.
 
     Attributes:
-        count: samples it was fitted to.
+        count: number of samples it was fitted to.
         mean: float64 ``(D,)``.
-        dense: float64 ``(D, D)``; where there are more samples than dimensions.
-        rows: float64 ``(k, D)`` with ``k ≤ D``; where there are not. A ``(D, D)`` matrix is then never formed.
-        diagonal: float64 ``(D,)`` variances; of a diagonal or a shrunk covariance.
-        shrinkage: how far the covariance was drawn towards a multiple of the identity, in [0, 1].
+        dense: float64 ``(D, D)``; used with more samples than dimensions.
+        rows: float64 ``(k, D)`` with ``k ≤ D``; used otherwise. A ``(D, D)`` matrix is then never formed.
+        diagonal: float64 ``(D,)`` variances; used by a diagonal or a shrunk covariance.
+        shrinkage: share of a multiple of the identity in the covariance, in [0, 1].
     """
 
     count: int
@@ -33,7 +33,7 @@ class Gaussian:
     shrinkage: float = 0.0
 
     def covariance(self) -> Tensor:
-        """Float64 ``(D, D)``."""
+        """Return the covariance, float64 ``(D, D)``."""
         total = torch.zeros_like(self.mean).diag() if self.dense is None else self.dense.clone()
         if self.rows is not None:
             total += self.rows.T @ self.rows
@@ -42,7 +42,7 @@ class Gaussian:
         return total
 
     def covariance_times(self, vector: Tensor) -> Tensor:
-        """The covariance times float64 ``(D,)``, without forming what is not formed."""
+        """Multiply the covariance with float64 ``(D,)``, without forming a matrix unless it is dense."""
         product = torch.zeros_like(vector) if self.dense is None else self.dense @ vector
         if self.rows is not None:
             product += self.rows.T @ (self.rows @ vector)
@@ -52,26 +52,26 @@ class Gaussian:
 
     @property
     def is_dense(self) -> bool:
-        """Whether its covariance is held as a matrix."""
+        """Return whether the covariance is stored as a matrix."""
         return self.dense is not None
 
     @property
     def noise_width(self) -> int:
-        """Standard normal numbers that one draw takes."""
+        """Return how many standard normal numbers one draw takes."""
         factor, deviation = self._draw
         return len(factor) + (0 if deviation is None else len(deviation))
 
     def transform(self, noise: Tensor, out: Tensor | None = None) -> Tensor:
-        """Draws ``(n, D)`` in float32 from standard normal numbers ``(n, noise_width)``: one product.
+        """Turn standard normal numbers ``(n, noise_width)`` into draws ``(n, D)`` in float32 by one product.
 
         Args:
-            noise: on the device of the mean.
-            out: where to write them; a new tensor by default.
+            noise: the numbers, on the device of the mean.
+            out: tensor for the draws; a new one by default.
         """
         factor, deviation = self._draw
         width = len(factor)
         draws = noise.new_empty(len(noise), len(self.mean)) if out is None else out
-        # Block of columns by block: what lies below the diagonal of a triangular factor is mostly left out.
+        # In blocks of columns, most of the zeros below the diagonal of a triangular factor are left out.
         ends = (
             [len(self.mean) * block // BLOCKS for block in range(1, BLOCKS + 1)] if self.is_dense else [draws.shape[1]]
         )
@@ -88,7 +88,7 @@ class Gaussian:
 
     @cached_property
     def _draw(self) -> tuple[Tensor, Tensor | None]:
-        """Float32 factor ``(k, D)``, upper triangular if dense, and standard deviations ``(D,)`` of what is added."""
+        """Return the float32 factor ``(k, D)``, upper triangular if dense, and the added deviations ``(D,)``."""
         if self.dense is not None:
             return _upper_factor(self.covariance()).float(), None
         factor = self._mean32.new_empty(0, len(self.mean)) if self.rows is None else self.rows.float()
@@ -96,14 +96,14 @@ class Gaussian:
 
 
 Pair = tuple[Gaussian | None, Gaussian | None]
-"""Of one class, label 0 and label 1; None where there was no sample."""
+"""The Gaussians of label 0 and label 1 of one class; None for a label without samples."""
 
 
 def _upper_factor(covariance: Tensor) -> Tensor:
-    """Upper triangular ``U`` with ``Uᵀ U`` the covariance; a singular one (a dead or doubled feature) is no error.
+    """Return upper triangular ``U`` with ``Uᵀ U`` the covariance, which may be singular (a dead or doubled feature).
 
-    Each variance may be raised by a share that is below what float64, or failing that float32, features can tell: a
-    singular covariance of sums is indefinite by as much.
+    Each variance may be raised by a share below the rounding of float64 features, or if that fails of float32 ones,
+    because a singular covariance computed from sums is indefinite by as much.
     """
     deviation = covariance.diagonal().sqrt()
     scale = torch.where(deviation > 0, deviation, 1.0)

@@ -1,14 +1,14 @@
-"""How far a covariance is drawn towards a multiple of the identity, in closed form.
+"""Compute the shrinkage of a covariance towards a multiple of the identity in closed form.
 
-``S`` is the biased covariance (divided by n) of ``n`` samples in ``D`` dimensions; the shrunk one is
-``(1 − s) S + s (tr S / D) I``. Only traces enter, so the n × n Gram matrix serves as well as the D × D covariance.
+``S`` is the biased covariance (divided by n) of ``n`` samples in ``D`` dimensions; the shrunk covariance is
+``(1 − s) S + s (tr S / D) I``. Only traces enter, so the n × n Gram matrix can replace the D × D covariance.
 """
 
 from __future__ import annotations
 
 
 def ledoit_wolf(count: int, width: int, trace: float, square: float, fourth: float) -> float:
-    """Shrinkage of Ledoit & Wolf (J. Multivariate Analysis, 2004, lemma 3.3).
+    """Return the shrinkage of Ledoit & Wolf (J. Multivariate Analysis, 2004, lemma 3.3).
 
     Args:
         count: n.
@@ -18,7 +18,7 @@ def ledoit_wolf(count: int, width: int, trace: float, square: float, fourth: flo
         fourth: ``Σ ‖x − mean‖⁴`` over the samples.
 
     Returns:
-        In [0, 1]; 0 where there is nothing to shrink (one dimension, or all samples equal).
+        The shrinkage s in [0, 1]; 0 if nothing can be shrunk (one dimension, or all samples equal).
     """
     distance = square - trace**2 / width
     noise = (fourth / count - square) / count
@@ -28,9 +28,9 @@ def ledoit_wolf(count: int, width: int, trace: float, square: float, fourth: flo
 
 
 def oas(count: int, width: int, trace: float, square: float) -> float:
-    """Oracle approximating shrinkage (Chen et al., IEEE Trans. Signal Processing, 2010, eq. 23, as in scikit-learn).
+    """Return the oracle approximating shrinkage (Chen et al., IEEE Trans. Signal Processing, 2010, eq. 23).
 
-    The paper's numerator holds ``(1 − 2/D) ‖S‖²``; scikit-learn leaves the small term ``2/D`` out and so does this.
+    The paper's numerator contains ``(1 − 2/D) ‖S‖²``; like scikit-learn, this omits the small term ``2/D``.
 
     Args:
         count: n.
@@ -39,7 +39,7 @@ def oas(count: int, width: int, trace: float, square: float) -> float:
         square: ``‖S‖²`` (Frobenius).
 
     Returns:
-        In [0, 1]; 0 in one dimension.
+        The shrinkage s in [0, 1]; 0 in one dimension.
     """
     distance = (count + 1) * (square - trace**2 / width)
     if width == 1:

@@ -1,9 +1,9 @@
-"""Counts, means and scatter of every (class, label) group in one pass over the rows.
+"""Accumulate counts, means and scatter of every (class, label) group in one pass over the rows.
 
-A group keeps its rows themselves while it has no more of them than dimensions: what follows from them is exact and
-no ``D × D`` matrix is formed. Once it has more, they become sums about a shift near their mean. The shift keeps the
-digits: products are formed in the rows' precision (float32 at least) and added in float64, and without it features
-far from zero would lose what their covariance consists of before any accumulator sees it.
+A group stores its rows while it has no more of them than dimensions: results are then exact, and no ``D × D`` matrix is
+formed. With more rows it keeps sums about a shift near their mean. The shift preserves digits: products are formed in
+the precision of the rows (float32 at least) and added in float64, and without a shift features far from zero would
+lose their covariance to rounding before it is accumulated.
 """
 
 from __future__ import annotations
@@ -21,15 +21,18 @@ from torch import Tensor
 from ltml.gaussians.arrays import Array
 
 PART_BYTES = 8 << 20
-"""Rows are worked off in chunks of which one class's part has at most so many bytes."""
+"""Largest size of one class's part of a chunk of rows, in bytes."""
 WAITING_BYTES = 128 << 20
-"""Rows that wait for a full chunk take no more than this in float32, or than half of what the sums take."""
+"""Largest size of the buffer for an incomplete chunk, in bytes of float32, or half the size of the sums if larger."""
 DRIFT = 0.1
-"""Rows whose mean is off the shift by more than this share of their spread (squared) get a shift of their own."""
+"""Largest squared distance between the mean of rows and the shift, relative to the spread of the rows.
+
+Rows farther away are summed about a shift of their own.
+"""
 RUN = 32
-"""Rows that are summed in their own precision before the sum is widened."""
+"""Number of rows that are summed in their own precision before the sum is converted to float64."""
 PENDING_BYTES = 24 << 20
-"""What groups hold back, together, so that a few rows do not cost a whole product."""
+"""Largest size of the rows that all groups buffer, in bytes, so that a few rows do not cost a whole product."""
 
 
 @dataclass
@@ -37,11 +40,11 @@ class Sums:
     """Sums over rows ``x`` about a shift, with ``y = x − shift``; all float64.
 
     Attributes:
-        count: rows.
+        count: number of rows.
         shift: ``(D,)``.
         total: ``Σ y``, ``(D,)``.
         scatter: ``Σ y yᵀ``, ``(D, D)``, or its diagonal ``(D,)``.
-        third: ``Σ ‖y‖² y``, ``(D,)``; with `fourth` what the Ledoit-Wolf shrinkage needs besides.
+        third: ``Σ ‖y‖² y``, ``(D,)``; used, like `fourth`, by the Ledoit-Wolf shrinkage.
         fourth: ``Σ ‖y‖⁴``.
     """
 
@@ -54,11 +57,11 @@ class Sums:
 
     @property
     def mean(self) -> Tensor:
-        """``(D,)``."""
+        """Return the mean of the rows, ``(D,)``."""
         return self.shift + self.total / self.count
 
     def about(self, shift: Tensor) -> Sums:
-        """The same sums about another shift; new tensors."""
+        """Return the sums about another shift, as new tensors."""
         move = self.shift - shift
         square, along = move @ move, self.total @ move
         if self.scatter.ndim == 1:
@@ -75,7 +78,7 @@ class Sums:
         return Sums(self.count, shift, self.total + self.count * move, scatter, third, fourth)
 
     def to(self, device: torch.device) -> Sums:
-        """The same on another device."""
+        """Return the sums on another device."""
         return Sums(self.count, *(value.to(device) for _, value in _tensors(self)))
 
     def add(self, other: Sums) -> None:
@@ -91,11 +94,11 @@ class Group:
     """Statistics of one (class, label).
 
     Attributes:
-        diagonal: only variances are wanted.
-        fourth: the moments for Ledoit-Wolf are wanted as well.
-        keep: rows held back before they are added to the sums.
-        sums: of rows that are not held any more; None as long as all are.
-        rows: rows that are held, ``(k, D)`` each.
+        diagonal: whether only variances are computed.
+        fourth: whether the moments for Ledoit-Wolf are computed as well.
+        keep: largest number of rows to buffer beside the sums.
+        sums: sums over the rows that are not buffered; None while all are.
+        rows: buffered rows, ``(k, D)`` each.
     """
 
     diagonal: bool
@@ -106,19 +109,19 @@ class Group:
 
     @property
     def buffered_rows(self) -> int:
-        """Rows that are held."""
+        """Return the number of buffered rows."""
         return sum(map(len, self.rows))
 
     @property
     def count(self) -> int:
-        """All rows so far."""
+        """Return the number of all rows."""
         return self.buffered_rows + (self.sums.count if self.sums else 0)
 
     def add(self, rows: Tensor) -> None:
-        """Add rows ``(k, D)``, float32 or float64; they are kept, so they must be the caller's to give.
+        """Add rows ``(k, D)``, float32 or float64; takes ownership of them and may overwrite them.
 
         Raises:
-            ValueError: NaN or infinity.
+            ValueError: if they hold NaN or infinity.
         """
         if len(rows) == 0:
             return
@@ -131,12 +134,12 @@ class Group:
             self._absorb([*self.rows, rows])
 
     def settle(self) -> None:
-        """Add what is held back to the sums, unless the rows themselves are the statistics."""
+        """Add buffered rows to the sums, if there are sums."""
         if self.sums and self.rows:
             self._absorb(self.rows)
 
     def merge(self, other: Group, device: torch.device) -> None:
-        """Add another group's rows and sums; it is left as it is."""
+        """Add the rows and sums of another group, which is not changed."""
         if other.sums and self.sums:
             self.sums.add(other.sums.to(device))
         elif other.sums:
@@ -145,7 +148,7 @@ class Group:
             self.add(rows.to(device, copy=True))
 
     def all_rows(self) -> Tensor:
-        """The rows ``(n, D)`` of a group that has no sums."""
+        """Return the rows ``(n, D)`` of a group without sums."""
         return torch.cat(self.rows)
 
     def _absorb(self, parts: list[Tensor]) -> None:
@@ -155,7 +158,7 @@ class Group:
         if self.sums is None:
             mean = _column_sums(rows) / len(rows)
             _check_finite(mean)
-            shift = mean.float().double()  # so that every precision can hold it
+            shift = mean.float().double()  # so that every precision represents it exactly
             self.sums = self._zeros(shift)
         centred = rows.sub_(self.sums.shift.to(rows.dtype))
         total = _column_sums(centred)
@@ -188,15 +191,15 @@ class Group:
 
 
 class Statistics:
-    """Groups of all classes, fed with rows in any portions; the same rows in order give the same bits.
+    """Groups of all classes; the same rows in the same order give the same bits, however they are divided into calls.
 
     Args:
         classes: ``C``.
         width: ``D``.
-        shared: features are ``(N, D)``.
-        diagonal: only variances are wanted.
-        fourth: the moments for Ledoit-Wolf are wanted as well.
-        device: where they are kept; the CPU by default.
+        shared: whether features are ``(N, D)``.
+        diagonal: whether only variances are computed.
+        fourth: whether the moments for Ledoit-Wolf are computed as well.
+        device: device of the statistics; the CPU by default.
     """
 
     def __init__(
@@ -222,7 +225,7 @@ class Statistics:
         self._waiting = 0
 
     def counts(self) -> npt.NDArray[np.int64]:
-        """Rows per class and label ``(C, 2)``."""
+        """Return the number of rows per class and label ``(C, 2)``."""
         counts = np.array([[group.count for group in pair] for pair in self.groups], dtype=np.int64)
         if self._held is not None:
             labels = self._held[1][: self._waiting]
@@ -235,10 +238,10 @@ class Statistics:
         Args:
             features: ``(n, C, D)`` or ``(n, D)``.
             labels: int8 ``(n, C)``: 0, 1, -1 where unknown.
-            last: no rows follow, so none need be copied to wait for more.
+            last: whether no rows follow, so that none are copied to the buffer.
 
         Raises:
-            ValueError: a feature that is used is not finite.
+            ValueError: if a feature of a known entry is not finite.
         """
         start = 0
         while start < len(labels):
@@ -250,14 +253,14 @@ class Statistics:
                 self._hold(features[part], labels[part])
 
     def settle(self) -> None:
-        """Work off what waits for more rows."""
+        """Process all buffered rows."""
         self._release()
         for pair in self.groups:
             for group in pair:
                 group.settle()
 
     def settled(self) -> Statistics:
-        """These statistics with nothing waiting; a copy if something is, so that to look changes nothing."""
+        """Return statistics without buffered rows: these, or a processed copy if rows are buffered."""
         if not self._waiting and not any(group.sums and group.rows for pair in self.groups for group in pair):
             return self
         copied = copy.deepcopy(self)
@@ -265,7 +268,7 @@ class Statistics:
         return copied
 
     def merge(self, other: Statistics) -> None:
-        """Add another's rows, as if they had come after one's own."""
+        """Add the rows of other statistics, as if they had been added after the rows of these."""
         theirs = other.settled()
         if theirs is self:
             theirs = copy.deepcopy(self)
@@ -276,7 +279,7 @@ class Statistics:
                 group.settle()
 
     def _hold(self, features: Array | Tensor, labels: Array) -> None:
-        """Copy rows to where they wait for a full chunk."""
+        """Copy rows to the buffer for an incomplete chunk."""
         if self._held is not None and not _alike(self._held[0], features):
             self._release()
         if self._held is None:
@@ -292,7 +295,7 @@ class Statistics:
             self._release()
 
     def _release(self) -> None:
-        """Work off the rows that wait."""
+        """Process the buffered rows."""
         if self._held is None:
             return
         (features, labels), count = self._held, self._waiting
@@ -308,7 +311,7 @@ class Statistics:
 
 
 def _groups_of(labels: Array) -> Iterator[tuple[int, int, Array]]:
-    """Class, label and row numbers of every group that has rows."""
+    """Yield class, label and row numbers of every group with rows."""
     for c, column in enumerate(labels.T):
         for label in (0, 1):
             rows = np.flatnonzero(column == label)
@@ -317,7 +320,7 @@ def _groups_of(labels: Array) -> Iterator[tuple[int, int, Array]]:
 
 
 def _take(column: Array | Tensor, rows: Array) -> Tensor:
-    """Rows of ``(n, D)`` as a new float32 or float64 tensor: half precision and integers are widened."""
+    """Return rows of ``(n, D)`` as a new float32 or float64 tensor; half precision and integers are widened."""
     if isinstance(column, Tensor):
         taken = column.detach()[torch.from_numpy(rows).to(column.device)]
     else:
@@ -327,16 +330,16 @@ def _take(column: Array | Tensor, rows: Array) -> Tensor:
 
 
 def _alike(first: Array | Tensor, second: Array | Tensor) -> bool:
-    """Whether two batches can wait in one place."""
+    """Return whether two batches can share a buffer."""
     kinds = [(x.dtype, x.device) if isinstance(x, Tensor) else (x.dtype, None) for x in (first, second)]
     return kinds[0] == kinds[1]
 
 
 def check_known_finite(features: Array | Tensor, labels: Array) -> None:
-    """Refuse NaN and infinity in features of known entries.
+    """Check that features of known entries are finite.
 
     Raises:
-        ValueError: names the class.
+        ValueError: if one is NaN or infinite; names the class.
     """
     for c in range(labels.shape[1]):
         column = features if features.ndim == 2 else features[:, c]
@@ -347,12 +350,15 @@ def check_known_finite(features: Array | Tensor, labels: Array) -> None:
 
 
 def _column_sums(rows: Tensor) -> Tensor:
-    """Float64 sums over rows; on a CPU by numpy, several times faster than torch, in short runs of their precision."""
+    """Return float64 sums over rows ``(D,)``.
+
+    On a CPU numpy sums short runs in the rows' precision first, several times faster than torch.
+    """
     if not rows.is_cpu:
         return rows.sum(dim=0, dtype=torch.float64)
     array = rows.numpy()
     whole = len(array) // RUN * RUN
-    with np.errstate(invalid="ignore"):  # infinities of both signs; the caller says so in words
+    with np.errstate(invalid="ignore"):  # infinities of both signs, which the caller reports
         runs = array[:whole].reshape(-1, RUN, array.shape[1]).sum(axis=1)
         sums = runs.sum(axis=0, dtype=np.float64) + array[whole:].sum(axis=0, dtype=np.float64)
     return torch.from_numpy(sums)
@@ -361,8 +367,8 @@ def _column_sums(rows: Tensor) -> Tensor:
 def _add_product(scatter: Tensor, rows: Tensor) -> None:
     """Add ``rowsᵀ rows`` in place.
 
-    On a CPU numpy's product of a matrix with itself is the symmetric one, at half the work. Elsewhere it is formed in
-    float64, which no setting of the device's matrix units can shorten.
+    On a CPU numpy multiplies a matrix with itself at half the work, using symmetry. Elsewhere the product is formed in
+    float64, whose precision no setting of the device's matrix units reduces.
     """
     if rows.is_cpu:
         array, sums = rows.numpy(), scatter.numpy()
@@ -373,7 +379,7 @@ def _add_product(scatter: Tensor, rows: Tensor) -> None:
 
 
 def _check_finite(values: Tensor) -> None:
-    if not bool(values.sum().isfinite()) and not bool(values.isfinite().all()):  # a sum is quick, and may overflow
+    if not bool(values.sum().isfinite()) and not bool(values.isfinite().all()):  # the quick sum may overflow
         raise ValueError("Expected finite features but got NaN or infinity")
 
 
@@ -382,7 +388,7 @@ def _tensors(sums: Sums) -> list[tuple[str, Tensor]]:
 
 
 def save_groups(statistics: Statistics) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors by name, and the shape of the statistics, ready for a file."""
+    """Return tensors by name and the metadata of the statistics, ready to be saved."""
     statistics = statistics.settled()
     tensors: dict[str, Tensor] = {}
     for c, pair in enumerate(statistics.groups):
@@ -396,9 +402,9 @@ def save_groups(statistics: Statistics) -> tuple[dict[str, Tensor], dict[str, An
     return tensors, {"statistics": {name: getattr(statistics, name) for name in names}}
 
 
-def load_groups(tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> Statistics:
-    """What `save_groups` gave."""
-    statistics = Statistics(**about["statistics"])
+def load_groups(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> Statistics:
+    """Rebuild the statistics from the result of `save_groups`."""
+    statistics = Statistics(**metadata["statistics"])
     for c, pair in enumerate(statistics.groups):
         for label, group in enumerate(pair):
             prefix = f"{c}.{label}."
