@@ -30,7 +30,8 @@ from ltml.registry import LOSSES
 from ltml.report.page import Column, Table, TableCell
 from ltml.report.tables.relations import write_relations
 from ltml.report.writers.text import to_csv
-from ltml.stages.run_directory import progress_of, read_run
+from ltml.stages.provenance import progress_of
+from ltml.stages.run_directory import read_run
 
 PLUGIN = """
 from pathlib import Path

@@ -21,7 +21,8 @@ from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_dataset, check_text
 from ltml.stages.checks import check_recipe
 from ltml.stages.inputs import missing_inputs, raise_missing
-from ltml.stages.run_directory import locate_run, progress_of, run_folder
+from ltml.stages.provenance import locate_run, progress_of
+from ltml.stages.run_directory import run_folder
 
 log = logging.getLogger(__name__)
 

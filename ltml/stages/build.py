@@ -1,4 +1,4 @@
-"""From the recipe's sections to the objects they describe."""
+"""Build the objects that a recipe's sections describe."""
 
 from __future__ import annotations
 
@@ -26,15 +26,22 @@ from ltml.recipe.schema import LossSection, Recipe
 from ltml.registry import HEADS, LOSSES, OBJECTIVES, create
 
 CROPS = 10
+"""Number of crops of an image with ``data.ten_crop``."""
 
 WORDS = ("head.words", "head.classifier.words")
-"""Where a checkpoint keeps the word embeddings, if it has any."""
+"""Names under which a checkpoint may hold word embeddings."""
 GRAPH = "head.classifier.graph"
-"""Where it keeps the graph of labels, if it has one."""
+"""Name under which a checkpoint may hold the graph of labels."""
 
 
 def build_context(recipe: Recipe, faults: Faults | None = None, *, labels_only: bool = False) -> DataContext:
-    """What the recipe tells every loader; faults are raised unless they are to be collected."""
+    """Return the settings of the recipe that every loader reads.
+
+    Args:
+        recipe: the recipe.
+        faults: collector of faults; by default the first fault is raised.
+        labels_only: whether image files may be missing.
+    """
     data = recipe.data
     return DataContext(
         root=data.root,
@@ -54,7 +61,7 @@ def build_context(recipe: Recipe, faults: Faults | None = None, *, labels_only: 
 
 
 def build_dataset(recipe: Recipe, *, labels_only: bool = False) -> Dataset:
-    """Table, labels, splits and image reader of the recipe's data; with `labels_only` image files need not be there."""
+    """Load the recipe's data: table, labels, splits, image reader. With `labels_only`, image files may be missing."""
     data = recipe.data
     dataset = load_dataset(data.type, build_context(recipe, labels_only=labels_only), **data.options)
     dataset = keep_sources(dataset, data.train_on, data.test_on)
@@ -71,9 +78,9 @@ def build_loader(
     strong: bool = False,
     world: World = SINGLE_PROCESS,
 ) -> BatchLoader:
-    """Batches of a split: shuffled with the training view, and the strong one if asked for, or in order as fixed.
+    """Return batches of a split: shuffled training views, with strong views if `strong`, or evaluation views in order.
 
-    Several processes train on as many images in a step as one would, and predict as many each.
+    A training step has ``train.batch_size`` images over all processes; for prediction each process has its own batch.
     """
     name = "train" if training else "eval"
     view = build_view(getattr(recipe.data.views, name), f"data.views.{name}")
@@ -96,7 +103,7 @@ def build_loader(
 def build_final_loader(
     recipe: Recipe, dataset: Dataset, split: str, device: torch.device, world: World = SINGLE_PROCESS
 ) -> BatchLoader:
-    """Batches of a split for final predictions: in order, with the fixed view or, for ten crops, as they are."""
+    """Return batches of a split in order for final predictions; for ten crops without the evaluation view."""
     if not recipe.data.ten_crop:
         return build_loader(recipe, dataset, split, device, world=world)
     return BatchLoader(
@@ -112,35 +119,35 @@ def build_final_loader(
 
 
 def _images_without_gradient(recipe: Recipe, world: World) -> int:
-    """Images that a process can take at once: no fewer than in training, for which it has the memory."""
+    """Return how many images a process can predict at once: at least as many as in training, which fit its memory."""
     return max(-(-recipe.train.batch_size // world.size), 64)
 
 
 def embed_labels(recipe: Recipe, label_names: Sequence[str]) -> Tensor | None:
-    """Word embeddings ``(M, D')`` of the recipe's prompts, if its head reads any."""
+    """Return word embeddings ``(M, D')`` of the recipe's prompts; None if its head reads none."""
     if not text_modes(recipe):
         return None
     return embed_prompts(TextConfig(**dict(recipe.text)), label_names)
 
 
 def check_text(recipe: Recipe) -> None:
-    """Check what can be known of the recipe's text encoder without loading it, if its head reads prompts.
+    """Check the recipe's text encoder as far as possible without loading it, if its head reads prompts.
 
     Raises:
-        InputError: it has no name, or its file is not there.
+        InputError: it has no name, or its file is missing.
     """
     if text_modes(recipe):
         check_encoder(TextConfig(**dict(recipe.text)))
 
 
 def text_modes(recipe: Recipe) -> tuple[str, ...]:
-    """The values of ``text.mode`` whose word embeddings the recipe's head reads; most heads read none."""
+    """Return the values of ``text.mode`` whose word embeddings the recipe's head reads; empty for most heads."""
     modes: tuple[str, ...] = getattr(HEADS.get(recipe.head.type), "text_modes", ())
     return modes
 
 
 def count_pairs(recipe: Recipe, dataset: Dataset) -> PairCounts | None:
-    """Co-occurrence of the training labels, if the recipe's head reads it."""
+    """Return the co-occurrence of the training labels; None if the recipe's head does not read it."""
     if not getattr(HEADS.get(recipe.head.type), "reads_pairs", False):
         return None
     return PairCounts.of(dataset.masked_targets("train"))
@@ -155,15 +162,15 @@ def build_model(
     images_per_row: int = 1,
     pairs: PairCounts | None = None,
 ) -> Stage1Model:
-    """The recipe's backbone and head, initialised from torch's current seed.
+    """Return the recipe's backbone and head, initialised from torch's current seed.
 
     Args:
         recipe: the recipe.
         label_names: the ``C`` labels.
         words: word embeddings of the prompts, or None.
-        pretrained: False builds the architecture only, to load a checkpoint into.
-        images_per_row: of the dataset.
-        pairs: co-occurrence of the training labels; None to load a checkpoint into, which has what came of it.
+        pretrained: whether to load pretrained weights; False builds the architecture only, for a checkpoint.
+        images_per_row: number of images per row of the dataset.
+        pairs: co-occurrence of the training labels; None for a checkpoint, which holds the graph made from it.
     """
     backbone = Backbone(
         recipe.backbone.name,
@@ -181,7 +188,7 @@ def build_model(
 
 
 def rebuild_model(recipe: Recipe, dataset: Dataset, weights: Mapping[str, Tensor], *, stage: int) -> Stage1Model:
-    """The model of a checkpoint; needs neither the text encoder nor pretrained weights.
+    """Return the model of a checkpoint, without loading the text encoder or pretrained weights.
 
     Raises:
         InputError: the checkpoint belongs to another architecture.
@@ -201,10 +208,10 @@ def rebuild_model(recipe: Recipe, dataset: Dataset, weights: Mapping[str, Tensor
 
 
 def build_loss(section: LossSection, dataset: Dataset) -> nn.Module:
-    """The loss that a section of the recipe describes, with what it needs to know of the training labels.
+    """Return the loss that a section of the recipe describes, with the label counts that it needs.
 
     Raises:
-        InputError: it needs something that is not known.
+        InputError: it needs something else.
     """
     facts = {"class_counts": dataset.class_counts(), "num_samples": dataset.known_counts()}
     loss: nn.Module = create(LOSSES, section.type, section.options, facts)
@@ -212,7 +219,7 @@ def build_loss(section: LossSection, dataset: Dataset) -> nn.Module:
 
 
 def build_objective(recipe: Recipe, dataset: Dataset, model: Stage1Model, world: World = SINGLE_PROCESS) -> Objective:
-    """The weighted sum of the recipe's objective terms, for a model that is to be trained on a dataset."""
+    """Return the weighted sum of the recipe's objective terms for training a model on a dataset."""
     loss = build_loss(recipe.loss, dataset)
     context = TrainingContext.of(dataset, recipe.train.epochs, *_output_shapes(recipe, dataset, model), world)
     return Objective(
@@ -225,7 +232,7 @@ def build_objective(recipe: Recipe, dataset: Dataset, model: Stage1Model, world:
 
 @torch.no_grad()
 def _output_shapes(recipe: Recipe, dataset: Dataset, model: Stage1Model) -> tuple[tuple[int, ...], int]:
-    """Shape of the features and width of the pooled map of one row, by a blank one."""
+    """Return the shape of the features and the width of the pooled map of one row, by predicting a blank one."""
     size, channels = recipe.data.image_size, recipe.data.channels * dataset.images_per_row
     model.eval()
     blank = torch.zeros(1, channels, size, size, dtype=torch.uint8, device=model.mean.device)
@@ -235,6 +242,6 @@ def _output_shapes(recipe: Recipe, dataset: Dataset, model: Stage1Model) -> tupl
     return tuple(output.features.shape[1:]), output.pooled.shape[1]
 
 
-def checkpoint_about(recipe: Recipe, dataset: Dataset, stage: int) -> dict[str, Any]:
-    """What a checkpoint says of itself."""
+def checkpoint_metadata(recipe: Recipe, dataset: Dataset, stage: int) -> dict[str, Any]:
+    """Return the metadata of a checkpoint."""
     return {"stage": stage, "label_names": list(dataset.label_names), "recipe": recipe.name, "head": recipe.head.type}

@@ -1,4 +1,4 @@
-"""Temperature and thresholds of a finished run, fitted on validation alone, and what they change on the test splits."""
+"""Fit temperature and thresholds of a finished run on validation alone, and score the test splits with them."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ from ltml.types import Predictions
 log = logging.getLogger(__name__)
 
 CALIBRATION = {"brier": brier, "adaptive_ece": adaptive_ece}
-"""Measures of single classes that are scored beside those of `ltml.score`; lower is better."""
+"""Measures of single classes in addition to those of `ltml.score`; lower is better."""
 FITTED = {"temperature", "threshold"}
-"""What is fitted of every class."""
+"""Names of the numbers fitted for every class."""
 KEPT = 0.5
-"""Threshold of a class for which none can be fitted."""
+"""Threshold of a class without both labels in val."""
 
 
 def calibrate(run_dir: str | Path, stage: int | None = None, *, per_class: bool = False) -> dict[str, Any]:
     """Fit a temperature and a threshold per class to a run's predictions of val, and score its test splits with them.
 
     The temperature minimises BCE over known entries, see `fit_temperature`; the thresholds, on probabilities with that
-    temperature, maximise each class's F1, see `best_f1_threshold`. No other split takes part in either. Ranks within a
-    class stay as they are, and so do AUC and AP.
+    temperature, maximise each class's F1, see `best_f1_threshold`. Both are fitted on val alone. The ranking within a
+    class does not change, and so neither do AUC and AP.
 
     Writes ``calibration.json`` and, for each split but val, ``calibrated.json`` (``calibrated_<split>.json``) beside
-    the ``metrics.json`` of the stage, which it leaves alone.
+    the ``metrics.json`` of the stage, which does not change.
 
     Args:
-        run_dir: the run's folder.
-        stage: whose predictions, 1 or 2; None for the run's last.
-        per_class: a temperature for each class that has both labels in val; the others keep the one of the run.
+        run_dir: folder of the run.
+        stage: stage of the predictions, 1 or 2; None for the run's last.
+        per_class: whether each class with both labels in val has its own temperature; the others use the run's.
 
     Returns:
         ``{"run_dir", "stage", "per_class", "temperature", "labels", "kept", "splits"}``: the temperature of the run;
@@ -61,57 +61,57 @@ def calibrate(run_dir: str | Path, stage: int | None = None, *, per_class: bool 
         with ``brier`` and ``adaptive_ece``.
 
     Raises:
-        InputError: not a run, or one without predictions of val after that stage.
+        InputError: the folder holds no run, or the run has no predictions of val after that stage.
     """
     run, recipe = read_run(Path(run_dir))
     stage, predictions = _predictions_of(run, stage)
     fitted = fit_calibration(predictions["val"], per_class=per_class)
-    found = {"stage": stage, "per_class": per_class} | fitted
+    calibration = {"stage": stage, "per_class": per_class} | fitted
     splits = _before_and_after(run, recipe, predictions, fitted["labels"])
     with lock_folder(run.path):
-        write_recorded_json(run.calibration(stage), found)
+        write_recorded_json(run.calibration(stage), calibration)
         for split, scores in splits.items():
             write_recorded_json(run.calibrated(stage, split), scores["after"])
-    return {"run_dir": str(run.path)} | found | {"splits": splits}
+    return {"run_dir": str(run.path)} | calibration | {"splits": splits}
 
 
 def read_calibration(run: RunDirectory, recipe: Recipe, stage: int) -> dict[str, Any] | None:
-    """What `calibrate` has fitted after a stage, with the scores before and after; None where it has not.
+    """Read the calibration that `calibrate` saved after a stage, and score the splits without and with it.
 
     Returns:
-        ``stage``, ``per_class``, ``temperature``, ``labels``, ``kept`` and ``splits`` as from `calibrate`; splits whose
-        predictions are not there any more are left out.
+        ``stage``, ``per_class``, ``temperature``, ``labels``, ``kept`` and ``splits`` as from `calibrate`, without
+        splits whose predictions are missing; None if the stage was not calibrated.
 
     Raises:
-        InputError: ``calibration.json`` is damaged, or of other labels than the predictions.
+        InputError: ``calibration.json`` is damaged, or its labels are not those of the predictions.
     """
     path = run.calibration(stage)
     if not path.is_file():
         return None
     remedy = f"run `ltml calibrate {run.path}` again"
     shape: Shape = {"temperature": float, "labels": {"label", "n_pos", "n_known", *FITTED}, "kept": list}
-    found = read_recorded_json(path, remedy, shape)
-    predictions = {split: answers for number, split, answers in saved_predictions(run) if number == stage}
-    names = tuple(entry["label"] for entry in found["labels"])
-    if any(answers.label_names != names for answers in predictions.values()):
-        raise InputError(f"{path} is of other labels than the predictions; {remedy}")
-    return found | {"splits": _before_and_after(run, recipe, predictions, found["labels"])}
+    calibration = read_recorded_json(path, remedy, shape)
+    by_split = {split: predictions for number, split, predictions in saved_predictions(run) if number == stage}
+    names = tuple(entry["label"] for entry in calibration["labels"])
+    if any(predictions.label_names != names for predictions in by_split.values()):
+        raise InputError(f"the labels in {path} are not those of the predictions; {remedy}")
+    return calibration | {"splits": _before_and_after(run, recipe, by_split, calibration["labels"])}
 
 
-def fit_calibration(answers: Predictions, *, per_class: bool) -> dict[str, Any]:
-    """Temperature and thresholds of predictions.
+def fit_calibration(predictions: Predictions, *, per_class: bool) -> dict[str, Any]:
+    """Return temperature and thresholds fitted to predictions.
 
     Returns:
         ``temperature``, ``labels`` and ``kept`` as from `calibrate`.
     """
-    present, known = answers.targets == 1, ~np.isnan(answers.targets)
+    present, known = predictions.targets == 1, ~np.isnan(predictions.targets)
     both = present.any(axis=0) & (known & ~present).any(axis=0)
-    shared = fit_temperature(answers.probs, answers.targets)
-    columns = list(zip(answers.probs.T, answers.targets.T, both, strict=True))
+    shared = fit_temperature(predictions.probs, predictions.targets)
+    columns = list(zip(predictions.probs.T, predictions.targets.T, both, strict=True))
     own = [fit_temperature(*column) if per_class and fits else shared for *column, fits in columns]
-    probs = apply_temperature(answers.probs, own)
-    names = answers.label_names
-    limits = [best_f1_threshold(p, y) for p, y in zip(probs.T, answers.targets.T, strict=True)]
+    probs = apply_temperature(predictions.probs, own)
+    names = predictions.label_names
+    limits = [best_f1_threshold(p, y) for p, y in zip(probs.T, predictions.targets.T, strict=True)]
     _warn_of_limits({"the run": shared} | (dict(zip(names, own, strict=True)) if per_class else {}))
     return {
         "temperature": shared,
@@ -130,51 +130,51 @@ def fit_calibration(answers: Predictions, *, per_class: bool) -> dict[str, Any]:
 
 
 def _predictions_of(run: RunDirectory, stage: int | None) -> tuple[int, dict[str, Predictions]]:
-    """A stage, the last if none is given, and the predictions after it by split."""
+    """Return a stage, by default the last, and the predictions after it by split."""
     if stage not in (None, 1, 2):
         raise InputError(f"stage = {stage!r}: a run has the stages 1 and 2")
     saved = saved_predictions(run)
     chosen = stage or max(number for number, *_ in saved)
-    predictions = {split: answers for number, split, answers in saved if number == chosen}
-    if "val" not in predictions:
+    by_split = {split: predictions for number, split, predictions in saved if number == chosen}
+    if "val" not in by_split:
         raise InputError(f"{run.path} has no predictions of val after stage {chosen}; finish it with `ltml run`")
-    return chosen, predictions
+    return chosen, by_split
 
 
 def _before_and_after(
-    run: RunDirectory, recipe: Recipe, predictions: Mapping[str, Predictions], labels: Sequence[Mapping[str, Any]]
+    run: RunDirectory, recipe: Recipe, by_split: Mapping[str, Predictions], labels: Sequence[Mapping[str, Any]]
 ) -> dict[str, dict[str, Any]]:
-    """Scores of every split but val, before and after."""
+    """Score every split but val before and after calibration."""
     thresholds = [entry["threshold"] for entry in labels]
     score = partial(_scores, recipe=recipe, counts=read_train_counts(run))
     return {
         split: {
-            "before": score(split, answers),
-            "after": score(split, scale(answers, labels), thresholds),
+            "before": score(split, predictions),
+            "after": score(split, scale(predictions, labels), thresholds),
         }
-        for split, answers in predictions.items()
+        for split, predictions in by_split.items()
         if split != "val"
     }
 
 
-def scale(answers: Predictions, labels: Sequence[Mapping[str, Any]]) -> Predictions:
-    """Predictions with the temperature of every class, of `calibrate`'s ``labels``, applied."""
-    return replace(answers, probs=apply_temperature(answers.probs, [entry["temperature"] for entry in labels]))
+def scale(predictions: Predictions, labels: Sequence[Mapping[str, Any]]) -> Predictions:
+    """Apply the temperature of every class, from `calibrate`'s ``labels``, to predictions."""
+    return replace(predictions, probs=apply_temperature(predictions.probs, [entry["temperature"] for entry in labels]))
 
 
 def _scores(
     split: str,
-    answers: Predictions,
+    predictions: Predictions,
     thresholds: Sequence[float] | None = None,
     *,
     recipe: Recipe,
     counts: TrainCounts,
 ) -> dict[str, Any]:
-    """The content of a ``metrics.json`` with the measures of calibration."""
-    content = score_predictions(answers, recipe.metrics, counts, thresholds).to_json(split)
+    """Return the content of a ``metrics.json``, with the measures of calibration added."""
+    content = score_predictions(predictions, recipe.metrics, counts, thresholds).to_json(split)
     for name, measure in CALIBRATION.items():
-        values = np.array([measure(p, y) for p, y in zip(answers.probs.T, answers.targets.T, strict=True)])
-        learned = np.array([label not in content["not_learned"] for label in answers.label_names])
+        values = np.array([measure(p, y) for p, y in zip(predictions.probs.T, predictions.targets.T, strict=True)])
+        learned = np.array([label not in content["not_learned"] for label in predictions.label_names])
         defined = values[learned & ~np.isnan(values)]
         content["macro"][name] = float(defined.mean()) if len(defined) else None
         content["n_classes"][name] = len(defined)
@@ -186,6 +186,9 @@ def _scores(
 
 
 def _warn_of_limits(temperatures: Mapping[str, float]) -> None:
+    """Warn of temperatures at an end of the search interval."""
     for limit in TEMPERATURES:
         if at := [name for name, value in temperatures.items() if value == limit]:
-            log.warning("the temperature of %s is at its limit %g: val asks for one beyond it", first_few(at), limit)
+            log.warning(
+                "the temperature of %s is at its limit %g: the optimum on val lies beyond it", first_few(at), limit
+            )

@@ -1,4 +1,4 @@
-"""What can be known to be wrong before any work is done."""
+"""Find what is wrong with a recipe, its data or its output folder before any work is done."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ log = logging.getLogger(__name__)
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Check what needs neither data nor the machine it will run on: backbone, transforms, reduction.
+    """Check what needs neither data nor the machine of the run: backbone, transforms, objectives, losses, classifier.
 
     Raises:
-        InputError: one of them does not exist or cannot be used.
+        InputError: one of them does not exist or does not suit another setting.
     """
     check_backbone_name(recipe.backbone.name)
     check_selection(recipe.train.select, "train.select")
@@ -62,10 +62,10 @@ def check_recipe(recipe: Recipe) -> None:
 
 
 def check_out(out: Path) -> None:
-    """Refuse a root for run directories that cannot be one.
+    """Raise if the root for run directories cannot be a folder.
 
     Raises:
-        InputError: a file stands in the way.
+        InputError: it, or a folder above it, is a file.
     """
     for folder in (out, *out.parents):
         if folder.exists():
@@ -75,63 +75,64 @@ def check_out(out: Path) -> None:
 
 
 def check_labels(recipe: Recipe, dataset: Dataset) -> None:
-    """Check what the recipe says of labels; warn of classes that cannot be learned or scored.
+    """Check the settings that depend on the labels; warn of classes that cannot be learned or scored.
 
     Raises:
-        InputError: a loss needs what is not known of the labels, a group names a label that does not exist, the prior
-            has another length, or no checkpoint can be chosen on val.
+        InputError: a loss needs counts that are not known, a group names a label that does not exist, the prior has
+            another length, or no checkpoint can be chosen on val.
     """
     _check_losses(recipe, dataset)
     make_groups(dataset.label_names, dataset.class_counts().tolist(), recipe.metrics.groups.model_dump())
     prior, classes = recipe.stage2.prior, len(dataset.label_names)
     if recipe.stage2.solver == "expected" and not isinstance(prior, str) and {0.0, 1.0} & set(prior):
         raise InputError(
-            "stage2.solver=expected needs a prior between 0 and 1 for every class: with only one label drawn the bias "
-            f"would run to infinity. stage2.prior is {list(prior)}"
+            "stage2.solver=expected needs a prior between 0 and 1 for every class, because the bias of a class with "
+            f"only one label diverges. stage2.prior is {list(prior)}"
         )
     if not isinstance(prior, str) and len(prior) != classes:
-        raise InputError(f"stage2.prior has {len(prior)} numbers; the data have {classes} classes, one number for each")
+        raise InputError(
+            f"stage2.prior has {len(prior)} numbers; the data have {classes} classes: give one number for each"
+        )
     _check_two_sided(recipe, dataset)
     for split in dataset.splits:
         positives, known = dataset.class_counts(split), dataset.known_counts(split)
-        effect = "cannot be learned and stands outside all means" if split == "train" else "is undefined there"
-        for what, counts in (("positive", positives), ("negative", known - positives)):
+        effect = "cannot be learned and is left out of all means" if split == "train" else "is undefined there"
+        for outcome, counts in (("positive", positives), ("negative", known - positives)):
             if without := [name for name, count in zip(dataset.label_names, counts, strict=True) if count == 0]:
-                log.warning("no known %s in %s, so the class %s: %s", what, split, effect, first_few(without))
+                log.warning("no known %s in %s, so the class %s: %s", outcome, split, effect, first_few(without))
 
 
 def _check_losses(recipe: Recipe, dataset: Dataset) -> None:
-    """Whether both losses can be made, and the one of the M step without parameters, which nobody would train."""
+    """Raise if a loss cannot be built, or that of the M step has parameters, which no optimiser would train."""
     build_loss(recipe.loss, dataset)
     refit = recipe.stage2.m_step.loss
     if next(build_loss(refit, dataset).parameters(), None) is not None:
         raise InputError(
-            f"stage2.m_step.loss.type={refit.type} has parameters of its own, which the M step does not train: it "
-            "moves the classifier alone. Use another loss there."
+            f"stage2.m_step.loss.type={refit.type} has parameters of its own, but the M step trains the classifier "
+            "alone. Use another loss there."
         )
 
 
 def _check_two_sided(recipe: Recipe, dataset: Dataset) -> None:
-    """What training, the choice of a checkpoint and eq. 12 need of classes with both labels known."""
+    """Raise if too few classes have both labels for training, for choosing a checkpoint, or for eq. 12."""
     learned, defined = _two_sided(dataset, "train"), _two_sided(dataset, "val")
     train = int(learned.sum())
     if train == 0:
         raise InputError("nothing can be learned: no class has both a known positive and a known negative in train")
     if not (learned & defined).any():
         raise InputError(
-            f"macro {recipe.train.select} on val is undefined, so no checkpoint can be chosen: no class that "
-            "train has both labels of has both a known positive and a known negative there. Use more images, or "
-            "another split (seeds.split)."
+            f"macro {recipe.train.select} on val is undefined, so no checkpoint can be chosen: no class has both a "
+            "known positive and a known negative in train and in val. Use more images, or another split (seeds.split)."
         )
     if train == 1 and recipe.stage2.enabled and recipe.stage2.prior == "eq12":
         raise InputError(
-            "stage2.prior=eq12 shares a probability of 1 among the classes, and only one class has both labels in "
-            "train: its virtual samples would all be positive. Set stage2.prior=uniform."
+            "stage2.prior=eq12 divides a probability of 1 among the classes, and only one class has both labels in "
+            "train, so all its virtual samples would be positive. Set stage2.prior=uniform."
         )
 
 
 def _two_sided(dataset: Dataset, split: str) -> BoolArray:
-    """Tell which classes have a known positive and a known negative in a split, bool ``(C,)``."""
+    """Return which classes have a known positive and a known negative in a split, bool ``(C,)``."""
     rows = dataset.splits[split]
     known, present = dataset.known[rows], dataset.targets[rows] == 1
     both: BoolArray = (known & present).any(axis=0) & (known & ~present).any(axis=0)

@@ -1,4 +1,4 @@
-"""What ``ltml data`` does with the data of a recipe: check, describe, cache, assemble."""
+"""Check, describe, cache or assemble the data of a recipe, as ``ltml data`` does."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ from ltml.stages.evaluate import train_counts
 
 log = logging.getLogger(__name__)
 
-MOST = 20
-"""Faults that are listed where the check cannot go on."""
+MAX_FAULTS = 20
+"""Number of faults that are listed if the data cannot be loaded."""
 
 
 def check_data(recipe: Recipe, *, fresh: bool = False, labels_only: bool = False) -> CheckReport:
     """Check labels, splits and every image of a recipe's data; see `ltml.data.check.check_dataset`.
 
     Args:
-        recipe: whose data.
-        fresh: look again at images that have not changed.
-        labels_only: check labels and splits; the image files need not be there.
+        recipe: the recipe.
+        fresh: whether to check images again that have not changed since the last check.
+        labels_only: whether to check labels and splits alone; image files may be missing.
 
     Raises:
-        InputError: the data cannot be loaded at all, e.g. the label file is missing.
+        InputError: the data cannot be loaded, e.g. because the label file is missing.
     """
     faults = Faults(collect=True)
     context = build_context(recipe, faults, labels_only=labels_only)
@@ -47,43 +47,44 @@ def check_data(recipe: Recipe, *, fresh: bool = False, labels_only: bool = False
     except InputError as error:
         if not faults.found:
             raise
-        for fault in faults.found[:MOST]:
+        for fault in faults.found[:MAX_FAULTS]:
             log.warning("%s: %s", fault.where, fault.message)
-        raise InputError(f"{in_one_line(faults.found)}. With what is left: {error}") from error
+        raise InputError(f"{in_one_line(faults.found)}. Without them: {error}") from error
     return check_dataset(dataset, faults, fresh=fresh, labels_only=labels_only)
 
 
 def data_stats(recipe: Recipe) -> dict[str, Any]:
-    """Label counts, imbalance, co-occurrence, head/medium/tail and sizes of the images that are there.
+    """Return label counts, imbalance, co-occurrence, head/medium/tail and the sizes of the images that exist.
 
     Returns:
-        What `ltml.data.stats.describe_labels` returns, with ``groups`` (labels by group, those that can be learned),
-        ``groups_by`` (how they were cut), ``not_learned`` (labels without a positive or a negative in train) and
+        The result of `ltml.data.stats.describe_labels`, with ``groups`` (labels that can be learned, by group),
+        ``groups_by`` (rule of the groups), ``not_learned`` (labels without a positive or a negative in train) and
         ``sizes``.
     """
     dataset, rule = build_dataset(recipe, labels_only=True), recipe.metrics.groups.model_dump()
     groups = make_groups(dataset.label_names, dataset.class_counts().tolist(), rule)
     apart = not_learned(dataset.label_names, train_counts(dataset))
-    about = {
+    learning = {
         "groups": {group: [name for name in members if name not in apart] for group, members in groups.items()},
         "groups_by": describe_rule(rule),
         "not_learned": apart,
     }
-    return describe_labels(dataset) | about | {"sizes": describe_sizes(dataset)}
+
+    return describe_labels(dataset) | learning | {"sizes": describe_sizes(dataset)}
 
 
 def cache_images(recipe: Recipe, *, fresh: bool = False) -> Sequence[CacheReport]:
-    """Decode the images of a recipe's data once, at its size; a cache per source.
+    """Decode the images of a recipe's data once, at its size, into one cache per source.
 
     Raises:
-        InputError: the images are in memory anyway, or several processes were started.
-        UnreadableImageError: some cannot be decoded; the others are kept.
+        InputError: the images are in memory already, or several processes were started.
+        UnreadableImageError: some images cannot be decoded; the others are cached.
     """
     if World.from_environment().size > 1:
-        raise InputError("one process fills the image cache, with all cores; run `ltml data cache` without torchrun")
+        raise InputError("one process fills the image cache with all cores; run `ltml data cache` without torchrun")
     readers = [reader for reader in source_files(build_dataset(recipe).images) if reader.paths]
     if not readers:
-        raise InputError(f"the images of '{recipe.data.type}' do not come from files: there is nothing to cache")
+        raise InputError(f"the images of '{recipe.data.type}' do not come from files, so nothing can be cached")
     return [fill_cache(reader, fresh=fresh) for reader in readers]
 
 
@@ -91,10 +92,10 @@ def assemble_labels(recipe: Recipe, out: str | os.PathLike[str]) -> Path | None:
     """Write the partial labels of a recipe's data as a CSV.
 
     Returns:
-        The folder that its image paths are relative to; None where images do not come from files.
+        The folder that its image paths are relative to; None if images do not come from files.
 
     Raises:
-        InputError: the target is no ``.csv``, or exists.
+        InputError: the target is not a ``.csv``, or exists.
     """
     path = Path(out)
     if path.suffix != ".csv":

@@ -1,4 +1,4 @@
-"""The Gaussians of a run, described."""
+"""Describe the Gaussians that a run has saved."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from ltml.training.checkpoint import load_weights
 
 
 def chosen_round(run: RunDirectory) -> int | None:
-    """Return the round of stage 2 that was best on val, 0 for the M step alone; None where no checkpoint says it."""
+    """Return the round of stage 2 that was best on val, 0 for the M step alone; None without a checkpoint."""
     if not run.checkpoint2.is_file():
         return None
-    _, about = load_weights(run.checkpoint2, BIAS)
-    return int(about.get("round", 0))
+    _, metadata = load_weights(run.checkpoint2, BIAS)
+    return int(metadata.get("round", 0))
 
 
 def describe_gaussians(run_dir: str | Path) -> dict[str, Any]:
-    """Per class of a run the two Gaussians that stage 2 drew from, and how well its classifier tells them apart.
+    """Describe the two Gaussians per class that stage 2 drew from, and how well the classifier separates them.
 
     Args:
-        run_dir: the run's folder.
+        run_dir: folder of the run.
 
     Returns:
         ``{"covariance", "borrow", "prior", "width", "labels": [{"label", …}]}`` with the entries of
-        `ltml.gaussians.describe.describe`; what is undefined or infinite is None.
+        `ltml.gaussians.describe.describe`; undefined and infinite numbers are None.
 
     Raises:
-        InputError: not a run, or one without Gaussians.
+        InputError: the folder holds no run, or a run without Gaussians.
     """
     run, recipe = read_run(Path(run_dir))
     if not run.gaussians.is_file():
@@ -45,8 +45,8 @@ def describe_gaussians(run_dir: str | Path) -> dict[str, Any]:
             f"rebalancing` (here: {recipe.stage2.method}; add --fresh if stage 2 is finished)"
         )
     resampler = load_gaussians(run)
-    weights, about = load_weights(run.checkpoint2) if run.checkpoint2.is_file() else ({}, {})
-    names = about.get("label_names") or [str(c) for c in range(len(resampler.counts_))]
+    weights, metadata = load_weights(run.checkpoint2) if run.checkpoint2.is_file() else ({}, {})
+    names = metadata.get("label_names") or [str(c) for c in range(len(resampler.counts_))]
     weight = weights.get(WEIGHT)
     entries = describe(resampler, None if weight is None else weight.to(torch.float64))
     labels = [{"label": name} | _finite(entry) for name, entry in zip(names, entries, strict=True)]
@@ -60,7 +60,7 @@ def describe_gaussians(run_dir: str | Path) -> dict[str, Any]:
 
 
 def load_gaussians(run: RunDirectory) -> GaussianResampler:
-    """The Gaussians that a run has saved.
+    """Read the Gaussians that a run has saved.
 
     Raises:
         InputError: they are missing or damaged.
@@ -74,7 +74,7 @@ def load_gaussians(run: RunDirectory) -> GaussianResampler:
 
 
 def _finite(value: Any) -> Any:
-    """The same with None for what JSON has no number for."""
+    """Return a value with None for every number that JSON cannot hold."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     return None if isinstance(value, float) and not math.isfinite(value) else value

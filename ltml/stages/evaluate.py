@@ -1,4 +1,4 @@
-"""Score saved predictions: a run's, or anyone's."""
+"""Score saved predictions, those of a run or of any origin."""
 
 from __future__ import annotations
 
@@ -67,34 +67,37 @@ class RunResult:
 
 
 def scored_splits(dataset: Dataset) -> list[str]:
-    """Every split but train."""
+    """Return every split but train."""
     return [split for split in dataset.splits if split != "train"]
 
 
-def write_predictions(path: Path, answers: Predictions) -> None:
+def write_predictions(path: Path, predictions: Predictions) -> None:
     """Write a predictions CSV; numbers read back to the same bits."""
-    frame = answers.to_frame()
+    frame = predictions.to_frame()
     write_recorded(path, lambda temporary: frame.to_csv(temporary, index=False))
 
 
 def score_predictions(
-    answers: Predictions,
+    predictions: Predictions,
     settings: MetricsSection,
     counts: TrainCounts | None,
     thresholds: Sequence[float] | None = None,
 ) -> MetricTable:
-    """Score predictions by a recipe's ``metrics``.
+    """Score predictions with a recipe's ``metrics``.
 
-    Groups, and which classes were not learned, need the training counts of every label. The recipe's threshold gives
-    way to `thresholds`, one per class.
+    Args:
+        predictions: the predictions.
+        settings: threshold and groups.
+        counts: training labels of every class, which groups and the list of classes not learned need; None without.
+        thresholds: one per class, in place of the recipe's threshold.
     """
-    names = answers.label_names
+    names = predictions.label_names
     groups, rule = None, settings.groups.model_dump()
     if counts is not None:
         groups = make_groups(names, [counts.positives[name] for name in names], rule)
     return score(
-        answers.probs,
-        answers.targets,
+        predictions.probs,
+        predictions.targets,
         label_names=names,
         threshold=settings.threshold if thresholds is None else thresholds,
         groups=groups,
@@ -110,10 +113,12 @@ def train_counts(dataset: Dataset) -> TrainCounts:
     return TrainCounts(*(dict(zip(dataset.label_names, column, strict=True)) for column in numbers))
 
 
-def score_learned(answers: Predictions, counts: TrainCounts, measure: str) -> float:
+def score_learned(predictions: Predictions, counts: TrainCounts, measure: str) -> float:
     """Return the macro mean over the learned classes, by which epochs and rounds are chosen on val."""
-    names, (positives, known) = answers.label_names, counts
-    table = score(answers.probs, answers.targets, label_names=names, train_positives=positives, train_known=known)
+    names, (positives, known) = predictions.label_names, counts
+    table = score(
+        predictions.probs, predictions.targets, label_names=names, train_positives=positives, train_known=known
+    )
     return table.macro[measure]
 
 
@@ -126,10 +131,10 @@ def score_run(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, stage: int
 
 
 def collect(run: RunDirectory) -> RunResult:
-    """The saved metrics of a run.
+    """Read the saved metrics of a run.
 
     Raises:
-        InputError: a file of them is damaged.
+        InputError: a file is damaged.
     """
     splits: dict[str, dict[str, Any]] = {}
     for stage in (1, 2):
@@ -141,7 +146,7 @@ def collect(run: RunDirectory) -> RunResult:
 
 
 def save_changes(run: RunDirectory, result: RunResult) -> None:
-    """Write ``changes.json``: what stage 2 changed on every scored split."""
+    """Write ``changes.json``: the change from stage 1 to stage 2 on every scored split."""
     both = {split: stages for split, stages in result.splits.items() if len(stages) == 2}
     content = {split: changes(both[split]["stage1"], both[split]["stage2"]) for split in sorted(both)}
     write_recorded_json(run.path / "changes.json", content)
@@ -150,72 +155,80 @@ def save_changes(run: RunDirectory, result: RunResult) -> None:
 def evaluate(
     target: str | Path, *, ci: bool = False, resamples: int = 1000, seed: int = 0
 ) -> RunResult | dict[str, Any]:
-    """Score a run's saved predictions again, or a predictions CSV of any origin.
+    """Score the saved predictions of a run, or a predictions CSV of any origin.
 
     Args:
-        target: a run's folder, or a CSV with ``id``, optional ``group``, ``prob:<label>`` and ``target:<label>``.
-        ci: also 95 % intervals of AUROC and AP, by resampling the groups (patients).
-        resamples: how many.
-        seed: of the resamples; the same for both stages of a run.
+        target: folder of a run, or a CSV with ``id``, optional ``group``, ``prob:<label>`` and ``target:<label>``.
+        ci: whether to add 95 % intervals of AUROC and AP, by resampling the groups (patients).
+        resamples: number of resamples.
+        seed: seed of the resamples; the same for both stages of a run.
 
     Returns:
-        The run's metrics, or the content of a ``metrics.json`` whose split is the file's name (without groups, which
+        Metrics of the run, or the content of a ``metrics.json`` whose split is the file's name (without groups, which
         need training counts); with intervals each has ``ci``, see `find_intervals`.
 
     Raises:
-        InputError: there is neither a run nor a predictions file there, or all rows belong to one group.
+        InputError: the target is neither a run nor a predictions file, or all rows belong to one group.
     """
 
-    def content(answers: Predictions, table: MetricTable, split: str) -> dict[str, Any]:
-        found = {"ci": find_intervals(answers, resamples, seed, apart=table.not_learned)} if ci else {}
-        return table.to_json(split) | found
+    def content(predictions: Predictions, table: MetricTable, split: str) -> dict[str, Any]:
+        intervals = {"ci": find_intervals(predictions, resamples, seed, apart=table.not_learned)} if ci else {}
+        return table.to_json(split) | intervals
 
-    def warn(answers: Predictions) -> None:
-        if ci and not answers.knows_patients:
+    def warn(predictions: Predictions) -> None:
+        if ci and not predictions.knows_patients:
             log.warning(NO_PATIENTS)
 
     path = Path(target)
     if path.is_file():
         check_if_recorded(path)
-        answers = Predictions.read(path)
-        warn(answers)
-        return content(answers, score_predictions(answers, MetricsSection(), None), path.stem)
+        predictions = Predictions.read(path)
+        warn(predictions)
+        return content(predictions, score_predictions(predictions, MetricsSection(), None), path.stem)
     if not path.is_dir():
         raise InputError(f"{path} is neither a run's folder nor a predictions CSV")
     run, recipe = read_run(path)
     counts = read_train_counts(run)
     splits: dict[str, dict[str, Any]] = {}
     saved = saved_predictions(run)
-    warn(saved[0][2])  # all of a run are of the same table
-    for stage, split, answers in saved:
-        table = score_predictions(answers, recipe.metrics, counts)
-        splits.setdefault(split, {})[f"stage{stage}"] = content(answers, table, split)
+    warn(saved[0][2])  # all predictions of a run come from the same table
+    for stage, split, predictions in saved:
+        table = score_predictions(predictions, recipe.metrics, counts)
+        splits.setdefault(split, {})[f"stage{stage}"] = content(predictions, table, split)
     test = splits.get("test", {})
     return RunResult(run.path, test.get("stage1"), test.get("stage2"), splits)
 
 
-def find_intervals(answers: Predictions, resamples: int, seed: int, *, apart: Sequence[str] = ()) -> dict[str, Any]:
-    """Intervals of AUROC and AP by resampling groups: ``seed``, and what `describe_intervals` gives.
+def find_intervals(predictions: Predictions, resamples: int, seed: int, *, apart: Sequence[str] = ()) -> dict[str, Any]:
+    """Return intervals of AUROC and AP by resampling groups: ``seed``, and the result of `describe_intervals`.
 
-    Classes `apart`, which were not learned, have intervals of their own and are outside those of the macro means.
+    The classes in `apart`, which were not learned, have intervals but are left out of those of the macro means.
 
     Raises:
         InputError: all rows belong to one group.
     """
     from ltml.metrics.bootstrap import bootstrap_scores, describe_intervals  # slow to import: scipy.sparse
 
-    resampled = bootstrap_scores(answers.probs, answers.targets, answers.groups, resamples=resamples, seed=seed)
-    found = describe_intervals(
-        resampled, answers.targets, answers.groups, answers.label_names, probs=answers.probs, apart=apart
+    resampled = bootstrap_scores(
+        predictions.probs, predictions.targets, predictions.groups, resamples=resamples, seed=seed
     )
-    return {"seed": seed} | found
+    intervals = describe_intervals(
+        resampled,
+        predictions.targets,
+        predictions.groups,
+        predictions.label_names,
+        probs=predictions.probs,
+        apart=apart,
+    )
+
+    return {"seed": seed} | intervals
 
 
 def evaluate_novel(run_dir: str | Path, label: str) -> dict[str, Any]:
-    """How well a run tells a class that training never saw: it should be answered low everywhere.
+    """Score how well a run detects a class held out of training, for which all its probabilities should be low.
 
     The score of a sample is ``1 - max_c a_c`` over the classes of the run (Data-Assemble, Table 7). Samples that show
-    another held-out label, and not this one, are neither novel nor seen.
+    only other held-out labels are left out.
 
     Args:
         run_dir: folder of a run whose recipe held the label out (``data.novel``).
@@ -225,19 +238,19 @@ def evaluate_novel(run_dir: str | Path, label: str) -> dict[str, Any]:
         ``label``, and by scored split and stage ``auroc`` (None if undefined), ``n_novel`` and ``n_seen``.
 
     Raises:
-        InputError: there is no such run, or it did not hold that label out.
+        InputError: the folder holds no run, or the run did not hold that label out.
     """
     run, recipe = read_run(Path(run_dir))
     if label not in recipe.data.novel:
         held = ", ".join(recipe.data.novel) or "none"
         raise InputError(f"the run {run.path} did not hold out '{label}' (held out: {held}); train with data.novel=[…]")
     splits: dict[str, dict[str, Any]] = {}
-    for stage, split, answers in saved_predictions(run):
+    for stage, split, predictions in saved_predictions(run):
         if split == "val":
-            continue  # nothing novel is in it
-        shows_one = np.any([values == 1 for values in answers.novel.values()], axis=0)
-        targets = np.where((answers.novel[label] == 0) & shows_one, np.nan, answers.novel[label])
-        value = auroc(1 - answers.probs.max(axis=1), targets)
+            continue  # it holds no novel samples
+        shows_one = np.any([values == 1 for values in predictions.novel.values()], axis=0)
+        targets = np.where((predictions.novel[label] == 0) & shows_one, np.nan, predictions.novel[label])
+        value = auroc(1 - predictions.probs.max(axis=1), targets)
         splits.setdefault(split, {})[f"stage{stage}"] = {
             "auroc": None if math.isnan(value) else value,
             "n_novel": int((targets == 1).sum()),
@@ -247,10 +260,10 @@ def evaluate_novel(run_dir: str | Path, label: str) -> dict[str, Any]:
 
 
 def saved_predictions(run: RunDirectory) -> list[tuple[int, str, Predictions]]:
-    """Stage, split and content of every predictions file of a run.
+    """Read stage, split and content of every predictions file of a run.
 
     Raises:
-        InputError: there is none.
+        InputError: the run has none.
     """
     files = [
         (stage, file)
@@ -259,42 +272,43 @@ def saved_predictions(run: RunDirectory) -> list[tuple[int, str, Predictions]]:
     ]
     if not files:
         raise InputError(f"the run {run.path} has no predictions yet; finish it with `ltml run`")
-    found = [(stage, file.stem.removeprefix("predictions_")) for stage, file in files]
-    return [(stage, split, read_predictions(run, stage, split)) for stage, split in found]
+    splits = [(stage, file.stem.removeprefix("predictions_")) for stage, file in files]
+    return [(stage, split, read_predictions(run, stage, split)) for stage, split in splits]
 
 
 def read_predictions(run: RunDirectory, stage: int, split: str) -> Predictions:
-    """Predictions that a run has saved, of exactly the samples that its ``split.csv`` has.
+    """Read the saved predictions of a split; they must be of exactly the samples in the run's ``split.csv``.
 
     Raises:
-        InputError: the file is missing, has changed, or is of other samples.
+        InputError: the file is missing, has changed, or belongs to other samples.
     """
     path = run.predictions(stage, split)
     check_file(path)
-    answers = Predictions.read(path)
+    predictions = Predictions.read(path)
     expected = read_split(run, split)
-    if list(answers.ids) != expected:
-        lacking, foreign = len(set(expected) - set(answers.ids)), len(set(answers.ids) - set(expected))
-        what = f"lacks {lacking} and has {foreign} others" if lacking or foreign else "has them in another order"
+    if list(predictions.ids) != expected:
+        lacking, foreign = len(set(expected) - set(predictions.ids)), len(set(predictions.ids) - set(expected))
+        fault = f"lacks {lacking} and has {foreign} others" if lacking or foreign else "has them in another order"
         raise InputError(
-            f"{path} is not of the {len(expected)} samples of '{split}' in {run.path / 'split.csv'}: it {what}; {AGAIN}"
+            f"{path} is not of the {len(expected)} samples of '{split}' in {run.path / 'split.csv'}: it {fault}; "
+            f"{AGAIN}"
         )
-    return answers
+    return predictions
 
 
 def read_split(run: RunDirectory, split: str) -> list[str]:
-    """What a split of a run is predicted for, in order: its rows, or the units that they belong to.
+    """Read the ids of what a split of a run is predicted for, in order: its rows, or the units they belong to.
 
     Raises:
         InputError: ``split.csv`` is missing or damaged.
     """
     table = read_split_table(run)
-    own = table[table["split"] == split]
-    return list(dict.fromkeys(own["unit" if "unit" in table else "id"]))
+    rows = table[table["split"] == split]
+    return list(dict.fromkeys(rows["unit" if "unit" in table else "id"]))
 
 
 def read_split_table(run: RunDirectory) -> pd.DataFrame:
-    """``id``, ``split`` and, where there are units, ``unit`` of every row of a run, as text.
+    """Read ``id``, ``split`` and, if the run has units, ``unit`` of every row of a run, as text.
 
     Raises:
         InputError: ``split.csv`` is missing or damaged.
@@ -305,7 +319,7 @@ def read_split_table(run: RunDirectory) -> pd.DataFrame:
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
-    """The content of a ``metrics.json``.
+    """Read a ``metrics.json``.
 
     Raises:
         InputError: it is missing, damaged, or something else.

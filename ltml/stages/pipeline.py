@@ -1,4 +1,4 @@
-"""Whole commands: stage 1, stage 2, or both, from a recipe to saved scores."""
+"""Run stage 1, stage 2, or both, from a recipe to saved scores."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_dataset
 from ltml.stages.checks import check_labels, check_out, check_recipe
 from ltml.stages.evaluate import RunResult, collect, save_changes
-from ltml.stages.run_directory import RunDirectory, locate_run, progress_of
+from ltml.stages.provenance import locate_run, progress_of
+from ltml.stages.run_directory import RunDirectory
 from ltml.stages.stage1 import run_stage1
 from ltml.stages.stage2 import run_stage2
 from ltml.stages.stage2_on_features import run_on_features
@@ -32,16 +33,16 @@ def stage1(recipe: Recipe, out: str | os.PathLike[str] = OUT, *, fresh: bool = F
     """Train stage 1 of a recipe, extract its features, predict and score.
 
     Args:
-        recipe: from `ltml.load_recipe`.
+        recipe: recipe from `ltml.load_recipe`.
         out: root of the run directories.
-        fresh: redo what is done already.
+        fresh: overwrite what is finished.
 
     Returns:
-        The run's folder and scores, those of a stage 2 that was done before included.
+        Folder and scores of the run, including those of an earlier stage 2.
 
     Raises:
         InputError: the recipe, the data or the folder do not allow it.
-        LtmlError: something failed on the way; a later call resumes.
+        LtmlError: training failed; a later call resumes.
     """
     return _run_stages(recipe, Path(out), stages=(1,), fresh=fresh)
 
@@ -59,9 +60,9 @@ def stage2(
         recipe: as in `stage1`.
         out: as in `stage1`.
         fresh: as in `stage1`.
-        features: instead of a stage 1, an ``.npz`` by split (train, val, and test if there is one) with ``features``
-            ``(N, C, D)`` or ``(N, D)``, ``targets`` ``(N, C)``, ``label_names`` and optionally ``ids`` and ``groups``;
-            what stands for stage 1 is then a logistic regression per class.
+        features: path of an ``.npz`` by split (train, val, and optionally test) in place of a stage 1, with
+            ``features`` ``(N, C, D)`` or ``(N, D)``, ``targets`` ``(N, C)``, ``label_names`` and optionally ``ids`` and
+            ``groups``. Stage 1 is then a logistic regression per class.
     """
     if features is None:
         return _run_stages(recipe, Path(out), stages=(2,), fresh=fresh)
@@ -74,7 +75,7 @@ def stage2(
 
 
 def run(recipe: Recipe, out: str | os.PathLike[str] = OUT, *, fresh: bool = False) -> RunResult:
-    """Stage 1, stage 2 if the recipe has one, and their scores; see `stage1` for arguments and errors."""
+    """Run stage 1, and stage 2 if the recipe has one; see `stage1` for arguments and errors."""
     return _run_stages(recipe, Path(out), stages=(1, 2) if recipe.stage2.enabled else (1,), fresh=fresh)
 
 
@@ -100,7 +101,7 @@ def _run_stages(recipe: Recipe, out: Path, *, stages: tuple[int, ...], fresh: bo
 
 
 def _locate(recipe: Recipe, dataset: Dataset, out: Path, *, stages: tuple[int, ...], fresh: bool) -> RunDirectory:
-    """Where the run lies, once all images that it still needs are known to be readable."""
+    """Return the paths of the run, after checking that all images that it still needs can be read."""
     if fresh or progress_of(recipe, out) != "done":
         refuse_unreadable(dataset)
     return locate_run(recipe, dataset, out, redone=stages if fresh else ())
@@ -108,17 +109,18 @@ def _locate(recipe: Recipe, dataset: Dataset, out: Path, *, stages: tuple[int, .
 
 @contextmanager
 def _locked(folder: Path, world: World) -> Iterator[None]:
-    """Lock a folder on rank 0 for all processes, which wait until it is locked."""
+    """Lock a folder in rank 0 on behalf of all processes, which wait for it."""
     with lock_folder(folder) if world.is_first else nullcontext():
         barrier(world)
         yield
 
 
 def _check_world(recipe: Recipe, world: World) -> None:
+    """Raise if there are more processes than images in a step."""
     if recipe.train.batch_size < world.size:
         raise InputError(
-            f"train.batch_size={recipe.train.batch_size} images are shared by {world.size} processes: some get "
-            "none; raise it or start fewer processes"
+            f"train.batch_size={recipe.train.batch_size} images are shared by {world.size} processes, so some would "
+            "get none; raise it or start fewer processes"
         )
 
 

@@ -1,4 +1,4 @@
-"""Answers of a model on a split."""
+"""Predict the rows or units of a split."""
 
 from __future__ import annotations
 
@@ -29,41 +29,44 @@ from ltml.types import Batch, Predictions
 
 
 class NonFiniteLogitsError(LtmlError):
-    """A model answers with NaN or infinity."""
+    """The logits of a model are NaN or infinite."""
 
 
 @torch.inference_mode()
 def predict(
     model: Stage1Model, loader: BatchLoader, dataset: Dataset, split: str, compute: Compute, *, crop: int | None = None
 ) -> Predictions:
-    """Probabilities of every row or unit of a split, in the split's order; float64 sigmoid of the logits.
+    """Predict every row or unit of a split, in the split's order: the float64 sigmoid of the logits.
 
-    Of several processes each answers its share, and all have all answers.
+    Each of several processes predicts its share; all of them return all predictions.
 
     Args:
-        model: in eval mode afterwards.
-        loader: of the split, in order, for the same processes.
-        dataset: what the loader reads.
-        split: its name.
+        model: the model; in eval mode afterwards.
+        loader: batches of the split in order, for the same processes.
+        dataset: data that the loader reads.
+        split: name of the split.
         compute: device, precision, processes.
-        crop: side of ten crops whose probabilities are averaged, px; None for the images as the loader gives them.
+        crop: side in pixels of ten crops whose probabilities are averaged; None to predict the images as loaded.
+
+    Returns:
+        Probabilities, labels, ids and groups of the split.
 
     Raises:
         NonFiniteLogitsError: the model has diverged.
     """
     model.eval()
-    answers: list[Tensor] = []
+    shares: list[Tensor] = []
     for batch in track(loader.epoch(), len(loader), f"predict {split}"):
         views = (batch.images,) if crop is None else _ten_crops(batch.images, crop)
         with compute.autocast():
             logits = torch.stack([model(view).logits.double().cpu() for view in views])
-        own = logits.sigmoid().mean(dim=0).where(logits.isfinite().all(dim=0), torch.nan)
-        answers += gather_rows([own], compute.world)
-    probs = torch.cat(answers)
+        probs = logits.sigmoid().mean(dim=0).where(logits.isfinite().all(dim=0), torch.nan)
+        shares += gather_rows([probs], compute.world)
+    probs = torch.cat(shares)
     if not bool(probs.isfinite().all()):
         raise NonFiniteLogitsError(
             f"the model's logits on {split} are not finite: training has diverged. Lower the learning rate, set "
-            "train.clip_norm, or use train.precision=float32; changed so, it is another run and starts anew."
+            "train.clip_norm, or use train.precision=float32; the changed recipe is another run and starts over."
         )
     return to_predictions(probs.numpy(), dataset, split)
 
@@ -104,10 +107,10 @@ def _ten_crops(images: Tensor, side: int) -> Sequence[Tensor]:
 
 
 def to_predictions(probs: npt.NDArray[np.float64], dataset: Dataset, split: str) -> Predictions:
-    """Probabilities ``(n, C)`` of the rows of a split beside their labels.
+    """Join probabilities ``(n, C)`` of the rows of a split with their ids, groups and labels.
 
-    Where the dataset has units (patients with an image of each eye), a unit's probability is the mean over its rows,
-    or what its ``choice`` says: the highest or the lowest of them.
+    If the dataset has units (such as patients with an image of each eye), a unit's probability is the mean over its
+    rows, or the highest or lowest of them where its ``choice`` says so.
     """
     rows, units = dataset.splits[split], dataset.units
     groups = dataset.table["group"].iloc[rows].astype(str)
@@ -129,7 +132,7 @@ def to_predictions(probs: npt.NDArray[np.float64], dataset: Dataset, split: str)
 def _join_rows(
     probs: npt.NDArray[np.float64], unit: IntArray, choice: npt.NDArray[np.int8] | None
 ) -> npt.NDArray[np.float64]:
-    """Probabilities ``(U, C)`` of units from those of rows ``(n, C)``; ``unit`` is the unit of each row."""
+    """Return probabilities ``(U, C)`` of units from those of rows ``(n, C)``; `unit` holds the unit of each row."""
     rows = pd.DataFrame(probs).groupby(unit)
     mean: npt.NDArray[np.float64] = rows.mean().to_numpy()
     if choice is None:
@@ -137,14 +140,14 @@ def _join_rows(
     return np.select([choice > 0, choice < 0], [rows.max().to_numpy(), rows.min().to_numpy()], mean)
 
 
-def _novel(dataset: Dataset, places: IntArray) -> dict[str, npt.NDArray[np.float64]]:
-    """What is known of labels held out of training, for some rows or units."""
-    return {name: np.where(codes >= 0, codes, np.nan)[places] for name, codes in dataset.novel.items()}
+def _novel(dataset: Dataset, index: IntArray) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the labels held out of training of some rows or units, NaN where unknown."""
+    return {name: np.where(codes >= 0, codes, np.nan)[index] for name, codes in dataset.novel.items()}
 
 
 @torch.no_grad()
 def describe_batch(batch: Batch, dataset: Dataset, model: Stage1Model, world: World) -> str:
-    """The ids of a batch and its largest logit, for the message about a loss that is not finite."""
+    """Return the ids of a batch and its largest logit, for the message about a loss that is not finite."""
     rows, sizes = gather_rows([batch.rows, model(batch.images).logits.abs().cpu()], world)
     ids = dataset.table["id"].iloc[rows.tolist()]
     largest = sizes.max().item()

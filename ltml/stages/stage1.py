@@ -1,4 +1,4 @@
-"""Stage 1: train class-aware features (LDRNet, MM 2024, section 3.3, and the methods compared with it)."""
+"""Stage 1: train features and classifier by the recipe's objective (LDRNet, MM 2024, section 3.3, and others)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ltml.stages.build import (
     build_loader,
     build_model,
     build_objective,
-    checkpoint_about,
+    checkpoint_metadata,
     count_pairs,
     embed_labels,
     rebuild_model,
@@ -30,14 +30,8 @@ from ltml.stages.evaluate import score_learned, score_run, train_counts
 from ltml.stages.features import SPLITS, extract_features, has_features
 from ltml.stages.inputs import missing_inputs, raise_missing
 from ltml.stages.predict import describe_batch, predict, predict_missing
-from ltml.stages.run_directory import (
-    RunDirectory,
-    begin_run,
-    begin_stage1,
-    record_environment,
-    record_inputs,
-    remove_stage,
-)
+from ltml.stages.provenance import record_inputs
+from ltml.stages.run_directory import RunDirectory, begin_run, begin_stage1, record_environment, remove_stage
 from ltml.stages.warm_start import load_initial_weights
 from ltml.training.checkpoint import load_weights, save_weights
 from ltml.training.devices import Compute, choose_compute
@@ -50,7 +44,18 @@ log = logging.getLogger(__name__)
 
 
 def run_stage1(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bool = False) -> None:
-    """Train, extract features, predict and score; what is there already is not made again unless `fresh`."""
+    """Train, extract features, predict and score. Finished parts are skipped unless `fresh`.
+
+    Args:
+        recipe: the recipe.
+        dataset: its data.
+        run: paths of the run.
+        fresh: overwrite what is finished.
+
+    Raises:
+        InputError: an input is missing, or a setting does not suit the data.
+        LtmlError: weights cannot be fetched, or training fails; a later call resumes.
+    """
     compute = choose_compute(recipe.train.device, recipe.train.precision)
     world = compute.world
     if fresh or not is_finished(run.checkpoint1):
@@ -74,7 +79,7 @@ def run_stage1(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
 
 
 def _begin(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bool) -> None:
-    """Write what the run is, now that what can be wrong with the recipe has been found."""
+    """Write the records of the run, once the recipe has been checked by building everything it describes."""
     if fresh:
         remove_stage(run, 1)
     begin_stage1(run)
@@ -89,25 +94,25 @@ class Stage1Training:
     Args:
         recipe: the recipe.
         dataset: its data.
-        run: where stage 1 goes.
+        run: paths of the run.
         compute: device, precision, processes.
-        fresh: what was cut off is not resumed.
+        fresh: start over instead of resuming an interrupted training.
 
     Raises:
-        InputError: text encoder, backbone or head do not suit.
-        LtmlError: weights that cannot be had.
+        InputError: text encoder, backbone or head do not fit together or to the data.
+        LtmlError: weights cannot be fetched.
     """
 
     def __init__(
         self, recipe: Recipe, dataset: Dataset, run: RunDirectory, compute: Compute, *, fresh: bool = False
     ) -> None:
         self.recipe, self.dataset, self.run, self.compute = recipe, dataset, run, compute
-        words = embed_labels(recipe, dataset.label_names)
+        prompts = embed_labels(recipe, dataset.label_names)
         torch.manual_seed(derive_seed(recipe.seeds.train, "weights"))
         model = build_model(
             recipe,
             dataset.label_names,
-            words,
+            prompts,
             pretrained=recipe.init_from is None,
             images_per_row=dataset.images_per_row,
             pairs=count_pairs(recipe, dataset),
@@ -158,8 +163,8 @@ class Stage1Training:
         while state.done < settings.epochs and not self._out_of_patience(state):
             started, epoch = time.monotonic(), state.done
             loss = self.train_epoch(batches, epoch)
-            answers = predict(self.model, validation, self.dataset, "val", self.compute)
-            value = score_learned(answers, counts, select)
+            predictions = predict(self.model, validation, self.dataset, "val", self.compute)
+            value = score_learned(predictions, counts, select)
             step_schedule(self.schedule, value)
             state.update_best(value, epoch, self.model)
             record = {"epoch": epoch, "loss": loss, f"val_{select}": value, **self.objective.report()}
@@ -167,12 +172,11 @@ class Stage1Training:
             state.finish_epoch(record, self.run.shared, parts, world)
             log.info("stage 1, epoch %d/%d: loss %.4f, val %s %.4f", epoch + 1, settings.epochs, loss, select, value)
         log.info("stage 1: best val %s %.4f after epoch %d", select, state.best, state.best_at + 1)
-        about = checkpoint_about(self.recipe, self.dataset, 1)
-        rank_zero_only(partial(save_weights, self.run.checkpoint1, state.weights, about), world)
+        metadata = checkpoint_metadata(self.recipe, self.dataset, 1)
+        rank_zero_only(partial(save_weights, self.run.checkpoint1, state.weights, metadata), world)
 
     def train_epoch(self, batches: BatchLoader, epoch: int) -> float:
-        """One pass over the training images; its mean loss."""
-
+        """Train for one pass over the training images and return the mean loss."""
         needs_strong, world = self.objective.needs_strong(epoch), self.compute.world
 
         def loss_of(batch: Batch) -> Tensor:
@@ -195,5 +199,6 @@ class Stage1Training:
         )
 
     def _out_of_patience(self, state: TrainingState) -> bool:
+        """Return whether validation has not improved for ``train.early_stop`` epochs."""
         patience = self.recipe.train.early_stop
         return patience is not None and state.done - 1 - state.best_at >= patience

@@ -3,7 +3,7 @@
 Two Gaussians per class are fitted to the class-aware features of stage 1 (eqs. 9-10); virtual features are drawn from
 them with rare classes favoured (eqs. 12-14). The M step trains the classifier on those; the E step trains encoder and
 backbone on real images against the frozen classifier, by the multi-label generalised cross entropy. Eq. 15 as printed
-feeds virtual features to the E step, which would leave the encoder without a gradient; real images are meant.
+feeds virtual features to the E step, which would leave the encoder without a gradient; it must mean real images.
 
 Which samples the M step draws, or which formula takes its place, is up to the stage-2 method (`ltml.rebalancing`).
 """
@@ -33,19 +33,13 @@ from ltml.processes.bars import track
 from ltml.processes.collectives import broadcast, gather_rows, rank_zero_only
 from ltml.recipe.schema import Recipe
 from ltml.registry import REBALANCING
-from ltml.stages.build import build_loader, checkpoint_about, rebuild_model
+from ltml.stages.build import build_loader, checkpoint_metadata, rebuild_model
 from ltml.stages.evaluate import score_run
 from ltml.stages.features import extract_features, has_features, load_features, open_features
 from ltml.stages.predict import describe_batch, predict_missing
+from ltml.stages.provenance import is_of_this_stage1, record_stage1
 from ltml.stages.refit import ClassifierRefit, Epoch, plan_epochs, validate
-from ltml.stages.run_directory import (
-    RunDirectory,
-    begin_run,
-    is_of_this_stage1,
-    record_environment,
-    record_stage1,
-    remove_stage,
-)
+from ltml.stages.run_directory import RunDirectory, begin_run, record_environment, remove_stage
 from ltml.training.checkpoint import load_weights, save_weights
 from ltml.training.devices import Compute, choose_compute
 from ltml.training.loop import seed_epoch, train_epoch
@@ -57,16 +51,16 @@ log = logging.getLogger(__name__)
 
 
 def run_stage2(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bool = False) -> None:
-    """Refit the classifier of a finished stage 1, predict and score; what is there already is not made again.
+    """Refit the classifier of a finished stage 1, predict and score. Finished parts are skipped unless `fresh`.
 
     Args:
         recipe: the recipe.
         dataset: its data.
-        run: where stage 1 lies and stage 2 goes.
-        fresh: make everything again.
+        run: paths of the run.
+        fresh: overwrite what is finished.
 
     Raises:
-        InputError: the recipe has no stage 2, or its stage 1 is not there.
+        InputError: the recipe has no stage 2, or its stage 1 is not finished.
     """
     if not recipe.stage2.enabled:
         raise InputError(
@@ -81,17 +75,17 @@ def run_stage2(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
     if fresh or stale or not is_finished(run.checkpoint2):
         training = Stage2Training(recipe, dataset, run, compute)
         if stale:
-            log.info("stage 2: it did not start from the weights that stage 1 has now, so it starts anew")
-        rank_zero_only(partial(_begin, recipe, dataset, run, anew=fresh or stale), world)
+            log.info("stage 2: stage 1 has changed since, so stage 2 starts over")
+        rank_zero_only(partial(_begin, recipe, dataset, run, overwrite=fresh or stale), world)
         training.fit()
     rank_zero_only(partial(_finish, recipe, dataset, run), world)
     predict_missing(run, 2, recipe, dataset, compute)
     rank_zero_only(partial(score_run, recipe, dataset, run, stage=2), world)
 
 
-def _begin(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, anew: bool) -> None:
-    """Write what the run is and which stage 1 it starts from."""
-    if anew:
+def _begin(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, overwrite: bool) -> None:
+    """Write the records of the run and of the stage 1 that it starts from."""
+    if overwrite:
         remove_stage(run, 2)
     begin_run(run, recipe, dataset)
     record_environment(run.path)
@@ -99,7 +93,7 @@ def _begin(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, anew: bool) -
 
 
 def _finish(recipe: Recipe, dataset: Dataset, run: RunDirectory) -> None:
-    """Score stage 1 for this run, and take away what only an unfinished stage 2 needs."""
+    """Score stage 1 for this run, and remove what only an unfinished stage 2 needs."""
     score_run(recipe, dataset, run, stage=1)
     (run.path / "stage2" / "state.pt").unlink(missing_ok=True)
     shutil.rmtree(run.path / "stage2" / "features", ignore_errors=True)
@@ -107,15 +101,15 @@ def _finish(recipe: Recipe, dataset: Dataset, run: RunDirectory) -> None:
 
 
 class Stage2Training:
-    """The alternation over one model, resumable after every epoch.
+    """Run all rounds of stage 2 on one model; resumable after every epoch.
 
-    Several processes share the images of the E step. Each does the whole M step, which reads stored features only, and
-    what the first one gets counts.
+    Several processes share the images of the E step. Each runs the whole M step, which reads stored features only; the
+    result of rank 0 is broadcast.
 
     Args:
         recipe: the recipe.
         dataset: its data.
-        run: where stage 1 lies and stage 2 goes.
+        run: paths of the run, whose stage 1 is finished.
         compute: device, precision, processes.
 
     Raises:
@@ -144,7 +138,7 @@ class Stage2Training:
         )
 
     def fit(self) -> None:
-        """Alternate; keep the round that is best on validation (stage 1 itself is not a candidate)."""
+        """Run the planned epochs and keep the round that is best on validation; stage 1 itself is not a candidate."""
         select, folder, world = self.recipe.train.select, self.run.path / "stage2", self.compute.world
         parts: dict[str, Any] = {
             "model": self.model,
@@ -169,8 +163,8 @@ class Stage2Training:
         log.info("stage 2: best val %s %.4f in round %d", select, state.best, state.best_at)
         self.model.load_state_dict(state.weights)
         self.refit.restore_prior()
-        about = checkpoint_about(self.recipe, self.dataset, 2) | {"round": state.best_at}
-        rank_zero_only(partial(save_weights, self.run.checkpoint2, self.model.state_dict(), about), world)
+        metadata = checkpoint_metadata(self.recipe, self.dataset, 2) | {"round": state.best_at}
+        rank_zero_only(partial(save_weights, self.run.checkpoint2, self.model.state_dict(), metadata), world)
 
     def run_epoch(self, epoch: Epoch) -> dict[str, Any]:
         """Run one epoch and return its entries for the log."""
@@ -207,7 +201,7 @@ class Stage2Training:
         )
 
     def features(self, split: str) -> FeatureSet:
-        """Features of the encoder as it is now: stage 1's store until it has moved."""
+        """Return current features: the stored ones until an E step has changed the encoder, then fresh ones."""
         if not self.moved:
             return self._saved_features(split)
         folder = self.run.path / "stage2" / "features"
@@ -221,11 +215,12 @@ class Stage2Training:
         return open_features(folder, split)
 
     def _saved_features(self, split: str) -> FeatureSet:
+        """Return the features that stage 1 stored; raise if they are of other rows."""
         store = load_features(self.run.features, split)
         if store.ids.tolist() != self.dataset.ids(split).astype(str).tolist():
             raise InputError(
-                f"the features of '{split}' in {self.run.features} are not of the rows that this split has; remove "
-                "that folder and run the same recipe again: they are extracted again"
+                f"the features of '{split}' in {self.run.features} belong to other rows than this split has; remove "
+                "that folder and run the same recipe again, which extracts them"
             )
         return store
 
@@ -234,9 +229,16 @@ class Stage2Training:
         return build_loader(self.recipe, self.dataset, split, compute.device, training=training, world=compute.world)
 
     def _train_on_images(self, title: str, loss: Callable[..., Tensor], purpose: str, number: int) -> float:
-        """One pass over the training images; it draws other views and dropout than any pass before it.
+        """Train for one pass over the training images, with views and dropout that no earlier pass has drawn.
 
-        The loss is of logits, targets and known labels ``(B, C)``, those of all processes together.
+        Args:
+            title: title of the progress bar.
+            loss: scalar loss of logits, targets and known labels ``(B, C)`` of all processes together.
+            purpose: name of the random stream.
+            number: number of the pass, from 0.
+
+        Returns:
+            Mean loss.
         """
         batches, world = self._load("train", training=True), self.compute.world
         seed_epoch(self.recipe.seeds.train, purpose, number, world=world)

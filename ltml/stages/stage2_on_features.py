@@ -1,4 +1,4 @@
-"""Stage 2 on embeddings that people have already: no images, no backbone, and so no E step."""
+"""Run stage 2 on a user's own embeddings: without images and backbone, and so without an E step."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from ltml.metrics.inputs import NO_PATIENTS
 from ltml.models.classifier import BIAS, WEIGHT, PerClassLinear
 from ltml.recipe.schema import Recipe
 from ltml.registry import REBALANCING
-from ltml.stages.build import checkpoint_about
+from ltml.stages.build import checkpoint_metadata
 from ltml.stages.checks import check_labels
 from ltml.stages.evaluate import score_run, scored_splits, write_predictions
 from ltml.stages.external_features import FeatureFile, join_feature_files, read_feature_file
 from ltml.stages.predict import to_predictions
+from ltml.stages.provenance import locate_run
 from ltml.stages.refit import ClassifierRefit, classify, plan_epochs, validate
-from ltml.stages.run_directory import RunDirectory, begin_run, locate_run, record_environment, remove_stage
+from ltml.stages.run_directory import RunDirectory, begin_run, record_environment, remove_stage
 from ltml.stages.stage2 import save_gaussians
 from ltml.training.checkpoint import save_weights
 from ltml.training.devices import choose_device
@@ -33,17 +34,20 @@ log = logging.getLogger(__name__)
 
 
 def run_on_features(recipe: Recipe, paths: Mapping[str, Path], out: Path, *, fresh: bool = False) -> RunDirectory:
-    """Fit a logistic regression to real features as stage 1, and stage 2's M step on top; predict and score both.
+    """Fit a logistic regression to real features as stage 1, then run the M step of stage 2; predict and score both.
 
     Args:
-        recipe: of which ``stage2``, ``metrics``, ``seeds`` and the optimiser and batch size in ``train`` count; its
-            data, backbone and head do not.
-        paths: an ``.npz`` by split: train, val, and test if there is one.
+        recipe: the recipe. ``stage2``, ``metrics``, ``seeds``, and optimiser and batch size in ``train`` are used;
+            data, backbone and head are not.
+        paths: path of an ``.npz`` by split: train, val, and optionally test.
         out: root of the run directories.
-        fresh: make everything again.
+        fresh: overwrite what is finished.
+
+    Returns:
+        Paths of the run.
 
     Raises:
-        InputError: a file, or a setting that needs images.
+        InputError: a file is damaged or does not fit, or a setting needs images.
     """
     if not {"train", "val"} <= paths.keys() <= {"train", "val", "test"}:
         raise InputError(
@@ -69,7 +73,7 @@ def run_on_features(recipe: Recipe, paths: Mapping[str, Path], out: Path, *, fre
         if fresh:
             remove_stage(run, 1)
         begin_run(run, recipe, dataset)
-        if not all(map(is_finished, _made(run, dataset))):
+        if not all(map(is_finished, _outputs(run, dataset))):
             record_environment(run.path)
             _fit(recipe, dataset, files, run)
         for stage in (1, 2):
@@ -77,13 +81,14 @@ def run_on_features(recipe: Recipe, paths: Mapping[str, Path], out: Path, *, fre
     return run
 
 
-def _made(run: RunDirectory, dataset: Dataset) -> list[Path]:
-    """What both stages leave, weights and predictions."""
-    answers = [run.predictions(stage, split) for stage in (1, 2) for split in scored_splits(dataset)]
-    return [run.checkpoint1, run.checkpoint2, *answers]
+def _outputs(run: RunDirectory, dataset: Dataset) -> list[Path]:
+    """Return the paths of the weights and predictions of both stages."""
+    predictions = [run.predictions(stage, split) for stage in (1, 2) for split in scored_splits(dataset)]
+    return [run.checkpoint1, run.checkpoint2, *predictions]
 
 
 def _fit(recipe: Recipe, dataset: Dataset, files: Mapping[str, FeatureFile], run: RunDirectory) -> None:
+    """Fit and save both stages."""
     from ltml.stages.probe import fit_probe  # slow to import: scipy; a run on images needs no probe
 
     train, val = files["train"].store, files["val"].store
@@ -112,10 +117,10 @@ def _save(
     *,
     stage: int,
 ) -> None:
-    """Predictions first: the checkpoint marks a stage as done."""
+    """Write predictions, then the checkpoint, which marks the stage as finished."""
     for split in scored_splits(dataset):
-        answers = to_predictions(classify(classifier, files[split].store), dataset, split)
-        write_predictions(run.predictions(stage, split), answers)
+        predictions = to_predictions(classify(classifier, files[split].store), dataset, split)
+        write_predictions(run.predictions(stage, split), predictions)
     weights: dict[str, Tensor] = {WEIGHT: classifier.weight.detach(), BIAS: classifier.bias.detach()}
     path = run.checkpoint1 if stage == 1 else run.checkpoint2
-    save_weights(path, weights, checkpoint_about(recipe, dataset, stage))
+    save_weights(path, weights, checkpoint_metadata(recipe, dataset, stage))

@@ -1,4 +1,4 @@
-"""Start stage 1 from another run's weights, with its classes or with new ones beside them (Label-Assemble, fig. 1B)."""
+"""Start stage 1 from the weights of another run, with the same classes or additional ones (Label-Assemble, fig. 1B)."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ log = logging.getLogger(__name__)
 
 
 def load_initial_weights(model: Stage1Model, label_names: Sequence[str], run_dir: Path) -> None:
-    """Give a new model the weights of a run's stage 1; its classes keep their answers.
+    """Load the weights of a run's stage 1 into a new model; predictions for the run's classes stay the same.
 
     Args:
-        model: of the recipe, freshly initialised; what belongs to new classes stays as it is.
-        label_names: of the model.
+        model: model of the recipe, freshly initialised; the weights of additional classes stay so.
+        label_names: labels of the model.
         run_dir: folder of the run.
 
     Raises:
-        InputError: there is no finished stage 1, the run has a class that the model has not, the head cannot grow, or
-            the architectures differ.
+        InputError: the run has no finished stage 1 or a class that the model lacks, the head does not support
+            additional classes, or the architectures differ.
     """
-    weights, about = load_weights(find_start(run_dir))
-    old = tuple(about["label_names"])
+    weights, metadata = load_weights(find_start(run_dir))
+    old = tuple(metadata["label_names"])
     missing = [name for name in old if name not in label_names]
     if missing:
         raise InputError(f"init_from={run_dir}: its class {first_few(missing)} is not among the labels of this recipe")
     state = extend_classes(model, weights, old, label_names, run_dir)
     model.load_state_dict(state)
-    fresh = [name for name in label_names if name not in old]
-    log.info("stage 1 starts from %s%s", run_dir, f", with new classes {first_few(fresh)}" if fresh else "")
+    added = [name for name in label_names if name not in old]
+    log.info("stage 1 starts from %s%s", run_dir, f", with new classes {first_few(added)}" if added else "")
 
 
 def find_start(run_dir: Path) -> Path:
@@ -59,7 +59,7 @@ def find_start(run_dir: Path) -> Path:
 def extend_classes(
     model: Stage1Model, weights: Mapping[str, Tensor], old: Sequence[str], new: Sequence[str], where: Path
 ) -> dict[str, Tensor]:
-    """The model's state with the old weights in it, class by class where a tensor has a dimension of classes.
+    """Return the model's state with the old weights, placed class by class in tensors with a dimension of classes.
 
     Raises:
         InputError: see `load_initial_weights`.
@@ -70,12 +70,12 @@ def extend_classes(
             f"init_from={where}: with this head the labels must be the same in the same order ({first_few(old)}); "
             "classes can be appended with head.type=label_adapter or linear"
         )
-    places = torch.tensor([list(new).index(name) for name in old])
+    positions = torch.tensor([list(new).index(name) for name in old])
     state = {name: value.clone() for name, value in model.state_dict().items()}
     if state.keys() != weights.keys():
-        raise InputError(f"init_from={where}: its model has other parts than this recipe's (head, backbone or prompts)")
+        raise InputError(f"init_from={where}: its model differs from this recipe's in head, backbone or prompts")
     for name, value in weights.items():
-        if name in (*WORDS, GRAPH):  # prompts and graph are those of this recipe and its data
+        if name in (*WORDS, GRAPH):  # prompts and graph come from this recipe and its data
             continue
         dims = class_dims.get(name.removeprefix("head."), ()) if name.startswith("head.") else ()
         target = state[name]
@@ -87,6 +87,6 @@ def extend_classes(
                 )
             state[name] = value.to(target)
             continue
-        index = tuple(places if dim in dims else torch.arange(size) for dim, size in enumerate(target.shape))
+        index = tuple(positions if dim in dims else torch.arange(size) for dim, size in enumerate(target.shape))
         target[torch.meshgrid(*index, indexing="ij")] = value.to(target)
     return state

@@ -203,4 +203,4 @@ def test_training_reads_the_cache_and_gives_the_same_bytes(
 def test_nothing_to_cache_is_said(cli) -> None:
     result = cli("data", "cache", "digits_tiny")
     assert result.exit_code == 2
-    assert "there is nothing to cache" in result.stderr
+    assert "so nothing can be cached" in result.stderr

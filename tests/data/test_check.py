@@ -256,7 +256,7 @@ def test_faults_met_before_loading_had_to_stop_are_not_lost(cli, tree: Path) -> 
     result = cli("data", "check", "nih", f"data.root={tree}")
     assert result.exit_code == 2
     assert "no images for test" in result.stderr
-    assert "With what is left: " in result.stderr
+    assert "Without them: " in result.stderr
     assert "Hernya" in result.stderr
 
 

@@ -25,8 +25,9 @@ from ltml.models.positions import sincos_positions
 from ltml.recipe.load import load_recipe
 from ltml.stages.build import build_dataset, build_loader, count_pairs, rebuild_model
 from ltml.stages.checks import check_recipe
+from ltml.stages.provenance import locate_run
 from ltml.stages.relations import describe_relations
-from ltml.stages.run_directory import locate_run, read_run
+from ltml.stages.run_directory import read_run
 from ltml.training.checkpoint import load_weights
 from ltml.types import Predictions
 

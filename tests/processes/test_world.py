@@ -67,7 +67,7 @@ def test_devices_of_several_processes(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_two")
 def test_what_needs_one_process_says_so() -> None:
     recipe = load_recipe("digits_tiny", ["train.batch_size=1"])
-    with pytest.raises(InputError, match="train.batch_size=1 images are shared by 2 processes: some get none"):
+    with pytest.raises(InputError, match="train.batch_size=1 images are shared by 2 processes, so some would get none"):
         ltml.run(recipe)
     with pytest.raises(InputError, match="start it without torchrun"):
         ltml.stage2(recipe, features={"train": "train.npz", "val": "val.npz"})

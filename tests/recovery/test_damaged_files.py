@@ -206,19 +206,19 @@ def test_zeroed_rows_and_shortened_predictions_of_an_earlier_version(copied: Pat
 
 def test_a_state_is_refused_or_resumed(copied: Path, finished: Path, cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is left of a cut-off stage: damaged it is named, and without it the stage begins again."""
-    from ltml.training.resume import Progress
+    from ltml.training.resume import TrainingState
 
     run, _ = read_run(copied)
     for path in (run.checkpoint1, run.predictions(1, "val"), run.predictions(1, "test")):
         path.unlink()
-    finish = Progress.finish_epoch
+    finish = TrainingState.finish_epoch
 
-    def finish_and_stop(self: Progress, *arguments: object) -> None:
+    def finish_and_stop(self: TrainingState, *arguments: object) -> None:
         finish(self, *arguments)  # type: ignore[arg-type]
         raise RuntimeError("stopped")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Progress, "finish_epoch", finish_and_stop)
+        patched.setattr(TrainingState, "finish_epoch", finish_and_stop)
         assert _called(cli, copied, RUN).exit_code == 1
     state = run.shared / "state.pt"
     whole = state.read_bytes()

@@ -17,7 +17,7 @@ import ltml
 from ltml.recipe.load import load_recipe
 from ltml.recipe.schema import Recipe
 from ltml.stages.run_directory import read_run
-from ltml.training.resume import Progress
+from ltml.training.resume import TrainingState
 
 COMMAND = [sys.executable, "-m", "ltml_cli", "run", "digits_tiny"]
 
@@ -129,13 +129,13 @@ def _stop_after_every_epoch(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.
     class StoppedError(Exception):
         pass
 
-    finish = Progress.finish_epoch
+    finish = TrainingState.finish_epoch
 
-    def finish_and_stop(self: Progress, *arguments: object) -> None:
+    def finish_and_stop(self: TrainingState, *arguments: object) -> None:
         finish(self, *arguments)  # type: ignore[arg-type]
         raise StoppedError
 
-    monkeypatch.setattr(Progress, "finish_epoch", finish_and_stop)
+    monkeypatch.setattr(TrainingState, "finish_epoch", finish_and_stop)
     stops, resumed = 0, None
     while resumed is None:
         try:

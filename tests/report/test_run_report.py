@@ -197,7 +197,7 @@ def test_a_calibration_that_does_not_fit_is_refused(cli, tiny_run: Path, tmp_pat
     path = folder / "stage2" / "calibration.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"labels": content["labels"][1:]}))
-    with pytest.raises(InputError, match=r"is of other labels than the predictions; run `ltml calibrate .*` again"):
+    with pytest.raises(InputError, match=r"are not those of the predictions; run `ltml calibrate .*` again"):
         ltml.write_report(folder)
     path.write_text("{")
     with pytest.raises(InputError, match=r"cannot read .*calibration.json: .*; run `ltml calibrate .*` again"):

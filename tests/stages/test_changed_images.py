@@ -21,7 +21,8 @@ from ltml.errors import InputError
 from ltml.recipe.load import load_recipe
 from ltml.recipe.schema import Recipe
 from ltml.stages.build import build_dataset
-from ltml.stages.run_directory import RunDirectory, locate_run, read_run, record_inputs
+from ltml.stages.provenance import locate_run, record_inputs
+from ltml.stages.run_directory import RunDirectory, read_run
 from ltml.training.resume import TrainingState
 
 SMALL = (

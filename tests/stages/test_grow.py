@@ -86,7 +86,7 @@ def test_what_cannot_be_continued_is_named(cli, small_run: tuple[str, Path], tmp
         cli, tmp_path, f"data.labels={FEW}", f"init_from={run_dir}", "method=ldrnet", "text={encoder: none}"
     )
     assert result.exit_code == 2
-    assert "its model has other parts" in result.stderr
+    assert "its model differs from this recipe's in" in result.stderr
     result = _train(cli, tmp_path, f"data.labels={FEW}", *start, BACKBONE.replace("8, 8, 8, 8", "8, 8, 8, 16"))
     assert result.exit_code == 2
     assert "has shape" in result.stderr

@@ -13,7 +13,8 @@ from ltml.errors import InputError
 from ltml.recipe.load import load_recipe
 from ltml.recipe.schema import Recipe
 from ltml.registry import DATASETS, HEADS, LOSSES, OBJECTIVES
-from ltml.stages.run_directory import progress_of, run_folder
+from ltml.stages.provenance import progress_of
+from ltml.stages.run_directory import run_folder
 
 FAST = ["train.epochs=1", "data.train_size=48", "data.val_size=48", "data.test_size=32", "stage2.rounds=0"]
 LOSS = """

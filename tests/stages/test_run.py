@@ -102,7 +102,7 @@ def test_a_finished_run_is_not_made_again_and_fresh_makes_it_again(tmp_path: Pat
 
 def test_the_stage_1_hash_covers_what_stage_1_depends_on_and_nothing_else(tmp_path: Path) -> None:
     from ltml.stages.build import build_dataset
-    from ltml.stages.run_directory import locate_run
+    from ltml.stages.provenance import locate_run
 
     def shared(*overrides: str) -> str:
         recipe = load_recipe("digits_tiny", [*FAST, *overrides])
@@ -229,7 +229,7 @@ def test_classes_without_positives_warn_or_are_undefined(
 
     logging.getLogger("ltml").propagate = True
     result = ltml.run(load_recipe("csv_small", small(file, "stage2.rounds=0")), tmp_path / "runs")
-    assert "so the class cannot be learned and stands outside all means: never, unknown" in caplog.text
+    assert "so the class cannot be learned and is left out of all means: never, unknown" in caplog.text
     assert "no known positive in test, so the class is undefined there: never, unknown, train_only" in caplog.text
     assert result.stage2 is not None
     rows = {row["label"]: row for row in result.stage2["per_class"]}
