@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from ltml_cli.listing import KINDS, describe_components
+from ltml_cli.main import app
 from renew_readmes import LIST, ROOT, readmes, renewed
 from results_tables import EXPERIMENTS, results_page
+from typer.main import get_command
 
 from ltml.registry import DATASETS, LOSSES
 
@@ -90,6 +92,22 @@ VARYING = re.compile(r"(< )?[-+−]?\d+(\.\d+)?|─+|[*†‡]|\b(better|worse|n
 def shape(text: str) -> set[str]:
     """Return the lines with figures and verdicts masked: another processor changes those, not tables."""
     return {" ".join(VARYING.sub("0", line).split()) for line in text.splitlines()}
+
+
+@pytest.mark.parametrize("path", readmes(), ids=relative)
+def test_commands_within_sentences_exist(path: Path) -> None:
+    """Commands with placeholders do not run; their names and options are those of the command line."""
+    for code in re.findall(r"`((?:ltml|python) [^`]+)`", BLOCK.sub("", path.read_text(encoding="utf-8"))):
+        program, *words = code.replace("\\|", "|").split()
+        if program == "python":
+            assert (ROOT / words[0]).is_file(), code
+            continue
+        command = get_command(app)
+        while words and hasattr(command, "commands"):
+            assert words[0] in command.commands or words[0].startswith("-"), code
+            command = command.commands.get(words.pop(0), command)
+        options = {name for parameter in command.params for name in parameter.opts} | {"--help", "--debug"}
+        assert {word for word in words if word.startswith("--")} <= options, code
 
 
 @pytest.mark.parametrize("path", readmes(), ids=relative)
