@@ -35,6 +35,9 @@ or where a later paragraph begins."""
 
 COLUMNS = (
     SUMMARY,
+    "in tables",
+    "for every class",
+    "patient intervals",
     "follows",
     "source",
     "head",
@@ -101,7 +104,15 @@ def _registered(kind: str) -> dict[str, Row]:
 def _measures() -> dict[str, Row]:
     from ltml.registry import MEASURES
 
-    return {name: {SUMMARY: MEASURES.summary(name).rstrip(".")} for name in MEASURES.names()}
+    return {
+        name: {
+            SUMMARY: MEASURES.summary(name).rstrip("."),
+            "in tables": measure.title,
+            "for every class": "yes" if measure.per_class else "",
+            "patient intervals": "yes" if measure.resample else "",
+        }
+        for name, measure in MEASURES.all().items()
+    }
 
 
 def _component_row(components: Any, name: str) -> Row:

@@ -13,7 +13,7 @@ from renew_readmes import LIST, ROOT, readmes, renewed
 from results_tables import EXPERIMENTS, results_page
 from typer.main import get_command
 
-from ltml.registry import DATASETS, LOSSES
+from ltml.registry import DATASETS, LOSSES, MEASURES
 
 BLOCK = re.compile(r"```(\w+)\n(.*?)```", flags=re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)?(?:#([^)]+))?\)")
@@ -51,7 +51,7 @@ def run_blocks(path: Path, cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     """Run every block as written, in one empty folder; a `text` block is part of what the command before prints."""
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
-    for components in (LOSSES, DATASETS):  # what a README registers is forgotten after its test
+    for components in (LOSSES, DATASETS, MEASURES):  # what a README registers is forgotten after its test
         monkeypatch.setattr(components, "_components", {name: components.get(name) for name in components.names()})
     output = ""
     for language, text in BLOCK.findall(path.read_text(encoding="utf-8")):
