@@ -20,6 +20,7 @@ from typing import Annotated, Any, Generic, TypeVar, get_type_hints
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, create_model
 
 from ltml.errors import InputError, in_short, suggest
+from ltml.hooks import add_missing_hooks, misspelt_hook
 
 T = TypeVar("T", bound=Callable[..., Any])
 
@@ -34,25 +35,35 @@ class Registry(Generic[T]):
     Args:
         kind: what a user calls one of them, e.g. ``"loss"``.
         room: the package whose modules register themselves, e.g. ``"ltml.losses"``.
+        base: the class whose public attributes are the hooks of a component, as ``"package.module:Class"``; a class
+            that is not derived from it gets the defaults of those that it lacks.
         wrapper: where functions are components too, the class that `create` makes objects of from a function and its
             options, as ``"package.module:Class"``.
     """
 
-    def __init__(self, kind: str, room: str, wrapper: str = "") -> None:
+    def __init__(self, kind: str, room: str, *, base: str = "", wrapper: str = "") -> None:
         self.kind = kind
         self._room = room
+        self._base = base
         self._wrapper = wrapper
         self._components: dict[str, T] = {}
         self._origins: dict[str, str] = {}
         self._discovered = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorator that makes a component known as `name`; a second one of that name is an error."""
+        """Decorate a component to make it known as `name`.
+
+        Raises:
+            ValueError: the name is taken.
+            TypeError: the component is neither a class nor a function that can be wrapped, or misspells a hook.
+        """
         origin = str(sys._getframe(1).f_globals.get("__name__", ""))
 
         def add(component: T) -> T:
             if name in self._components:
                 raise ValueError(f"{self.kind} '{name}' is registered already, by {self._components[name]!r}")
+            if self._base and not self._is_wrapped(component):
+                self._complete(name, component)
             self._components[name] = component
             self._origins[name] = origin
             return component
@@ -115,6 +126,15 @@ class Registry(Generic[T]):
             return pkgutil.resolve_name(self._wrapper)(component, **arguments)
         return component(**arguments)
 
+    def _complete(self, name: str, component: Any) -> None:
+        """Add the hooks that a class lacks, with their defaults, after a check for misspelt ones."""
+        if not inspect.isclass(component):
+            raise TypeError(f"{self.kind} '{name}' must be a class, not {type(component).__name__}")
+        base = pkgutil.resolve_name(self._base)
+        if message := misspelt_hook(component, base):
+            raise TypeError(f"{self.kind} '{name}': {message}")
+        add_missing_hooks(component, base)
+
     def _is_wrapped(self, component: T) -> bool:
         return bool(self._wrapper) and inspect.isfunction(component)
 
@@ -142,9 +162,11 @@ def options_model(component: Callable[..., Any]) -> type[BaseModel]:
     return create_model(f"{name}Options", __config__=config, **fields)
 
 
-LOSSES: Registry[Any] = Registry("loss", "ltml.losses", wrapper="ltml.losses.function:FunctionLoss")
-HEADS: Registry[Any] = Registry("head", "ltml.models.heads")
-OBJECTIVES: Registry[Any] = Registry("objective", "ltml.objectives")
+LOSSES: Registry[Any] = Registry(
+    "loss", "ltml.losses", base="ltml.losses.loss:Loss", wrapper="ltml.losses.function:FunctionLoss"
+)
+HEADS: Registry[Any] = Registry("head", "ltml.models.heads", base="ltml.models.heads.head:Head")
+OBJECTIVES: Registry[Any] = Registry("objective", "ltml.objectives", base="ltml.objectives.objective:ObjectiveTerm")
 REBALANCING: Registry[Any] = Registry("stage-2 method", "ltml.rebalancing")
 DATASETS: Registry[Any] = Registry("dataset", "ltml.data.datasets")
 MEASURES: Registry[Any] = Registry("measure", "ltml.metrics.measures")

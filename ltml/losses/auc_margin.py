@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ltml.losses.counts import Counts, per_class, read_labels
+from ltml.losses.loss import Loss
 from ltml.losses.masking import Reduction, prepare, reduce
 from ltml.registry import LOSSES
 
@@ -79,7 +80,7 @@ class _Ascend(torch.autograd.Function):
 
 
 @LOSSES.register("auc_margin")
-class AUCMarginLoss(nn.Module):
+class AUCMarginLoss(Loss):
     """Min-max AUC margin loss with trained variables of its own; see `auc_margin_loss`.
 
     ``a``, ``b`` and ``α`` are parameters, trained by whoever trains the model: the gradient of ``α`` is reversed, so

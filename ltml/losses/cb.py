@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ltml.losses.counts import Counts, effective_number_weights, per_class, read_counts
+from ltml.losses.loss import Loss
 from ltml.losses.masking import Reduction, prepare, reduce
 from ltml.registry import LOSSES
 
@@ -50,7 +51,7 @@ def cb_loss(
 
 
 @LOSSES.register("cb")
-class CBLoss(nn.Module):
+class CBLoss(Loss):
     """Binary cross entropy weighted by the effective number of positives per class; see `cb_loss`.
 
     Args:

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ltml.losses.counts import Counts, clipped_frequencies, per_class, read_labels
+from ltml.losses.loss import Loss
 from ltml.losses.masking import Reduction, prepare, reduce, refuse_soft
 from ltml.registry import LOSSES
 
@@ -78,7 +79,7 @@ def db_loss(
 
 
 @LOSSES.register("db")
-class DBLoss(nn.Module):
+class DBLoss(Loss):
     """Focal loss, rebalanced by the other labels of the image and tolerant to negatives; see `db_loss`.
 
     Args:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from ltml.losses.loss import Loss
 
 
-class FunctionLoss(nn.Module):
+class FunctionLoss(Loss):
     """Loss without state: calls a function with fixed options.
 
     Args:

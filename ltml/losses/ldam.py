@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ltml.losses.counts import Counts, effective_number_weights, per_class, read_counts
+from ltml.losses.loss import Loss
 from ltml.losses.masking import Reduction, prepare, reduce
 from ltml.registry import LOSSES
 
@@ -71,7 +72,7 @@ def ldam_loss(
 
 
 @LOSSES.register("ldam")
-class LDAMLoss(nn.Module):
+class LDAMLoss(Loss):
     """Margins that rare positives have to pass (LDAM), with class weights from `drw_epoch` on; see `ldam_loss`.
 
     The deferred weights (DRW) are those of `CBLoss`. Whoever trains says which epoch it is by `set_epoch`.
@@ -113,7 +114,7 @@ class LDAMLoss(nn.Module):
         self.reduction: Reduction = reduction
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch, from 0, the next call belongs to."""
+        """Take note of the epoch, from 0, of the next calls."""
         self.epoch = epoch
 
     def forward(self, logits: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:

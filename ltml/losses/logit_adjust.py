@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ltml.losses.counts import Counts, clipped_frequencies, per_class, read_labels
+from ltml.losses.loss import Loss
 from ltml.losses.masking import Reduction, prepare, reduce
 from ltml.registry import LOSSES
 
@@ -54,7 +55,7 @@ def logit_adjust_loss(
 
 
 @LOSSES.register("logit_adjust")
-class LogitAdjustLoss(nn.Module):
+class LogitAdjustLoss(Loss):
     """Binary cross entropy on logits that are shifted by the log-odds of the class; see `logit_adjust_loss`.
 
     Args:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ltml.losses.counts import Counts, per_class, positive_weights, read_labels
+from ltml.losses.loss import Loss
 from ltml.losses.masking import Reduction, prepare, reduce
 from ltml.registry import LOSSES
 
@@ -50,7 +51,7 @@ def weighted_bce_loss(
 
 
 @LOSSES.register("weighted_bce")
-class WeightedBCELoss(nn.Module):
+class WeightedBCELoss(Loss):
     """Binary cross entropy with positives weighted by negatives over positives; see `weighted_bce_loss`.
 
     The weight of a class without known positives is 1. That of a class without known negatives is 0, so its known

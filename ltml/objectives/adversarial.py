@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ltml.errors import InputError
-from ltml.objectives.objective import Step, TrainingContext
+from ltml.losses.loss import Loss
+from ltml.objectives.objective import ObjectiveTerm, Step, TrainingContext
 from ltml.registry import OBJECTIVES
 
 
 @OBJECTIVES.register("adversarial")
-class Adversarial(nn.Module):
+class Adversarial(ObjectiveTerm):
     """One discriminator per common class tells the source from that class's feature; the model learns to hide it.
 
     The paper's eqs. 2 and 3 disagree in sign. The game is: discriminators minimise the error of classifying sources, by
@@ -44,7 +45,7 @@ class Adversarial(nn.Module):
 
     def __init__(
         self,
-        loss: nn.Module,  # noqa: ARG002
+        loss: Loss,  # noqa: ARG002
         context: TrainingContext,
         *,
         holistic: Annotated[bool, Field(description="one discriminator on the pooled feature (HAT)")] = False,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from ltml.objectives.objective import Step, TrainingContext, mean_where
+from ltml.losses.loss import Loss
+from ltml.objectives.objective import ObjectiveTerm, Step, TrainingContext, mean_where
 from ltml.objectives.pseudo_label import Sharpness, Threshold, sharpen
 from ltml.registry import OBJECTIVES
 
 
 @OBJECTIVES.register("consistency")
-class Consistency(nn.Module):
+class Consistency(ObjectiveTerm):
     """Mean squared distance of the strong view's unknown answers from the weak view's pseudo labels (``L_consist``).
 
     Args:
@@ -24,7 +25,7 @@ class Consistency(nn.Module):
 
     def __init__(
         self,
-        loss: nn.Module,  # noqa: ARG002
+        loss: Loss,  # noqa: ARG002
         context: TrainingContext,  # noqa: ARG002
         *,
         threshold: Threshold = 0.5,

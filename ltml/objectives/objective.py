@@ -1,20 +1,9 @@
-"""What a term knows of the data and sees of a step, and the weighted sum of terms.
-
-A term is a module called with a `Step`. Its constructor takes the recipe's loss and the `TrainingContext` by position;
-its keyword-only parameters are the options of a recipe. A term that compares two views has ``needs_strong = True``.
-What it remembers between steps it keeps in buffers, which are saved and restored with the run. Parameters that it
-steps with an optimiser of its own it names in ``own_parameters()``. What the log should say of each epoch it gives in
-``report()``, and begins anew. A loss that changes with time has ``set_epoch``, which a term calls by `tell_epoch`
-before the loss.
-
-Each of several processes calls a term with the outputs of all, so that they stay in step; a term therefore draws no
-random numbers. ``state_dict()`` is called by all of them together.
-"""
+"""Terms of the training objective: their base class, what they are given, and their weighted sum."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,19 +15,19 @@ from ltml.types import Batch, ModelOutput
 
 
 class TrainingContext(NamedTuple):
-    """What terms may know of the training set before the first step.
+    """Training set and model as terms see them before the first step.
 
     Attributes:
-        rows: rows of the dataset; a batch names them by number.
-        epochs: that training may last.
+        rows: number of rows of the dataset; ``Batch.rows`` holds indices below it.
+        epochs: largest number of epochs.
         positives: known positives per class in train, int64 ``(C,)``.
-        negatives: known negatives, likewise.
-        common: bool ``(C,)``, classes that every source labels in train.
-        sources: names of the sources of train.
-        source_of_row: int64 ``(rows,)``, 0 for a row of another source, which training never meets.
-        feature_shape: of the model's features for one row, ``(C, D)`` or ``(D,)``.
-        pooled_width: channels ``D0`` of the backbone's map.
-        world: the processes that train together.
+        negatives: known negatives per class in train, int64 ``(C,)``.
+        common: bool ``(C,)``, True for classes that every source labels in train.
+        sources: names of the sources in train.
+        source_of_row: index of each row's source, int64 ``(rows,)``; 0 for rows of sources that train does not have.
+        feature_shape: shape of the model's features of one row, ``(C, D)`` or ``(D,)``.
+        pooled_width: number of channels ``D0`` of the backbone's map.
+        world: processes that train together.
     """
 
     rows: int
@@ -61,7 +50,7 @@ class TrainingContext(NamedTuple):
         pooled_width: int,
         world: World = SINGLE_PROCESS,
     ) -> TrainingContext:
-        """The context of a dataset, and of the model that is trained on it."""
+        """Return the context of a dataset and of the model that is trained on it."""
         train = dataset.splits["train"]
         known, positive = torch.from_numpy(dataset.known), torch.from_numpy(dataset.targets == 1)
         sources = tuple(sorted(set(dataset.table["source"].iloc[train])))
@@ -83,13 +72,13 @@ class TrainingContext(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One step of training as a term sees it.
+    """One training step, as terms see it.
 
     Attributes:
-        batch: the images and labels; with several processes the labels of all and the images of this one.
-        output: of the model for the (weak) view.
-        epoch: from 0.
-        strong: of the model for the strong view, where a term that has started needs it.
+        batch: images and labels; with several processes the labels of all and the images of this one.
+        output: output of the model for the (weak) view.
+        epoch: index of the epoch, from 0.
+        strong: output of the model for the strong view; None unless a term that has started needs it.
     """
 
     batch: Batch
@@ -98,7 +87,7 @@ class Step(NamedTuple):
     strong: ModelOutput | None = None
 
     def gathered(self, world: World) -> Step:
-        """The step of all processes together, with a gradient to this one's part of the outputs."""
+        """Return the step of all processes together, with a gradient to this process's part of the outputs."""
         if world.size == 1:
             return self
         rows, targets, known = gather_rows([self.batch.rows, self.batch.targets, self.batch.known], world)
@@ -107,55 +96,65 @@ class Step(NamedTuple):
         return Step(batch, _gather_output(self.output, world), self.epoch, strong)
 
 
-class Term(NamedTuple):
-    """A term with its weight and the first epoch it takes part in."""
+class ObjectiveTerm(nn.Module):
+    """A term of the objective, called with a `Step`, and its hooks with their defaults.
 
-    module: nn.Module
+    The constructor takes the recipe's loss and the `TrainingContext` by position; its keyword-only parameters are the
+    options of a recipe. State that lasts from step to step belongs in buffers, which are saved and restored with the
+    run. With several processes each calls the term with the outputs of all and must get the same value, so a term draws
+    no random numbers. All processes call ``state_dict()`` together.
+
+    Attributes:
+        needs_strong: whether the term compares two views, so that steps must hold the strong one.
+    """
+
+    needs_strong: ClassVar[bool] = False
+
+    def own_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that the term trains itself, with its own optimiser."""
+        return []
+
+    def report(self) -> dict[str, float]:
+        """Return values for the log by name, of the steps since the last call."""
+        return {}
+
+
+class Term(NamedTuple):
+    """A term with its weight and the first epoch, from 0, in which it counts."""
+
+    module: ObjectiveTerm
     weight: float
     start_epoch: int
 
 
 class Objective(nn.Module):
-    """The plain weighted sum of the terms that have started."""
+    """Weighted sum of the terms that have started."""
 
     def __init__(self, terms: Sequence[Term]) -> None:
         super().__init__()
         self.terms = nn.ModuleList(term.module for term in terms)
-        self._weights = [term.weight for term in terms]
-        self._starts = [term.start_epoch for term in terms]
+        self._weighted = list(terms)
 
     def needs_strong(self, epoch: int | None = None) -> bool:
-        """Whether a term needs the strong view, in an epoch or at all."""
-        return any(
-            getattr(module, "needs_strong", False) and (epoch is None or epoch >= start)
-            for module, start in zip(self.terms, self._starts, strict=True)
-        )
+        """Return whether a term needs the strong view in an epoch, or in any."""
+        return any(term.module.needs_strong and (epoch is None or epoch >= term.start_epoch) for term in self._weighted)
 
     def report(self) -> dict[str, float]:
-        """What terms have to say of the epoch behind them, by name; for the log."""
-        return {
-            name: value for term in self.terms for name, value in getattr(term, "report", dict[str, float])().items()
-        }
+        """Return the values that terms report for the log, by name, of the epoch that has ended."""
+        return {name: value for term in self._weighted for name, value in term.module.report().items()}
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        """Parameters of terms that train with the model; not those that a term steps itself."""
-        own = {id(parameter) for term in self.terms for parameter in getattr(term, "own_parameters", list)()}
+        """Return the terms' parameters that train with the model, without those that a term trains itself."""
+        own = {id(parameter) for term in self._weighted for parameter in term.module.own_parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in own]
 
     def forward(self, step: Step) -> Tensor:
-        """Scalar objective of a step, float32 at least; 0 before any term has started."""
+        """Return the scalar objective of a step, in float32 at least; 0 before any term has started."""
         total = step.output.logits.float().sum() * 0
-        for module, weight, start in zip(self.terms, self._weights, self._starts, strict=True):
-            if step.epoch >= start:
+        for module, weight, start_epoch in self._weighted:
+            if step.epoch >= start_epoch:
                 total = total + weight * module(step)
         return torch.as_tensor(total)
-
-
-def tell_epoch(loss: nn.Module, epoch: int) -> None:
-    """Tell a loss that changes with time which epoch, from 0, its next call belongs to."""
-    set_epoch = getattr(loss, "set_epoch", None)
-    if set_epoch is not None:
-        set_epoch(epoch)
 
 
 def _gather_output(output: ModelOutput, world: World) -> ModelOutput:
@@ -163,5 +162,5 @@ def _gather_output(output: ModelOutput, world: World) -> ModelOutput:
 
 
 def mean_where(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of the entries that a mask keeps; 0 where it keeps none, and no gradient to the others."""
+    """Return the mean of the entries where a mask is True, 0 if it is nowhere; other entries get no gradient."""
     return torch.where(mask, values, torch.zeros_like(values)).sum() / mask.sum().clamp(min=1)

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from ltml.objectives.objective import Step, TrainingContext, mean_where
+from ltml.losses.loss import Loss
+from ltml.objectives.objective import ObjectiveTerm, Step, TrainingContext, mean_where
 from ltml.registry import OBJECTIVES
 
 Threshold = Annotated[float, Field(gt=0, lt=1, description="answers above it go towards 1, the others towards 0")]
@@ -32,7 +33,7 @@ def sharpen(answers: Tensor, threshold: float = 0.5, t: float | None = 4.0) -> T
 
 
 @OBJECTIVES.register("pseudo_label")
-class PseudoLabel(nn.Module):
+class PseudoLabel(ObjectiveTerm):
     """Mean squared distance of unknown answers from their own sharpened selves (``L_pseudo``).
 
     Args:
@@ -44,7 +45,7 @@ class PseudoLabel(nn.Module):
 
     def __init__(
         self,
-        loss: nn.Module,  # noqa: ARG002
+        loss: Loss,  # noqa: ARG002
         context: TrainingContext,  # noqa: ARG002
         *,
         threshold: Threshold = 0.5,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from ltml.objectives.objective import Step, TrainingContext, tell_epoch
+from ltml.losses.loss import Loss
+from ltml.objectives.objective import ObjectiveTerm, Step, TrainingContext
 from ltml.registry import OBJECTIVES
 
 
 @OBJECTIVES.register("supervised")
-class Supervised(nn.Module):
+class Supervised(ObjectiveTerm):
     """The recipe's loss over known entries.
 
     Args:
@@ -17,12 +18,12 @@ class Supervised(nn.Module):
         context: unused; every term is built alike.
     """
 
-    def __init__(self, loss: nn.Module, context: TrainingContext) -> None:  # noqa: ARG002
+    def __init__(self, loss: Loss, context: TrainingContext) -> None:  # noqa: ARG002
         super().__init__()
         self.loss = loss
 
     def forward(self, step: Step) -> Tensor:
         """Scalar loss of a step."""
-        tell_epoch(self.loss, step.epoch)
+        self.loss.set_epoch(step.epoch)
         value: Tensor = self.loss(step.output.logits, step.batch.targets, step.batch.known)
         return value

@@ -9,13 +9,14 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ltml.objectives.objective import Step, TrainingContext, mean_where
+from ltml.losses.loss import Loss
+from ltml.objectives.objective import ObjectiveTerm, Step, TrainingContext, mean_where
 from ltml.processes.collectives import gather_rows, sum_over
 from ltml.registry import OBJECTIVES
 
 
 @OBJECTIVES.register("temporal_ensemble")
-class TemporalEnsemble(nn.Module):
+class TemporalEnsemble(ObjectiveTerm):
     """Squared distance of unknown predictions from their moving average over epochs, where they are certain.
 
     For a sample's ``t``-th update ``Z_t = gamma Z_(t-1) + (1 - gamma) p_(t-1)`` and the target is
@@ -49,7 +50,7 @@ class TemporalEnsemble(nn.Module):
 
     def __init__(
         self,
-        loss: nn.Module,  # noqa: ARG002
+        loss: Loss,  # noqa: ARG002
         context: TrainingContext,
         *,
         gamma: Annotated[float, Field(ge=0, lt=1, description="momentum of the average over epochs")] = 0.9,

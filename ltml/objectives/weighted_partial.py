@@ -6,17 +6,18 @@ from typing import Annotated
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from ltml.losses.counts import positive_weights
+from ltml.losses.loss import Loss
 from ltml.losses.masking import prepare
-from ltml.objectives.objective import Step, TrainingContext
+from ltml.objectives.objective import ObjectiveTerm, Step, TrainingContext
 from ltml.registry import OBJECTIVES
 
 
 @OBJECTIVES.register("weighted_partial")
-class WeightedPartial(nn.Module):
+class WeightedPartial(ObjectiveTerm):
     """Weighted BCE on known labels: ``-alpha_c [beta_c y log p + (1 - y) log(1 - p)]``, over B and C.
 
     ``beta_c`` is negatives over positives among known training labels (1 where there is no positive), ``alpha_c`` is
@@ -34,7 +35,7 @@ class WeightedPartial(nn.Module):
 
     def __init__(
         self,
-        loss: nn.Module,  # noqa: ARG002
+        loss: Loss,  # noqa: ARG002
         context: TrainingContext,
         *,
         common_weight: Annotated[float, Field(gt=0, description="alpha of classes that every source labels")] = 3.0,

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ltml.data.batches import BatchLoader
 from ltml.data.context import DataContext
@@ -16,8 +16,10 @@ from ltml.data.subset import hold_out, keep_sources
 from ltml.data.table import load_dataset
 from ltml.data.views import build_view
 from ltml.errors import InputError
+from ltml.losses.loss import Loss
 from ltml.models.backbones import Backbone, normalization
 from ltml.models.context import HeadContext, PairCounts
+from ltml.models.heads.head import Head
 from ltml.models.model import Stage1Model
 from ltml.models.text import TextConfig, check_encoder, embed_prompts
 from ltml.objectives.objective import Objective, Term, TrainingContext
@@ -142,15 +144,14 @@ def check_text(recipe: Recipe) -> None:
 
 def text_modes(recipe: Recipe) -> tuple[str, ...]:
     """Return the values of ``text.mode`` whose word embeddings the recipe's head reads; empty for most heads."""
-    modes: tuple[str, ...] = getattr(HEADS.get(recipe.head.type), "text_modes", ())
-    return modes
+    head: type[Head] = HEADS.get(recipe.head.type)
+    return head.text_modes
 
 
 def count_pairs(recipe: Recipe, dataset: Dataset) -> PairCounts | None:
     """Return the co-occurrence of the training labels; None if the recipe's head does not read it."""
-    if not getattr(HEADS.get(recipe.head.type), "reads_pairs", False):
-        return None
-    return PairCounts.of(dataset.masked_targets("train"))
+    head: type[Head] = HEADS.get(recipe.head.type)
+    return PairCounts.of(dataset.masked_targets("train")) if head.reads_pairs else None
 
 
 def build_model(
@@ -207,14 +208,14 @@ def rebuild_model(recipe: Recipe, dataset: Dataset, weights: Mapping[str, Tensor
     return model
 
 
-def build_loss(section: LossSection, dataset: Dataset) -> nn.Module:
+def build_loss(section: LossSection, dataset: Dataset) -> Loss:
     """Return the loss that a section of the recipe describes, with the label counts that it needs.
 
     Raises:
         InputError: it needs something else.
     """
     facts = {"class_counts": dataset.class_counts(), "num_samples": dataset.known_counts()}
-    loss: nn.Module = create(LOSSES, section.type, section.options, facts)
+    loss: Loss = create(LOSSES, section.type, section.options, facts)
     return loss
 
 

@@ -40,7 +40,7 @@ def check_recipe(recipe: Recipe) -> None:
                 term.start_epoch,
                 recipe.train.epochs,
             )
-        if getattr(OBJECTIVES.get(term.type), "needs_strong", False) and not recipe.data.views.strong:
+        if OBJECTIVES.get(term.type).needs_strong and not recipe.data.views.strong:
             raise InputError(
                 f"the objective '{term.type}' compares two views of an image and data.views.strong is empty; list its "
                 "transforms there, e.g. data.views.strong=[{RandomErasing: {p: 1.0}}]"

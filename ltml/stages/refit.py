@@ -15,7 +15,6 @@ from torch.optim import Optimizer
 from ltml.data.dataset import Dataset
 from ltml.errors import InputError
 from ltml.models.classifier import PerClassLinear
-from ltml.objectives.objective import tell_epoch
 from ltml.processes.bars import track
 from ltml.rebalancing.method import Rebalancing
 from ltml.rebalancing.sampler import Sampler
@@ -195,7 +194,7 @@ def train_on_samples(
     total = settings.samples or len(dataset.splits["train"])
     size = settings.batch_size or recipe.train.batch_size
     loss = build_loss(settings.loss, dataset).to(device)
-    tell_epoch(loss, at[0] * settings.epochs + at[1])
+    loss.set_epoch(at[0] * settings.epochs + at[1])
     source = torch.Generator().manual_seed(derive_seed(recipe.seeds.sample, "virtual", *at))
     seed_epoch(recipe.seeds.sample, "m-step", *at)
     classifier.train()

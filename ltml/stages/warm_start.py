@@ -64,7 +64,7 @@ def extend_classes(
     Raises:
         InputError: see `load_initial_weights`.
     """
-    class_dims: Mapping[str, tuple[int, ...]] = getattr(model.head, "class_dims", {})
+    class_dims: Mapping[str, tuple[int, ...]] = model.head.class_dims
     if not class_dims and tuple(old) != tuple(new):
         raise InputError(
             f"init_from={where}: with this head the labels must be the same in the same order ({first_few(old)}); "

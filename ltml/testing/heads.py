@@ -128,7 +128,7 @@ def _check_class_weights(head: Any, feature_map: Tensor) -> None:
 
 def _check_class_dims(head: Any) -> None:
     state: Mapping[str, Tensor] = head.state_dict()
-    for name, dims in getattr(head, "class_dims", {}).items():
+    for name, dims in head.class_dims.items():
         if name not in state:
             raise AssertionError(f"class_dims names '{name}', which is not in the head's state: {suggest(name, state)}")
         if any(state[name].shape[dim] != CLASSES for dim in dims):

@@ -15,6 +15,7 @@ from ltml.errors import InputError
 from ltml.gaussians.expected import expected_loss
 from ltml.models.classifier import PerClassLinear
 from ltml.models.context import HeadContext
+from ltml.models.heads.head import Head
 from ltml.rebalancing.crt import reset_classifier
 from ltml.rebalancing.real_resample import RealResampler
 from ltml.recipe.load import load_recipe
@@ -205,7 +206,7 @@ def test_settings_that_exclude_each_other_are_refused(overrides: list[str], mess
 def test_what_holds_for_linear_classifiers_only_is_refused_for_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class MlpHead(nn.Module):
+    class MlpHead(Head):
         """A shared feature and a classifier of two layers."""
 
         def __init__(self, context: HeadContext) -> None:

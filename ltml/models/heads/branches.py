@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from ltml.models.classifier import PerClassLinear
 from ltml.models.context import HeadContext
+from ltml.models.heads.head import Head
 from ltml.registry import HEADS
 
 
 @HEADS.register("branches")
-class BranchesHead(nn.Module):
+class BranchesHead(Head):
     """Global average pooling, ``C`` parallel linear maps of ``N × N'``, ``C`` scalar classifiers; class-aware features.
 
     ``f_c = W_c f + u_c`` and ``logit_c = w_c · f_c + b_c``. The paper names no activation between the two layers of a
@@ -33,7 +34,7 @@ class BranchesHead(nn.Module):
         super().__init__()
         self.shape = (context.num_classes, width)
         self.branches = nn.Linear(context.width, context.num_classes * width)  # the maps one below the other
-        self.classifier: nn.Module = PerClassLinear.initialised(context.num_classes, context.images_per_row * width)
+        self.classifier = PerClassLinear.initialised(context.num_classes, context.images_per_row * width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Class-aware features ``(B, C, N')`` of a map ``(B, N, H, W)``."""

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ltml.models.context import HeadContext
+from ltml.models.heads.head import Head
 from ltml.registry import HEADS
 
 Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["max"]
@@ -64,7 +65,7 @@ class TiedClassifier(nn.Module):
 
 
 @HEADS.register("csra")
-class CsraHead(nn.Module):
+class CsraHead(Head):
     """Average pooling and, per class, attention to the places that its own classifier answers to.
 
     ``logit_c = m_c · f_c``, summed over heads, is not linear in ``m_c``: the attention in ``f_c`` depends on it too. In
@@ -93,7 +94,7 @@ class CsraHead(nn.Module):
     ) -> None:
         super().__init__()
         self.attention = ResidualAttention(context.num_classes, context.width, temperatures, attention_weight)
-        self.classifier: nn.Module = TiedClassifier(self.attention, context.images_per_row)
+        self.classifier = TiedClassifier(self.attention, context.images_per_row)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Class-aware features ``(B, C, heads · D)`` of a map ``(B, D, H, W)``."""

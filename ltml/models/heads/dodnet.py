@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ltml.models.context import HeadContext
+from ltml.models.heads.head import Head
 from ltml.registry import HEADS
 
 
@@ -37,7 +38,7 @@ class DynamicClassifier(nn.Module):
 
 
 @HEADS.register("dodnet")
-class DodnetHead(nn.Module):
+class DodnetHead(Head):
     """Global average pooling and DoDNet's controller, asked once per class; for the comparison of cost.
 
     DoDNet segments: its controller, one convolution, makes the last layers of a decoder. Label-Assemble and
@@ -55,7 +56,7 @@ class DodnetHead(nn.Module):
 
     def __init__(self, context: HeadContext) -> None:
         super().__init__()
-        self.classifier: nn.Module = DynamicClassifier(context.num_classes, context.images_per_row * context.width)
+        self.classifier = DynamicClassifier(context.num_classes, context.images_per_row * context.width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Shared feature ``(B, D)`` of a map ``(B, D, H, W)``."""

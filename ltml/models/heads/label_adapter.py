@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ltml.models.context import HeadContext
+from ltml.models.heads.head import Head
 from ltml.registry import HEADS
 
 
@@ -28,7 +29,7 @@ class QueryClassifier(nn.Module):
 
 
 @HEADS.register("label_adapter")
-class LabelAdapterHead(nn.Module):
+class LabelAdapterHead(Head):
     """Global average pooling and learnable class queries (Label-Assemble, ISBI 2023, fig. 1B).
 
     All classes are answered in one pass (the multi-question strategy). The paper's ``w`` is one fully connected
@@ -42,7 +43,7 @@ class LabelAdapterHead(nn.Module):
 
     def __init__(self, context: HeadContext) -> None:
         super().__init__()
-        self.classifier: nn.Module = QueryClassifier(context.num_classes, context.images_per_row * context.width)
+        self.classifier = QueryClassifier(context.num_classes, context.images_per_row * context.width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Shared feature ``(B, D0)`` of a map ``(B, D0, H, W)``."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from ltml.models.classifier import PerClassLinear
 from ltml.models.context import HeadContext
+from ltml.models.heads.head import Head
 from ltml.registry import HEADS
 
 
 @HEADS.register("linear")
-class LinearHead(nn.Module):
+class LinearHead(Head):
     """Global average or max pooling and a linear classifier; one shared feature.
 
     Args:
@@ -31,9 +32,7 @@ class LinearHead(nn.Module):
     ) -> None:
         super().__init__()
         self.pool = pool
-        self.classifier: nn.Module = PerClassLinear.initialised(
-            context.num_classes, context.images_per_row * context.width
-        )
+        self.classifier = PerClassLinear.initialised(context.num_classes, context.images_per_row * context.width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Shared feature ``(B, D0)`` of a map ``(B, D0, H, W)``."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ltml.errors import InputError
 from ltml.models.context import HeadContext, PairCounts
+from ltml.models.heads.head import Head
 from ltml.registry import HEADS
 
 LEAK = 0.2
@@ -48,7 +49,7 @@ class GraphClassifier(nn.Module):
 
 
 @HEADS.register("ml_gcn")
-class MlGcnHead(nn.Module):
+class MlGcnHead(Head):
     """Global max pooling and a graph convolutional network over the labels that makes the classifier's weights.
 
     Nodes are the word embeddings of the labels where the recipe has ``text.encoder``, frozen as in the paper (which has
@@ -90,9 +91,7 @@ class MlGcnHead(nn.Module):
             if context.pairs is None
             else label_graph(context.pairs, threshold, reweight)
         )
-        self.classifier: nn.Module = GraphClassifier(
-            context.words, graph, hidden, context.images_per_row * context.width
-        )
+        self.classifier = GraphClassifier(context.words, graph, hidden, context.images_per_row * context.width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Shared feature ``(B, D)`` of a map ``(B, D, H, W)``."""

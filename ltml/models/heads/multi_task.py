@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from ltml.errors import InputError, first_few
 from ltml.models.classifier import PerClassLinear
 from ltml.models.context import HeadContext
+from ltml.models.heads.head import Head
 from ltml.registry import HEADS
 
 
 @HEADS.register("multi_task")
-class MultiTaskHead(nn.Module):
+class MultiTaskHead(Head):
     """Global average pooling, a hidden layer per source, and a linear classifier per class on that of its source.
 
     Med3D trains one encoder for all datasets and a decoder for each, so a label of two sources is two classes:
@@ -50,7 +51,7 @@ class MultiTaskHead(nn.Module):
         numbers = torch.tensor([sources.index(source) for source in source_of])
         self.register_buffer("source_of_class", numbers, persistent=False)
         self.hidden = nn.Linear(context.width, len(sources) * width)  # the layers one below the other
-        self.classifier: nn.Module = PerClassLinear.initialised(context.num_classes, context.images_per_row * width)
+        self.classifier = PerClassLinear.initialised(context.num_classes, context.images_per_row * width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Class-aware features ``(B, C, width)``, those of a source's classes alike, of a map ``(B, D0, H, W)``."""

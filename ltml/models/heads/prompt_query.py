@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ltml.errors import InputError
 from ltml.models.classifier import PerClassLinear
 from ltml.models.context import HeadContext
+from ltml.models.heads.head import Head
 from ltml.models.positions import sincos_positions
 from ltml.registry import HEADS
 
@@ -35,7 +36,7 @@ class EncoderBlock(nn.Module):
 
 
 @HEADS.register("prompt_query")
-class PromptQueryHead(nn.Module):
+class PromptQueryHead(Head):
     """Word and label queries with the image's tokens through a Transformer encoder; class-aware features.
 
     ``Q = [W + P_word : L + P_label] + P_position`` (eq. 2), ``X_class`` = the outputs of the encoder over
@@ -92,7 +93,7 @@ class PromptQueryHead(nn.Module):
             EncoderBlock(width, heads, round(ffn_ratio * width), dropout) for _ in range(depth)
         )
         self.norm = nn.LayerNorm(width)
-        self.classifier: nn.Module = PerClassLinear.initialised(num_classes, context.images_per_row * width)
+        self.classifier = PerClassLinear.initialised(num_classes, context.images_per_row * width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Class-aware features ``X_class (B, C, D)`` of a map ``(B, D0, H, W)``."""

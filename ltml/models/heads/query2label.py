@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ltml.errors import InputError
 from ltml.models.classifier import PerClassLinear
 from ltml.models.context import HeadContext
+from ltml.models.heads.head import Head
 from ltml.models.positions import sincos_positions
 from ltml.registry import HEADS
 
@@ -78,7 +79,7 @@ class DecoderLayer(nn.Module):
 
 
 @HEADS.register("query2label")
-class Query2LabelHead(nn.Module):
+class Query2LabelHead(Head):
     """Learnable label queries through a Transformer decoder over the image's tokens; class-aware features.
 
     Per decoder layer ``Q' = MultiHead(Q, Q, Q)``, ``Q'' = MultiHead(Q', F + P, F)``, ``Q = FFN(Q'')``, each added to
@@ -121,7 +122,7 @@ class Query2LabelHead(nn.Module):
         self.label_embedding = nn.Parameter(torch.randn(context.num_classes, width))
         self.encoder = nn.ModuleList(EncoderLayer(width, heads, inner, dropout) for _ in range(encoder_layers))
         self.decoder = nn.ModuleList(DecoderLayer(width, heads, inner, dropout) for _ in range(decoder_layers))
-        self.classifier: nn.Module = PerClassLinear.initialised(context.num_classes, context.images_per_row * width)
+        self.classifier = PerClassLinear.initialised(context.num_classes, context.images_per_row * width)
 
     def features(self, feature_map: Tensor) -> Tensor:
         """Class-aware features ``(B, C, D)`` of a map ``(B, D0, H, W)``."""
