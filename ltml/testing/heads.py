@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from ltml.errors import first_line, suggest
 from ltml.models.classifier import PerClassLinear
 from ltml.models.context import HeadContext
+from ltml.models.heads.head import Head
 from ltml.models.model import Stage1Model
+from ltml.testing.hooks import check_hooks
 
 WIDTH, CLASSES, ROWS = 6, 4, 3
 CONTEXT = HeadContext(WIDTH, ("one: a", "one: b", "two: a", "two: c"))
@@ -43,6 +45,7 @@ def check_head(make: Callable[[HeadContext], Any]) -> None:
     """
     torch.manual_seed(0)
     feature_map = torch.randn(ROWS, WIDTH, 2, 2)
+    check_hooks(make(CONTEXT), Head)
     _check_shapes(make(CONTEXT).eval(), feature_map)
     _check_answers(make, feature_map)
     _check_gradients(make(CONTEXT), feature_map)

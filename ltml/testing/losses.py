@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.autograd.gradcheck import GradcheckError, gradcheck
 
 from ltml.errors import InputError
+from ltml.losses.loss import Loss
+from ltml.testing.hooks import check_hooks
 
 CLASSES = 5
 COUNTS = (40, 25, 10, 4, 1)
@@ -27,8 +29,8 @@ RAISE = (
     "raise half precision first (logits.float()), and compute inside torch.autocast(logits.device.type, enabled=False)"
 )
 
-Loss = Callable[..., Tensor]
-MakeLoss = Callable[[Tensor, Tensor], Loss]
+LossFunction = Callable[..., Tensor]
+MakeLoss = Callable[[Tensor, Tensor], LossFunction]
 
 
 def check_loss(loss: nn.Module | MakeLoss, *, couples_batch: bool = False, tolerance: float = 1e-4) -> None:
@@ -57,6 +59,8 @@ def check_loss(loss: nn.Module | MakeLoss, *, couples_batch: bool = False, toler
     """
     make: MakeLoss = (lambda _counts, _entries: loss) if isinstance(loss, nn.Module) else loss
     made = make(torch.tensor(COUNTS), torch.tensor(ENTRIES))
+    if isinstance(made, nn.Module):
+        check_hooks(made, Loss)
     _check_inputs_are_left_alone(made)
     _check_value(made)
     _check_unknown_entries(made)
@@ -89,7 +93,7 @@ def _batch(rows: int = 12) -> _Labelled:
     return _Labelled(logits, targets, torch.rand(rows, CLASSES, generator=generator) < 0.7)
 
 
-def _value_and_gradient(loss: Loss, given: _Labelled) -> tuple[Tensor, Tensor]:
+def _value_and_gradient(loss: LossFunction, given: _Labelled) -> tuple[Tensor, Tensor]:
     logits = given.logits.clone().requires_grad_()
     value = loss(logits, given.targets, given.known)
     if not value.requires_grad:
@@ -106,7 +110,7 @@ def _assert_close(actual: Tensor, expected: Tensor, what: str, remedy: str, *, t
         raise AssertionError(f"{what} (by {float((actual - expected).abs().max()):.2g}): {remedy}")
 
 
-def _assert_finite(loss: Loss, given: _Labelled, what: str) -> None:
+def _assert_finite(loss: LossFunction, given: _Labelled, what: str) -> None:
     value, gradient = _value_and_gradient(loss, given)
     wrong = int((~torch.isfinite(gradient)).sum())
     if wrong or not math.isfinite(value.item()):
@@ -116,7 +120,7 @@ def _assert_finite(loss: Loss, given: _Labelled, what: str) -> None:
         )
 
 
-def _check_inputs_are_left_alone(loss: Loss) -> None:
+def _check_inputs_are_left_alone(loss: LossFunction) -> None:
     given = _batch()
     before = [part.clone() for part in given]
     with torch.enable_grad():
@@ -135,7 +139,7 @@ def _check_inputs_are_left_alone(loss: Loss) -> None:
             )
 
 
-def _check_value(loss: Loss) -> None:
+def _check_value(loss: LossFunction) -> None:
     value = loss(*_batch())
     if value.shape != ():
         raise AssertionError(f"the loss has shape {tuple(value.shape)}, not that of a scalar: use reduction='mean'")
@@ -149,7 +153,7 @@ def _check_value(loss: Loss) -> None:
     _assert_close(loss(logits, targets), everything, "without a mask everything is known, and it differs", remedy)
 
 
-def _check_unknown_entries(loss: Loss) -> None:
+def _check_unknown_entries(loss: LossFunction) -> None:
     given = _batch()
     value, gradient = _value_and_gradient(loss, given)
     if wrong := int((gradient[~given.known] != 0).sum()):
@@ -174,7 +178,7 @@ def _check_order_of_classes(make: MakeLoss) -> None:
     _assert_close(moved[1], gradient[:, order], "gradients depend on the order of classes", remedy)
 
 
-def _check_order_of_samples(loss: Loss) -> None:
+def _check_order_of_samples(loss: LossFunction) -> None:
     order = torch.arange(12).roll(5)
     value, gradient = _value_and_gradient(loss, _batch())
     moved = _value_and_gradient(loss, _batch().choose(samples=order))
@@ -183,7 +187,7 @@ def _check_order_of_samples(loss: Loss) -> None:
     _assert_close(moved[1], gradient[order], "gradients depend on the order of samples", remedy)
 
 
-def _check_doubled_batch(loss: Loss, *, couples_batch: bool) -> None:
+def _check_doubled_batch(loss: LossFunction, *, couples_batch: bool) -> None:
     once, twice = loss(*_batch()), loss(*_batch().choose(samples=torch.arange(12).repeat(2)))
     if not couples_batch:
         remedy = "with reduction='mean' divide by the number of known entries (couples_batch=True if it has to)"
@@ -192,7 +196,7 @@ def _check_doubled_batch(loss: Loss, *, couples_batch: bool) -> None:
         raise AssertionError("doubling the batch does not change the loss: couples_batch=True is not true of it")
 
 
-def _check_derivative(loss: Loss) -> None:
+def _check_derivative(loss: LossFunction) -> None:
     logits, targets, known = _batch(4)
     try:
         gradcheck(lambda x: loss(x, targets, known), logits.clone().requires_grad_())
@@ -203,7 +207,7 @@ def _check_derivative(loss: Loss) -> None:
         ) from error
 
 
-def _check_extreme_labels(loss: Loss) -> None:
+def _check_extreme_labels(loss: LossFunction) -> None:
     given = _batch()
     for label in (0.0, 1.0):
         alike = given._replace(targets=torch.full_like(given.targets, label))
@@ -218,7 +222,7 @@ def _check_extreme_labels(loss: Loss) -> None:
         )
 
 
-def _check_soft_and_missing_targets(loss: Loss) -> None:
+def _check_soft_and_missing_targets(loss: LossFunction) -> None:
     given = _batch()
     with suppress(InputError):
         _assert_finite(loss, given._replace(targets=given.targets * 0.8 + 0.1), "soft targets")
@@ -232,7 +236,7 @@ def _check_soft_and_missing_targets(loss: Loss) -> None:
     )
 
 
-def _check_precision(loss: Loss, tolerance: float) -> None:
+def _check_precision(loss: LossFunction, tolerance: float) -> None:
     line = torch.tensor([-50.0, -5.0, 0.0, 5.0, 50.0], dtype=torch.float64)
     logits = torch.stack([line.roll(step) for step in range(CLASSES)])
     for targets in (torch.zeros_like(logits), torch.ones_like(logits), torch.eye(CLASSES, dtype=torch.float64)):
