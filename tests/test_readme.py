@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,12 @@ def test_counts_in_the_main_readme_are_those_of_the_registries() -> None:
     assert [kind for _, kind in counts] == ["methods", "losses", "recipes", "experiments"]
     for count, kind in counts:
         assert int(count) == len(describe_components(kind, "*")), kind
+
+
+def test_the_main_readme_names_every_extra() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    install = MAIN.read_text(encoding="utf-8").partition("## Install")[2].partition("\n## ")[0]
+    assert set(re.findall(r"`(\w+)` \(", install)) == set(extras)
 
 
 def test_the_main_readme_stays_short() -> None:
