@@ -18,7 +18,7 @@ from ltml.registry import OBJECTIVES
 
 @OBJECTIVES.register("adversarial")
 class Adversarial(ObjectiveTerm):
-    """One discriminator per common class tells the source from that class's feature; the model learns to hide it.
+    """A discriminator per common class predicts the source from the class's feature; the model learns to hide it.
 
     The paper's eqs. 2 and 3 disagree in sign. The game is: discriminators minimise the error of classifying sources, by
     an RMSprop of their own, and the generator maximises it. A step first steps the discriminators on detached features,

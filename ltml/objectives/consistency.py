@@ -12,7 +12,7 @@ from ltml.registry import OBJECTIVES
 
 @OBJECTIVES.register("consistency")
 class Consistency(ObjectiveTerm):
-    """Mean squared distance of the strong view's unknown answers from the weak view's pseudo labels (``L_consist``).
+    """Mean squared distance of the strong view's predictions of unknown labels from the weak view's pseudo-labels.
 
     Args:
         loss: unused; every term is built alike.

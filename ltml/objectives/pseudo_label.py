@@ -34,7 +34,7 @@ def sharpen(answers: Tensor, threshold: float = 0.5, t: float | None = 4.0) -> T
 
 @OBJECTIVES.register("pseudo_label")
 class PseudoLabel(ObjectiveTerm):
-    """Mean squared distance of unknown answers from their own sharpened selves (``L_pseudo``).
+    """Mean squared distance of predictions of unknown labels from their own sharpened values (``L_pseudo``).
 
     Args:
         loss: unused; every term is built alike.

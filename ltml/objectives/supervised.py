@@ -11,7 +11,7 @@ from ltml.registry import OBJECTIVES
 
 @OBJECTIVES.register("supervised")
 class Supervised(ObjectiveTerm):
-    """The recipe's loss over known entries.
+    """The loss of the recipe over known entries.
 
     Args:
         loss: the recipe's loss.

@@ -17,7 +17,7 @@ from ltml.registry import OBJECTIVES
 
 @OBJECTIVES.register("temporal_ensemble")
 class TemporalEnsemble(ObjectiveTerm):
-    """Squared distance of unknown predictions from their moving average over epochs, where they are certain.
+    """Squared distance of predictions of unknown labels from their moving average over epochs, where it is certain.
 
     For a sample's ``t``-th update ``Z_t = gamma Z_(t-1) + (1 - gamma) p_(t-1)`` and the target is
     ``z_t = Z_t / (1 - gamma^(t-1))``; before there is a past prediction a sample is passed over. Updates are counted

@@ -15,7 +15,7 @@ from ltml.registry import HEADS
 
 @HEADS.register("branches")
 class BranchesHead(Head):
-    """Global average pooling, ``C`` parallel linear maps of ``N × N'``, ``C`` scalar classifiers; class-aware features.
+    """Global average pooling and a branch per class: a linear map and a scalar classifier; class-aware features.
 
     ``f_c = W_c f + u_c`` and ``logit_c = w_c · f_c + b_c``. The paper names no activation between the two layers of a
     branch, so there is none, and does not say ``N'``: the default is 128.

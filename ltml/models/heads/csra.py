@@ -66,7 +66,7 @@ class TiedClassifier(nn.Module):
 
 @HEADS.register("csra")
 class CsraHead(Head):
-    """Average pooling and, per class, attention to the places that its own classifier answers to.
+    """Average pooling plus, per class, attention to the positions where its own classifier responds.
 
     ``logit_c = m_c · f_c``, summed over heads, is not linear in ``m_c``: the attention in ``f_c`` depends on it too. In
     stage 1 attention and classifier share ``m_c``, as in the paper (section 3). Stage 2 cuts that tie: it refits the

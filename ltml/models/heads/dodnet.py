@@ -39,7 +39,7 @@ class DynamicClassifier(nn.Module):
 
 @HEADS.register("dodnet")
 class DodnetHead(Head):
-    """Global average pooling and DoDNet's controller, asked once per class; for the comparison of cost.
+    """Global average pooling and DoDNet's controller, which generates the classifier of one class at a time.
 
     DoDNet segments: its controller, one convolution, makes the last layers of a decoder. Label-Assemble and
     Data-Assemble compare with "its controller" for classification and say that a fixed one-hot code, concatenated with

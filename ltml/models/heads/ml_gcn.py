@@ -50,7 +50,7 @@ class GraphClassifier(nn.Module):
 
 @HEADS.register("ml_gcn")
 class MlGcnHead(Head):
-    """Global max pooling and a graph convolutional network over the labels that makes the classifier's weights.
+    """Global max pooling; a graph convolutional network over the labels generates the weights of the classifier.
 
     Nodes are the word embeddings of the labels where the recipe has ``text.encoder``, frozen as in the paper (which has
     no prompt around a name: ``text.template='{LN}'``), and otherwise one-hot, with which the paper compares them: the

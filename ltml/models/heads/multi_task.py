@@ -17,7 +17,7 @@ from ltml.registry import HEADS
 
 @HEADS.register("multi_task")
 class MultiTaskHead(Head):
-    """Global average pooling, a hidden layer per source, and a linear classifier per class on that of its source.
+    """Global average pooling, a hidden layer per source, and a linear classifier per class on its source's layer.
 
     Med3D trains one encoder for all datasets and a decoder for each, so a label of two sources is two classes:
     ``data.separate=true`` names them ``source: label``, and from that name the head knows whose layer a class reads.

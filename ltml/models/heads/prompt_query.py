@@ -37,7 +37,7 @@ class EncoderBlock(nn.Module):
 
 @HEADS.register("prompt_query")
 class PromptQueryHead(Head):
-    """Word and label queries with the image's tokens through a Transformer encoder; class-aware features.
+    """Word and label queries in a Transformer encoder with the tokens of the image; class-aware features.
 
     ``Q = [W + P_word : L + P_label] + P_position`` (eq. 2), ``X_class`` = the outputs of the encoder over
     ``[Q : X_f]`` at the label positions (eqs. 4-5). The paper does not say the depth, the number of heads or whether

@@ -80,7 +80,7 @@ class DecoderLayer(nn.Module):
 
 @HEADS.register("query2label")
 class Query2LabelHead(Head):
-    """Learnable label queries through a Transformer decoder over the image's tokens; class-aware features.
+    """Learnable label queries in a Transformer decoder over the tokens of the image; class-aware features.
 
     Per decoder layer ``Q' = MultiHead(Q, Q, Q)``, ``Q'' = MultiHead(Q', F + P, F)``, ``Q = FFN(Q'')``, each added to
     what came in and normalised, with ``F`` the projected map after the encoder and ``P`` fixed 2-D sine-cosine
