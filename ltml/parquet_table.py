@@ -11,6 +11,7 @@ import pandas as pd
 
 from ltml.csv_table import check_header
 from ltml.errors import InputError, brief, first_line
+from ltml.extras import optional_package
 from ltml.file_kinds import foreign_kind
 
 ENDINGS = (".parquet", ".pq")
@@ -58,11 +59,11 @@ def _read(path: Path, what: str) -> pd.DataFrame:
     if foreign_kind(path) == "a folder":
         raise InputError(f"cannot read {what} {path}: it is a folder; give one .parquet file")
     try:
-        return pd.read_parquet(path)
-    except ImportError as error:
-        raise InputError(f"{path} needs a reader of Parquet: pip install 'ltml[parquet]'") from error
+        with optional_package("pyarrow", str(path)):
+            table = pd.read_parquet(path)
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {what} {path}: {first_line(error)}") from error
+    return table
 
 
 def _text(value: Any, column: str, path: Path) -> str:

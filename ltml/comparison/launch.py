@@ -22,6 +22,7 @@ import yaml
 
 from ltml.comparison.plan import Row, recipe_of
 from ltml.errors import InputError, LtmlError, suggest
+from ltml.extras import optional_package
 from ltml.processes.bars import hide_bars
 from ltml.processes.main_guard import check_main_guard
 
@@ -161,10 +162,8 @@ def _new_process(jobs: int) -> ProcessPoolExecutor:
 
 def _run_on_cluster(tasks: Sequence[Task], launch: Launch, folder: Path) -> Iterator[tuple[int, str]]:
     """Submit one job per task; cancel the unfinished jobs on Ctrl-C."""
-    try:
+    with optional_package("submitit", f"--launcher {launch.launcher}"):
         import submitit
-    except ImportError as error:
-        raise InputError(f"--launcher {launch.launcher} needs submitit: pip install 'ltml[slurm]'") from error
     cluster = "slurm" if launch.launcher == "slurm" else "local"
     settings = {"name": "ltml", "timeout_min": DEFAULT_TIMEOUT_MIN, **launch.options}
     if cluster == "slurm":

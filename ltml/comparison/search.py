@@ -20,6 +20,7 @@ from ltml.comparison.plan import Plan, Row
 from ltml.comparison.summary import read_scores, summarise
 from ltml.comparison.sweep import Range, Space, Sweep, read_sweep
 from ltml.errors import InputError
+from ltml.extras import optional_package
 from ltml.metrics.measures import measure_sign
 from ltml.processes.bars import track
 from ltml.processes.main_guard import refuse_second_start
@@ -173,10 +174,8 @@ def _trials(
 
 
 def _new_study(seed: int, direction: Literal["maximize", "minimize"]) -> Study:
-    try:
+    with optional_package("optuna", "--trials"):
         import optuna
-    except ImportError as error:
-        raise InputError("--trials needs optuna: pip install 'ltml[search]'") from error
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # no line of its own for a study that begins
     try:

@@ -17,7 +17,7 @@ from PIL import Image
 from ltml.arrays import UInt8Array
 from ltml.data.dicom_values import apply_palette, apply_voi, cut_bits, find_padding, number, to_modality
 from ltml.data.pixels import check_pixel_count, stretch
-from ltml.errors import InputError
+from ltml.extras import optional_package
 
 GREY = ("MONOCHROME1", "MONOCHROME2")
 
@@ -43,10 +43,8 @@ def read_dicom(path: Path, max_pixels: int) -> Image.Image:
         ValueError: the file holds no picture, several, too many pixels, something that is not understood, or cannot
             be decoded.
     """
-    try:
+    with optional_package("pydicom", f"{path} is a DICOM file, which"):
         import pydicom
-    except ImportError as error:
-        raise InputError(f"{path} is a DICOM file: install the reader with pip install 'ltml[dicom]'") from error
     try:
         file = pydicom.dcmread(path, force=True)  # older writers left the preamble out
         _refuse_what_is_no_picture(file, max_pixels)

@@ -18,6 +18,7 @@ from ltml.data.label_codes import UNKNOWN, report_wrong
 from ltml.data.splits import SPLITS
 from ltml.data.table import LabelTable, LabelVersion
 from ltml.errors import InputError, first_few, first_line
+from ltml.extras import optional_package
 from ltml.registry import DATASETS, FilePath
 
 LABELS = {
@@ -155,10 +156,8 @@ def _find_file(context: DataContext, flag: str, *, download: bool) -> Path:
 
 def _download(root: Path, flag: str, side: int) -> None:
     advice = f"Download {_file_name(flag, side)} from {PAGE} into {root} instead."
-    try:
+    with optional_package("medmnist", "data.download=true", advice):
         package: Any = importlib.import_module("medmnist")
-    except ImportError as error:
-        raise InputError(f"data.download=true needs a package: pip install 'medmnist>=3'. {advice}") from error
     try:
         getattr(package, CLASSES[flag])(split="train", download=True, root=str(root), size=side)
     except (RuntimeError, OSError, TypeError) as error:

@@ -23,6 +23,7 @@ from ltml.data.faults import Fault, Faults
 from ltml.data.label_codes import UNKNOWN, label_codes
 from ltml.data.table import LabelTable, LabelVersion, report_doubled
 from ltml.errors import InputError
+from ltml.extras import optional_package
 from ltml.registry import DATASETS, FilePath
 
 LABELS = ("N", "D", "G", "C", "A", "H", "M", "O")
@@ -282,7 +283,8 @@ def _read(file: Path) -> pd.DataFrame:
 
 def _read_sheet(file: Path) -> pd.DataFrame:
     try:
-        table = pd.read_excel(file, dtype=str, keep_default_na=False, na_filter=False, engine="openpyxl")
+        with optional_package("openpyxl", f"{file} is an Excel sheet, which", "Or save it as .csv."):
+            table = pd.read_excel(file, dtype=str, keep_default_na=False, na_filter=False, engine="openpyxl")
     except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise InputError(f"cannot read the annotations {file}: {error}. It must be an Excel sheet (.xlsx).") from error
     if not len(table):

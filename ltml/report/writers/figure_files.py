@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ltml.errors import InputError, suggest
+from ltml.extras import optional_package
 from ltml.files import write_atomically
 from ltml.report.page import Figure
 from ltml.report.writers.plots import STYLE, draw_figure
@@ -105,7 +106,5 @@ def _styled() -> Iterator[None]:
 
 
 def _require_matplotlib() -> None:
-    try:
+    with optional_package("matplotlib", "drawing figures to files"):
         import matplotlib as mpl  # noqa: F401
-    except ImportError as error:
-        raise InputError("figures as files need matplotlib: pip install 'ltml[plots]'") from error
