@@ -1,4 +1,4 @@
-"""Arguments and options that several commands take."""
+"""Arguments and options shared by several commands."""
 
 from __future__ import annotations
 
@@ -9,18 +9,25 @@ import typer
 if TYPE_CHECKING:
     from ltml.recipe.schema import Recipe
 
-RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="name (`ltml recipes ls`) or path of a .yaml file")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="e.g. train.epochs=3")]
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="recipe: a name (`ltml recipes ls`) or the path of a .yaml file")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="recipe fields to change, e.g. train.epochs=3 or method=mine.yaml"),
+]
 JsonFlag = Annotated[bool, typer.Option("--json", help="print one JSON object on stdout")]
-Resamples = Annotated[int | None, typer.Option("--resamples", min=100, help="how often patients are drawn anew (1000)")]
-ResampleSeed = Annotated[int | None, typer.Option("--seed", min=0, help="of the resamples (0)")]
+Resamples = Annotated[
+    int | None, typer.Option("--resamples", min=100, help="number of bootstrap resamples of patients (1000)")
+]
+ResampleSeed = Annotated[int | None, typer.Option("--seed", min=0, help="seed of the resamples (0)")]
 TrustPlugins = Annotated[
-    bool, typer.Option("--trust-plugins", help="import the plugins that the file names, which runs their code")
+    bool, typer.Option("--trust-plugins", help="import the plugins that the file names; this runs their code")
 ]
 
 
 def resampling(resamples: int | None, seed: int | None) -> dict[str, int]:
-    """What the command line says of resamples, by the library's names; the rest is the library's to choose."""
+    """Return the given resampling options by the library's names; the library has defaults for the others."""
     given = {"resamples": resamples, "seed": seed}
     return {key: value for key, value in given.items() if value is not None}
 
@@ -33,7 +40,7 @@ def load(
     *,
     trust_plugins: bool = True,
 ) -> Recipe:
-    """The recipe with what the command line changes."""
+    """Load a recipe with the changes of the command line."""
     import ltml
 
     changes = list(overrides or [])

@@ -1,4 +1,4 @@
-"""``ltml calibrate``: temperature and thresholds, fitted on validation."""
+"""``ltml calibrate``: fit temperatures and thresholds on validation data."""
 
 from __future__ import annotations
 
@@ -14,9 +14,13 @@ from .output import print_blocks, print_json
 
 @guarded
 def calibrate(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")],
-    stage: Annotated[int | None, typer.Option("--stage", min=1, max=2, help="after which stage; the last")] = None,
-    per_class: Annotated[bool, typer.Option("--per-class", help="a temperature for every class")] = False,
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run")],
+    stage: Annotated[
+        int | None, typer.Option("--stage", min=1, max=2, help="stage whose predictions are calibrated [the last]")
+    ] = None,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="fit one temperature per class instead of one for all")
+    ] = False,
     trust_plugins: TrustPlugins = False,
     as_json: JsonFlag = False,
 ) -> None:

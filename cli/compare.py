@@ -1,4 +1,4 @@
-"""``ltml compare``: recipes × methods × seeds, or a paper's table again."""
+"""``ltml compare``: run recipes × methods × seeds, or repeat the table of a paper."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ltml.errors import InputError
 
 from .arguments import JsonFlag, Resamples, ResampleSeed, resampling
 from .errors import guarded
-from .output import print_blocks, print_json, say
+from .output import print_blocks, print_json, say, suggest_next
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,31 +23,38 @@ Words = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="RECIPE…|EXPERIMENT [KEY=VALUE…]",
-        help="recipes with --methods, or an experiment (`ltml list experiments`); then what to change in every run. "
+        help="recipes with --methods, or an experiment (`ltml list experiments`); then fields to change in every run. "
         "With --predictions: further files",
     ),
 ]
-Methods = Annotated[str | None, typer.Option("--methods", help="presets, the first is the baseline: bce,asl,ldrnet")]
-Seeds = Annotated[str | None, typer.Option("--seeds", help="0..4 (five seeds) or 0,1,7")]
-On = Annotated[str | None, typer.Option("--on", help="experiments: on which of their data, e.g. digits")]
-Name = Annotated[str | None, typer.Option("--name", help="folder of the tables under OUT/_comparisons")]
+Methods = Annotated[
+    str | None,
+    typer.Option("--methods", help="method presets (names or .yaml files), the baseline first: bce,asl,mine.yaml"),
+]
+Seeds = Annotated[str | None, typer.Option("--seeds", help="training seeds: 0..4 (five seeds) or 0,1,7")]
+On = Annotated[str | None, typer.Option("--on", help="data on which to run the experiment, e.g. digits")]
+Name = Annotated[
+    str | None, typer.Option("--name", help="name of the comparison, whose folder is OUT/_comparisons/NAME")
+]
 MeasureName = Annotated[
     str | None, typer.Option("--measure", help="measure to compare by (`ltml list measures`), or novel")
 ]
-Split = Annotated[str | None, typer.Option("--split", help="which split is scored")]
-Out = Annotated[Path, typer.Option("--out", help="root of the run directories")]
-Jobs = Annotated[int, typer.Option("--jobs", min=1, help="runs at the same time")]
-Launcher = Annotated[str, typer.Option("--launcher", help="local, slurm (pip install 'ltml\\[slurm]'), submitit")]
+Split = Annotated[str | None, typer.Option("--split", help="split that is scored")]
+Out = Annotated[Path, typer.Option("--out", help="root folder of the runs")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="number of runs at the same time")]
+Launcher = Annotated[
+    str, typer.Option("--launcher", help="where runs are started: local, slurm (pip install 'ltml\\[slurm]'), submitit")
+]
 LaunchOptions = Annotated[
     list[str] | None,
-    typer.Option("--launch", metavar="KEY=VALUE", help="of slurm: slurm_partition=gpu, timeout_min=600"),
+    typer.Option("--launch", metavar="KEY=VALUE", help="option of the cluster: slurm_partition=gpu, timeout_min=600"),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="print the grid with the work left; run nothing")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="print the planned runs and their state, and run nothing")]
 PredictionFiles = Annotated[
-    list[Path] | None, typer.Option("--predictions", help="compare prediction files instead: a.csv b.csv, nothing runs")
+    list[Path] | None, typer.Option("--predictions", help="compare saved prediction files instead of runs: a.csv b.csv")
 ]
-MethodNames = Annotated[str | None, typer.Option("--names", help="what --predictions are called: ours,theirs")]
-PerClass = Annotated[bool, typer.Option("--per-class", help="also a table of every class")]
+MethodNames = Annotated[str | None, typer.Option("--names", help="names of the methods of --predictions: ours,theirs")]
+PerClass = Annotated[bool, typer.Option("--per-class", help="also print a table per class")]
 
 
 @guarded
@@ -71,9 +78,9 @@ def compare(
     seed: ResampleSeed = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Run methods × seeds on the same splits, and test their differences; what is done is not redone.
+    """Run methods × seeds on the same splits and test their differences; finished runs are reused.
 
-    With --predictions, compare saved answers of any origin on the same samples; nothing is run.
+    With --predictions, compare prediction files of any origin on the same samples; nothing is trained.
     """
     import ltml
     from ltml.comparison.launch import Launch, parse_options
@@ -114,7 +121,7 @@ def run_plan(
     per_class: bool = False,
     as_json: bool,
 ) -> None:
-    """Run a plan and show its result, or print only its grid."""
+    """Run a plan and print its tables, or print its grid only."""
     import ltml
     from ltml.comparison.compare import dry_run as list_runs
 
@@ -126,7 +133,7 @@ def run_plan(
 
 
 def show_result(result: Mapping[str, Any], *, per_class: bool = False, as_json: bool) -> None:
-    """Print the tables of a comparison; exit code 1 if a run failed."""
+    """Print the tables of a comparison; exit with code 1 if a run failed."""
     _print(result, per_class=per_class, as_json=as_json)
     if any(cell["state"] == "failed" for cell in result["cells"]):
         raise typer.Exit(1)
@@ -165,3 +172,4 @@ def _print(result: Mapping[str, Any], *, per_class: bool, as_json: bool) -> None
     if failed := [cell for cell in result["cells"] if cell["state"] == "failed"]:
         print_blocks([failures_table(failed)], err=True)
     say(f"tables: {result['folder']}")
+    suggest_next("report", result["folder"])

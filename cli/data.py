@@ -19,11 +19,13 @@ data_app = typer.Typer(no_args_is_help=True, help="Check, describe, cache and as
 def check(
     recipe: RecipeName,
     overrides: Overrides = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="look again at images that have not changed")] = False,
-    labels_only: Annotated[bool, typer.Option("--labels-only", help="look at no image: none need be there")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="check images again even if they have not changed")] = False,
+    labels_only: Annotated[
+        bool, typer.Option("--labels-only", help="check the labels only; images may be missing")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Is my copy complete and sane? Exit code 1 if something is wrong, 0 with warnings only."""
+    """Check that the data are complete and consistent; exit with code 1 on a fault, 0 if there are only warnings."""
     from ltml.report.tables.data import check_text
     from ltml.stages.data import check_data
 
@@ -38,10 +40,12 @@ def check(
 def stats(
     recipe: RecipeName,
     overrides: Overrides = None,
-    picture: Annotated[Path | None, typer.Option("--picture", help="also draw it, .png, .svg or .pdf")] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="also draw a figure to this .png, .svg or .pdf file")
+    ] = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Labels per source and split, imbalance, co-occurrence, groups, image sizes."""
+    """Count labels per source and split, and describe imbalance, co-occurrence, groups and image sizes."""
     from ltml.report.data_figures import stats_figure
     from ltml.report.tables.data import stats_blocks
     from ltml.report.writers.figure_files import check_picture, write_figure
@@ -63,7 +67,7 @@ def cache(
     fresh: Annotated[bool, typer.Option("--fresh", help="decode all images again")] = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Decode all images once to the size of training; what is killed goes on where it was."""
+    """Decode all images once to the training size; an interrupted command resumes."""
     from ltml.stages.data import cache_images
 
     reports = cache_images(load(recipe, overrides), fresh=fresh)

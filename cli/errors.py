@@ -1,4 +1,4 @@
-"""From exceptions to one message and an exit code."""
+"""Turn exceptions into one message and an exit code."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from .output import say, show_controls
 F = TypeVar("F", bound=Callable[..., None])
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
-"""Exit codes of a command that a signal has ended, as shells count them."""
-NEAR = {
+"""Exit codes of a command that a signal has ended, as in shells."""
+REPLACEMENTS = {
     **dict.fromkeys("−–—─━", "-"),
     **dict.fromkeys("│┃", "|"),
     **dict.fromkeys("“”„", '"'),
@@ -57,25 +57,25 @@ NEAR = {
     "✗": "x",
     "█": "#",
 }
-"""What stands for a letter that the encoding of a terminal lacks."""
-SECONDS = 5.0
-"""For another process, which knows more of what went wrong, to say so first."""
+"""ASCII text for letters that the encoding of the terminal lacks."""
+GRACE_SECONDS = 5.0
+"""Seconds that a process waits before it reports an error which another process may report better."""
 
 _state = SimpleNamespace(interrupted=False)
 
 
 class Terminated(BaseException):
-    """This process has been asked to end (SIGTERM)."""
+    """SIGTERM was sent to this process."""
 
 
 DebugFlag = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
 
 def guarded(command: F) -> F:
-    """Give a command the option --debug, and on an error one message and an exit code.
+    """Add the option --debug to a command, and turn its errors into one message and an exit code.
 
-    The code is 2 for bad input and 1 for a failure; with --debug the exception comes through with its traceback. Of
-    several processes the first one speaks; another one only of an error that is its alone.
+    The code is 2 for bad input and 1 for a failure. With --debug the exception is raised with its traceback. Of several
+    processes rank 0 reports an error; another rank does so only if the error is its own.
     """
     signature = inspect.signature(command, eval_str=True)
     flag = inspect.Parameter("debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=DebugFlag)
@@ -107,18 +107,18 @@ def _fail(error: BaseException, world: World) -> NoReturn:
     message = shorten(show_controls(message))
     _state.interrupted = code == INTERRUPTED
     if isinstance(error, LostProcessError):
-        _wait_to_be_ended(2 * SECONDS, code)
+        _wait_to_be_ended(2 * GRACE_SECONDS, code)
     elif not world.is_first and isinstance(error, KeyboardInterrupt):
         sys.exit(code)  # the first process is interrupted too
     elif not world.is_first:
-        _wait_to_be_ended(SECONDS, code)
+        _wait_to_be_ended(GRACE_SECONDS, code)
     who = "error" if world.is_first else f"error in process {world.rank}"
     say(message if isinstance(error, Terminated) else f"{who}: {message}", err=True)
     sys.exit(code)
 
 
 def _wait_to_be_ended(seconds: float, code: int) -> None:
-    """Once a process has failed torchrun ends the others; who is still there after a while is the one to speak."""
+    """Wait for torchrun to end this process. If it does not, the failure was ours to report."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(code))
     time.sleep(seconds)
@@ -126,7 +126,7 @@ def _wait_to_be_ended(seconds: float, code: int) -> None:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """No results on stdout, no log lines and no warnings inside the block; errors are still told."""
+    """Hide results on stdout, log lines and warnings inside the block; errors are still logged."""
     logging.getLogger("ltml").setLevel(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -162,7 +162,7 @@ def _is_of_printing(error: OSError) -> bool:
 
 
 def _drop_output() -> None:
-    """Let stdout take all from now on and drop it, or what waits for it would fail again at the end."""
+    """Redirect stdout to nowhere, or flushing it at exit would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
@@ -176,7 +176,7 @@ def _refuse_nul(values: Iterable[Any]) -> None:
 @contextlib.contextmanager
 def _terminations() -> Iterator[None]:
     """Raise `Terminated` on SIGTERM inside the block."""
-    if current_thread() is not main_thread():  # only there can Python handle a signal
+    if current_thread() is not main_thread():  # Python handles signals there only
         yield
         return
 
@@ -191,7 +191,7 @@ def _terminations() -> Iterator[None]:
 
 
 def end_as_shells_expect() -> None:
-    """Let a process that Ctrl-C has ended die by that signal at its exit, or a shell's loop over seeds would go on."""
+    """Let an interrupted process die by SIGINT at its exit, so that a shell's loop over seeds stops too."""
 
     def end() -> None:
         if _state.interrupted and sys.platform != "win32":
@@ -205,7 +205,7 @@ def end_as_shells_expect() -> None:
 
 
 def with_help_explained(app: Callable[[], Any]) -> None:
-    """Run the command line; an OSError can only come of printing a help text, for commands explain their own."""
+    """Run the command line, and explain an OSError of printing a help text; commands explain their own errors."""
     try:
         app()
     except OSError as error:
@@ -215,22 +215,22 @@ def with_help_explained(app: Callable[[], Any]) -> None:
 
 
 def degrade_output() -> None:
-    """Let stdout and stderr write something near to what their encoding has no letter for, such as -> for an arrow."""
-    codecs.register_error("ltml.near", _nearest)
+    """Let stdout and stderr replace letters that their encoding lacks by similar ones, such as -> for an arrow."""
+    codecs.register_error("ltml.near", _replace_unencodable)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="ltml.near")
 
 
-def _nearest(error: UnicodeError) -> tuple[str, int]:
+def _replace_unencodable(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    return "".join(map(_near, error.object[error.start : error.end])), error.end
+    return "".join(map(_similar, error.object[error.start : error.end])), error.end
 
 
-def _near(letter: str) -> str:
+def _similar(letter: str) -> str:
     plain = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode()
-    return NEAR.get(letter) or plain or "?"
+    return REPLACEMENTS.get(letter) or plain or "?"
 
 
 def _log_to_stderr() -> None:
@@ -241,7 +241,7 @@ def _log_to_stderr() -> None:
 
 
 class _StderrHandler(logging.Handler):
-    """Plain lines on whatever stderr is at the moment; warnings say so."""
+    """Write log records as plain lines to the current stderr; warnings begin with ``warning:``."""
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "warning: " if record.levelno >= logging.WARNING else ""

@@ -1,4 +1,4 @@
-"""The `ltml` command. Heavy imports wait inside the commands, so that help and listings are instant."""
+"""The `ltml` command. Heavy modules are imported inside the commands, so that help and listings are instant."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .compare import compare
 from .data import data_app
 from .errors import degrade_output, end_as_shells_expect, guarded, with_help_explained
 from .listing import KINDS, ListFormat, describe_components, markdown_table
-from .output import say
+from .output import say, suggest_next
 from .relations import relations
 from .report import report
 from .sweep import sweep
@@ -34,14 +34,16 @@ recipes_app = typer.Typer(no_args_is_help=True, help="List, show, copy and check
 app.add_typer(recipes_app, name="recipes")
 app.add_typer(data_app, name="data")
 
-Out = Annotated[Path, typer.Option("--out", help="root of the run directories")]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="training and sampling seed")]
-Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1 …")]
-TrainFeatures = Annotated[Path | None, typer.Option("--features", help="stored features of train, .npz")]
-ValFeatures = Annotated[Path | None, typer.Option("--val", help="stored features of val, .npz")]
-TestFeatures = Annotated[Path | None, typer.Option("--test", help="stored features of test, .npz")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="redo what is done already")]
-Intervals = Annotated[bool, typer.Option("--ci", help="also 95 % intervals of AUC and AP, drawing patients anew")]
+Out = Annotated[Path, typer.Option("--out", help="root folder of the runs")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="seed of training and sampling")]
+Device = Annotated[str | None, typer.Option("--device", help="device to train on: auto, cpu, cuda, cuda:1 …")]
+TrainFeatures = Annotated[Path | None, typer.Option("--features", help="features of train, an .npz file")]
+ValFeatures = Annotated[Path | None, typer.Option("--val", help="features of val, an .npz file")]
+TestFeatures = Annotated[Path | None, typer.Option("--test", help="features of test, an .npz file")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="start over instead of reusing finished parts")]
+Intervals = Annotated[
+    bool, typer.Option("--ci", help="also compute 95 % intervals of AUC and AP by a bootstrap over patients")
+]
 
 
 def _print_version(asked: bool) -> None:
@@ -59,12 +61,12 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="print the version and stop")
     ] = False,
 ) -> None:
-    """Hold the options of `ltml` itself; every command has its own."""
+    """Hold the options of `ltml` itself; each command has further ones."""
 
 
 STAGE_COMMANDS = {
-    "run": "Stage 1, stage 2, and what changed between them.",
-    "stage1": "Train class-aware features and score them.",
+    "run": "Run stage 1 and stage 2, and print what changed between them.",
+    "stage1": "Train class-aware features (stage 1) and score them.",
 }
 
 
@@ -88,8 +90,17 @@ def _add_stage_command(name: str, text: str) -> None:
     ) -> None:
         import ltml
 
-        result = getattr(ltml, name)(load(recipe, overrides, seed, device), out, fresh=fresh)
+        resolved = load(recipe, overrides, seed, device)
+        result = getattr(ltml, name)(resolved, out, fresh=fresh)
         _print(result, as_json=as_json)
+        if as_json:
+            return
+        if result.stage2 is None and resolved.stage2.enabled:
+            settings = {"--out": out if out != Path("runs") else None, "--seed": seed, "--device": device}
+            options = [word for item in settings.items() if item[1] is not None for word in item]
+            suggest_next("stage2", recipe, *(overrides or []), *options)
+        else:
+            suggest_next("report", result.run_dir)
 
 
 for _name, _text in STAGE_COMMANDS.items():
@@ -110,26 +121,31 @@ def stage2(
     fresh: Fresh = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Reconstruct the label distribution on a finished stage 1, or on stored features (--features, --val)."""
+    """Run stage 2 on a finished stage 1, or on stored features (--features, --val)."""
     import ltml
 
     files = {split: path for split, path in (("train", features), ("val", val), ("test", test)) if path is not None}
     loaded = load(recipe, overrides, seed, device)
-    _print(ltml.stage2(loaded, out, fresh=fresh, features=files or None), as_json=as_json)
+    result = ltml.stage2(loaded, out, fresh=fresh, features=files or None)
+    _print(result, as_json=as_json)
+    if not as_json:
+        suggest_next("report", result.run_dir)
 
 
 @app.command()
 @guarded
 def evaluate(
-    target: Annotated[Path, typer.Argument(metavar="RUN|PREDICTIONS.csv", help="a run's folder or a predictions file")],
-    novel: Annotated[str | None, typer.Option("--novel", help="how well a label held out of training is told")] = None,
+    target: Annotated[
+        Path, typer.Argument(metavar="RUN|PREDICTIONS.csv", help="folder of a run, or a prediction file")
+    ],
+    novel: Annotated[str | None, typer.Option("--novel", help="score how well this held-out label is detected")] = None,
     ci: Intervals = False,
     resamples: Resamples = None,
     seed: ResampleSeed = None,
     trust_plugins: TrustPlugins = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Score saved predictions: a run's, or anyone's."""
+    """Score the saved predictions of a run, or a prediction file of any origin."""
     import ltml
     from ltml.recipe.load import trusting_plugins
     from ltml.stages.evaluate import evaluate_novel
@@ -154,16 +170,19 @@ def evaluate(
         print_json(result) if as_json else print_scores(result)
     else:
         print_json(result.to_json()) if as_json else print_result(result)
+    if not as_json:
+        what = ["compare", "--predictions", target, "OTHER.csv"] if isinstance(result, dict) else ["report", target]
+        suggest_next(*what)
 
 
 @app.command()
 @guarded
 def gaussians(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")],
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run")],
     trust_plugins: TrustPlugins = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """The two Gaussians per class that stage 2 drew from, and how far apart they lie."""
+    """Describe the two Gaussians per class of stage 2, and the distance between them."""
     from ltml.recipe.load import trusting_plugins
     from ltml.stages.describe_gaussians import describe_gaussians
 
@@ -202,7 +221,7 @@ def list_components(
 @recipes_app.command("ls")
 @guarded
 def recipes_ls(as_json: JsonFlag = False) -> None:
-    """Names of the shipped recipes."""
+    """List the shipped recipes."""
     from ltml.recipe.catalog import describe_recipes
 
     from .output import print_entries, print_json
@@ -215,7 +234,7 @@ def recipes_ls(as_json: JsonFlag = False) -> None:
 def recipes_show(
     recipe: RecipeName, overrides: Overrides = None, trust_plugins: TrustPlugins = False, as_json: JsonFlag = False
 ) -> None:
-    """The resolved recipe, every field with its meaning."""
+    """Print the resolved recipe, every field with its meaning."""
     from ltml.recipe.show import annotated_yaml
 
     from .output import print_json
@@ -228,7 +247,7 @@ def recipes_show(
 @guarded
 def recipes_cp(
     recipe: RecipeName,
-    target: Annotated[Path, typer.Argument(help="a new .yaml file, or a folder")] = Path(),
+    target: Annotated[Path, typer.Argument(help="new .yaml file, or a folder")] = Path(),
     as_json: JsonFlag = False,
 ) -> None:
     """Copy a shipped recipe to a file of your own."""
@@ -257,10 +276,9 @@ def recipes_validate(
 
 def main() -> None:
     """Run the `ltml` command, in an environment that the processes it starts inherit."""
-    # Threads that wait for each other spin otherwise, which beside other processes takes ten times as long. It counts
-    # where torch is not imported yet.
+    # Waiting threads would spin, which is ten times slower beside other processes. Set it before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("PYTHONSAFEPATH", "1")  # no file of the current folder stands in for a module
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # no file of the current folder hides a module
     degrade_output()
     end_as_shells_expect()
     with_help_explained(app)

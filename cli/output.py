@@ -1,9 +1,10 @@
-"""What commands print: JSON objects, lists, tables."""
+"""Print results: JSON objects, lists, tables, and the next command to type."""
 
 from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
@@ -11,27 +12,35 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from ltml.processes.world import World
+
 if TYPE_CHECKING:
     from ltml.report.page import Prose, Table
     from ltml.stages.evaluate import RunResult
 
 
 STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-"""Characters that move the cursor, colour or turn text round: all controls but tab and new line."""
+"""Characters that move the cursor, colour text or reverse its direction: all controls but tab and new line."""
 
 
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
-    """Print text on stdout or stderr, whatever names are in it; what would steer the terminal is shown as its code."""
+    """Print text on stdout or stderr; characters that would control the terminal are shown as their codes."""
     typer.echo(show_controls(text), err=err, nl=nl)
 
 
 def show_controls(text: str) -> str:
-    """Return the text with ``\\u001b`` for what would steer a terminal; JSON stays the same JSON."""
+    """Return text with codes such as ``\\u001b`` for characters that control a terminal; JSON keeps its meaning."""
     return STEERING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def suggest_next(*words: object) -> None:
+    """Print the next command to type on stderr, if that is a terminal and this process is rank 0."""
+    if sys.stderr.isatty() and World.from_environment().is_first:
+        say(f"next: {shlex.join(['ltml', *map(str, words)])}", err=True)
+
+
 def print_json(value: Any) -> None:
-    """One JSON object on stdout."""
+    """Print a JSON object on stdout."""
     say(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
 
 
@@ -44,7 +53,7 @@ def print_blocks(blocks: Iterable[Table | Prose], *, err: bool = False) -> None:
 
 
 def print_entries(entries: Mapping[str, str]) -> None:
-    """Names with their descriptions, aligned."""
+    """Print names with their descriptions, aligned."""
     width = max((len(name) for name in entries), default=0)
     for name, text in entries.items():
         say(f"{name:<{width}}  {text}".rstrip())

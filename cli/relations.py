@@ -1,4 +1,4 @@
-"""``ltml relations``: how alike the classes of a run are."""
+"""``ltml relations``: show how similar the classes of a run are."""
 
 from __future__ import annotations
 
@@ -16,17 +16,23 @@ from .output import print_blocks, print_json
 
 @guarded
 def relations(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")],
-    picture: Annotated[Path | None, typer.Option("--picture", help="also draw it, .png, .svg or .pdf")] = None,
-    csv: Annotated[Path | None, typer.Option("--csv", help="also write the similarities, a new .csv file")] = None,
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run")],
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="also draw a figure to this .png, .svg or .pdf file")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="also write the similarities to this new .csv file")] = None,
     gain: Annotated[
         Path | None,
-        typer.Option("--gain", metavar="COMPARISON", help="whether alike classes help more: folder of a comparison"),
+        typer.Option(
+            "--gain",
+            metavar="COMPARISON",
+            help="test whether similar classes help more, on the comparison in this folder",
+        ),
     ] = None,
     trust_plugins: TrustPlugins = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """How alike the classes are: by their learned queries, and by their mean training features."""
+    """Print how similar the classes are, by their learned queries and by their mean training features."""
     from ltml.comparison.gain import relate_gain
     from ltml.recipe.load import trusting_plugins
     from ltml.stages.relations import describe_relations

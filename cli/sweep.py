@@ -1,4 +1,4 @@
-"""``ltml sweep``: one recipe over values of its settings."""
+"""``ltml sweep``: run one recipe over values of its settings."""
 
 from __future__ import annotations
 
@@ -15,15 +15,20 @@ from .errors import guarded
 
 Settings = Annotated[
     list[str],
-    typer.Argument(metavar="KEY=VALUES…", help="stage2.alpha=0.1..1.0 or train.lr=1e-4,1e-3; KEY=VALUE for all"),
+    typer.Argument(
+        metavar="KEY=VALUES…",
+        help="values to try: stage2.alpha=0.1..1.0 or train.lr=1e-4,1e-3; KEY=VALUE holds for all runs",
+    ),
 ]
-Seeds = Annotated[str, typer.Option("--seeds", help="0..4 (five seeds) or 0,1,7")]
-Oracle = Annotated[bool, typer.Option("--oracle", help="choose on test, which no honest result does; it is marked")]
+Seeds = Annotated[str, typer.Option("--seeds", help="training seeds: 0..4 (five seeds) or 0,1,7")]
+Oracle = Annotated[
+    bool, typer.Option("--oracle", help="choose on the test split, which biases the result; the table says so")
+]
 Trials = Annotated[
     int | None,
-    typer.Option("--trials", min=1, help="try so many values that Optuna proposes (pip install 'ltml\\[search]')"),
+    typer.Option("--trials", min=1, help="number of values that Optuna proposes (pip install 'ltml\\[search]')"),
 ]
-SearchSeed = Annotated[int | None, typer.Option("--search-seed", min=0, help="of what --trials proposes")]
+SearchSeed = Annotated[int | None, typer.Option("--search-seed", min=0, help="seed of the proposals of --trials")]
 
 
 @guarded
@@ -43,9 +48,9 @@ def sweep(
     dry_run: DryRun = False,
     as_json: JsonFlag = False,
 ) -> None:
-    """Go over values of settings, choose on validation, and say what the choice scores on test.
+    """Run every value of the settings, choose on validation, and score the choice on test.
 
-    With --trials, values are proposed: of 1..9 whole numbers, of 0.1..1.0 decimals, of 1e-5..1e-2 on a log scale.
+    With --trials, Optuna proposes values: whole numbers for 1..9, decimals for 0.1..1.0, on a log scale for 1e-5..1e-2.
     """
     from ltml.comparison.launch import Launch, parse_options
     from ltml.comparison.search import plan_search, search
