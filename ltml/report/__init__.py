@@ -1,1 +1,1 @@
-"""Tables, pictures and reports from saved results."""
+"""Tables, figures and reports from saved results."""

@@ -1,4 +1,4 @@
-"""What curves are drawn from: ROC and precision-recall points and their bands, bins of a reliability diagram."""
+"""Points of ROC and precision-recall curves, their confidence bands, and the bins of a reliability diagram."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ltml.arrays import Float64Array
 from ltml.metrics.bootstrap import CHUNK, LEVEL, draw_weights, number_groups, why_no_interval
 from ltml.metrics.ranking import known_entries
 
-MOST_POINTS = 200
-"""Points of a curve; more would not be seen."""
+MAX_POINTS = 200
+"""Maximum number of points of a drawn curve."""
 BINS = 15
-"""Of a reliability diagram."""
+"""Number of bins of a reliability diagram."""
 RESAMPLES = 200
-"""Of a confidence band."""
+"""Number of bootstrap resamples for a confidence band."""
 GRID = np.linspace(0, 1, 41)
-"""Where on the axis below a confidence band is computed."""
+"""Values of the horizontal axis at which a confidence band is computed."""
 
 
 def roc_curve(scores: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
-    """False and true positive rate at every distinct score, from (0, 0) to (1, 1).
+    """Return the false and true positive rates at every distinct score, from (0, 0) to (1, 1).
 
     Args:
         scores: ``(N,)``, higher means present.
@@ -41,7 +41,7 @@ def roc_curve(scores: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Float64Arr
 
 
 def pr_curve(scores: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Float64Array, Float64Array]:
-    """Recall and precision at every distinct score, from the highest score down to recall 1.
+    """Return recall and precision at every distinct score, from the highest score down to recall 1.
 
     Args:
         scores: ``(N,)``, higher means present.
@@ -56,24 +56,24 @@ def pr_curve(scores: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Float64Arra
     return true_positives / positives, true_positives / above
 
 
-def thin(x: Float64Array, y: Float64Array, most: int = MOST_POINTS) -> tuple[Float64Array, Float64Array]:
-    """At most so many points of a curve, evenly along its length, first and last among them."""
-    if len(x) <= most:
+def thin(x: Float64Array, y: Float64Array, max_points: int = MAX_POINTS) -> tuple[Float64Array, Float64Array]:
+    """Return at most `max_points` points of a curve, evenly along its length, with its first and last."""
+    if len(x) <= max_points:
         return x, y
     along = np.append(0.0, np.cumsum(np.hypot(np.diff(x), np.diff(y))))
-    chosen = np.unique(np.searchsorted(along, np.linspace(0, along[-1], most - 1)).clip(0, len(x) - 1))
+    chosen = np.unique(np.searchsorted(along, np.linspace(0, along[-1], max_points - 1)).clip(0, len(x) - 1))
     chosen = np.unique([0, *chosen.tolist(), len(x) - 1])
     return x[chosen], y[chosen]
 
 
 class Reliability(NamedTuple):
-    """Bins of equally many answers, by their probability.
+    """Bins of equally many predictions, by their probability.
 
     Attributes:
         predicted: mean probability of each bin.
         observed: share of positives in each bin.
-        counts: answers in each bin.
-        error: adaptive expected calibration error, the mean of ``|observed − predicted|`` over answers.
+        counts: number of predictions in each bin.
+        error: adaptive expected calibration error, the mean of ``|observed − predicted|`` over predictions.
     """
 
     predicted: Float64Array
@@ -83,14 +83,14 @@ class Reliability(NamedTuple):
 
 
 def reliability(probs: npt.ArrayLike, targets: npt.ArrayLike, bins: int = BINS) -> Reliability:
-    """Adaptive bins (Nixon et al., CVPR workshops 2019): as many answers in each, so that sparse ranges get wide ones.
+    """Sort predictions into adaptive bins of equal size (Nixon et al., CVPR workshops 2019).
 
-    Equal probabilities share a bin, so that the order of the rows does not matter.
+    Sparse ranges get wide bins. Equal probabilities share a bin, so that the order of the rows does not matter.
 
     Args:
         probs: ``(N, C)`` or ``(N,)``; all known entries are taken together.
         targets: the same shape: 0, 1, or NaN for unknown.
-        bins: how many; empty ones are left out.
+        bins: number of bins; empty ones are left out.
     """
     values, positive = known_entries(np.ravel(probs), np.ravel(targets))
     bin_of = np.searchsorted(np.sort(values), values) * bins // max(len(values), 1)
@@ -112,22 +112,22 @@ def confidence_band(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[Float64Array, Float64Array] | None:
-    """Pointwise interval of a curve at `GRID`, drawing patients with replacement.
+    """Return the pointwise interval of a curve at `GRID`, from resamples of patients with replacement.
 
-    All classes of the same rows get the same resamples. Where a resample has no positive or no negative of the class,
-    it does not count.
+    All classes of the same rows get the same resamples. A resample without a positive or a negative of the class is
+    passed over.
 
     Args:
-        kind: of curve.
+        kind: ``roc`` or ``pr``.
         scores: ``(N,)``, higher means present.
         targets: ``(N,)`` of 0, 1, or NaN for unknown.
         groups: ``(N,)``, the patient of each row.
-        resamples: how many.
-        seed: of the resamples.
+        resamples: number of resamples.
+        seed: seed of the resamples.
 
     Returns:
-        Lower and upper ends; None where the class is too rare for an interval, there is only one patient, or no
-        resample counts.
+        Lower and upper ends, each ``(41,)``; None if the class is too rare for an interval, there is only one patient,
+        or no resample has both positives and negatives.
     """
     numbers, n_groups = number_groups(groups)
     if why_no_interval(targets) is not None or n_groups < 2:
@@ -150,12 +150,12 @@ def confidence_band(
 
 
 def _heights(kind: str, above: Float64Array, hits: Float64Array) -> Float64Array:
-    """A curve at `GRID`: the true positive rate between its points, or the precision where the recall is reached."""
+    """Return a curve at `GRID`: the interpolated true positive rate, or the precision where the recall is reached."""
     if kind == "roc":
         false = np.append(0.0, (above - hits) / (above[-1] - hits[-1]))
         rate: Float64Array = np.interp(GRID, false, np.append(0.0, hits / hits[-1]))
         return rate
-    drawn = above > 0  # the first rows may not be in the resample
+    drawn = above > 0  # the first rows may be missing from the resample
     above, hits = above[drawn], hits[drawn]
     reached = np.searchsorted(hits / hits[-1], GRID - 1e-12)
     precision: Float64Array = (hits / above)[reached]
@@ -163,7 +163,7 @@ def _heights(kind: str, above: Float64Array, hits: Float64Array) -> Float64Array
 
 
 def cooccurrence(targets: npt.ArrayLike) -> Float64Array:
-    """Share of each row label's positives that are positive for the column's label too, where both are known.
+    """Return the share of each row label's positives that are positive for the column's label too, if both are known.
 
     Args:
         targets: ``(N, C)`` of 0, 1, or NaN for unknown.
@@ -179,7 +179,7 @@ def cooccurrence(targets: npt.ArrayLike) -> Float64Array:
 
 
 def _counts(scores: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Float64Array, Float64Array, int]:
-    """Answers and positives at or above each distinct score, from the highest, and all positives."""
+    """Return predictions and positives at or above each distinct score, from the highest, and all positives."""
     values, positive = known_entries(scores, targets)
     order = np.argsort(-values, kind="stable")
     ends = _ends_of_ties(values[order])
@@ -188,5 +188,5 @@ def _counts(scores: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Float64Array
 
 
 def _ends_of_ties(ordered: Float64Array) -> npt.NDArray[np.intp]:
-    """The last place of each distinct value."""
+    """Return the last index of each distinct value."""
     return np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1) if len(ordered) else np.empty(0, dtype=np.intp)

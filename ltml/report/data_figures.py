@@ -1,4 +1,4 @@
-"""Figures of the commands that print tables: `ltml data stats` and `ltml relations`."""
+"""Figures of `ltml data stats` and `ltml relations`, which `--picture` writes."""
 
 from __future__ import annotations
 

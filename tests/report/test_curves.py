@@ -13,7 +13,7 @@ from ltml.metrics.ranking import auroc
 from ltml.report.curves import GRID, confidence_band, cooccurrence, pr_curve, reliability, roc_curve, thin
 
 
-def _answers(rows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def _draw(rows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     targets = (rng.random(rows) < 0.2).astype(float)
     scores = np.round(np.clip(rng.normal(0.3 + 0.3 * targets, 0.2), 0, 1), 2)  # with ties
@@ -22,7 +22,7 @@ def _answers(rows: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_roc_equals_scikit_learn() -> None:
-    scores, targets = _answers()
+    scores, targets = _draw()
     known = ~np.isnan(targets)
     false, true, _ = metrics.roc_curve(targets[known], scores[known], drop_intermediate=False)
     x, y = roc_curve(scores, targets)
@@ -31,7 +31,7 @@ def test_roc_equals_scikit_learn() -> None:
 
 
 def test_precision_and_recall_equal_scikit_learn() -> None:
-    scores, targets = _answers()
+    scores, targets = _draw()
     known = ~np.isnan(targets)
     precision, recall, _ = metrics.precision_recall_curve(targets[known], scores[known])
     x, y = pr_curve(scores, targets)
@@ -62,8 +62,8 @@ def test_a_short_curve_is_not_thinned() -> None:
     assert thin(x, x**2)[0] is x
 
 
-def test_bins_of_equally_many_answers() -> None:
-    scores, targets = _answers(seed=1)
+def test_bins_of_equally_many_draw() -> None:
+    scores, targets = _draw(seed=1)
     found = reliability(scores.reshape(-1, 4), targets.reshape(-1, 4), bins=7)
     known = ~np.isnan(targets)
     pairs = sorted(zip(scores[known].tolist(), targets[known].tolist(), strict=True))
@@ -84,7 +84,7 @@ def test_bins_of_equally_many_answers() -> None:
 
 @pytest.mark.parametrize("kind", ["roc", "pr"])
 def test_a_band_is_that_of_curves_of_rows_repeated(kind: str) -> None:
-    scores, targets = _answers(rows=150, seed=2)
+    scores, targets = _draw(rows=150, seed=2)
     groups = [f"patient {row // 3}" for row in range(150)]
     found = confidence_band(kind, scores, targets, groups, resamples=40, seed=3)
     numbers, count = number_groups(groups)
@@ -105,7 +105,7 @@ def test_a_band_is_that_of_curves_of_rows_repeated(kind: str) -> None:
 
 
 def test_a_rare_class_or_a_single_patient_has_no_band() -> None:
-    scores, targets = _answers()
+    scores, targets = _draw()
     rare = np.where(np.cumsum(targets == 1) > 9, 0.0, targets)
     rows = [str(row) for row in range(len(scores))]
     assert confidence_band("roc", scores, targets, rows) is not None

@@ -16,7 +16,7 @@ from ltml.stages.run_directory import last_stage, read_run
 
 
 def seeds_figure(comparison: Comparison, data: str) -> Figure:
-    """A mark per seed and row; a line joins what shares split and seed."""
+    """Describe the measure of every run, one mark per seed and row; a line joins the runs of one seed."""
     rows, result = comparison.rows(data), comparison.result
     groups, entries = [], []
     for number, seed in enumerate(result["seeds"]):
@@ -36,7 +36,7 @@ def seeds_figure(comparison: Comparison, data: str) -> Figure:
 
 
 def groups_figure(comparison: Comparison, data: str) -> Figure:
-    """The means of the groups, a mark per row with the deviation over seeds."""
+    """Describe the means of the groups, one mark per row with its standard deviation over seeds."""
     rows, names = comparison.rows(data), list(comparison.result["groups"][data])
     groups = []
     for number, row in enumerate(rows):
@@ -55,7 +55,7 @@ def groups_figure(comparison: Comparison, data: str) -> Figure:
 
 
 def gain_figure(comparison: Comparison, data: str) -> list[Block]:
-    """The gain of each row over the reference per class, or why there is none."""
+    """Describe the gain of each row over the reference per class, or say why there is none."""
     reference = comparison.result["reference"]
     labels = labels_of(comparison, data)
     shown = choose_classes(labels)
@@ -67,8 +67,8 @@ def gain_figure(comparison: Comparison, data: str) -> list[Block]:
     panels = []
     for name, (labels_of_row, points) in gains.items():
         title, width = f"{name} against {reference}", 640 if len(gains) == 1 else 430
-        told, axis = "; ".join(points.titles), "gain in points"
-        chart = RowChart(title, told, labels_of_row, [points], axis, width=width, limits=limits, zero=True)
+        description, axis = "; ".join(points.titles), "gain in points"
+        chart = RowChart(title, description, labels_of_row, [points], axis, width=width, limits=limits, zero=True)
         panels.append(Panel(chart, title))
     caption = (
         f"Gain of each row over {reference} per class, the most frequent in training at the top: mean over seeds, "
@@ -82,7 +82,7 @@ def gain_figure(comparison: Comparison, data: str) -> list[Block]:
 
 
 def _gains(row: Row, labels: Sequence[str]) -> tuple[list[str], Points]:
-    """The classes of a row that can be compared with the reference, and by how much each is better."""
+    """Return the classes of a row that can be compared with the reference, and the gain of each."""
     versus_of = {label: row["per_label"][label]["versus"] for label in labels if label in row["per_label"]}
     pairs = [
         (label, versus) for label, versus in versus_of.items() if versus is not None and versus["mean"] is not None
@@ -99,7 +99,7 @@ def _gains(row: Row, labels: Sequence[str]) -> tuple[list[str], Points]:
 
 
 def norms_figure(comparison: Comparison, data: str) -> list[Block]:
-    """Length of every class's weight vector, a line per row (LDRNet, fig. 5), and why a row has none."""
+    """Describe the length of every class's weight vector per row (LDRNet, fig. 5), or say why a row has none."""
     norms, reasons = dict[str, dict[str, float]](), dict[str, list[str]]()
     for row in comparison.rows(data):
         found = _norms(comparison, data, row["row"])
@@ -114,7 +114,7 @@ def norms_figure(comparison: Comparison, data: str) -> list[Block]:
 
 
 def _norms(comparison: Comparison, data: str, row: str) -> dict[str, float] | str:
-    """Mean over seeds of a row's lengths by class, after the last stage; or why there are none."""
+    """Return the mean over seeds of a row's lengths by class after the last stage, or why there are none."""
     runs = [run for (of_data, of_row, _), run in comparison.runs.items() if (of_data, of_row) == (data, row)]
     if not runs:
         return "no run exists any longer"

@@ -29,7 +29,7 @@ from ltml.types import Predictions
 SERIES = {"stage1": 1, "stage2": 0}
 """Colour, shape and dashes of a stage."""
 CLASSIFIER = "head.classifier."
-"""What names of a classifier's tensors begin with in a checkpoint."""
+"""Prefix of the classifier's tensors in a checkpoint."""
 
 
 def stage_keys(kind: Literal["line", "dots"], stages: Mapping[str, Any]) -> list[Key]:
@@ -43,11 +43,11 @@ class Kind(NamedTuple):
     Attributes:
         name: in captions.
         file: stem of the figure's file.
-        curve: its points.
-        band: what `confidence_band` calls it.
-        area: the figure that sums it up.
-        area_name: of that.
-        axes: names.
+        curve: function from scores and targets to the points.
+        band: name of the kind for `confidence_band`.
+        area: function from scores and targets to the area below the curve.
+        area_name: name of that area in captions.
+        axes: names of the horizontal and the vertical axis.
     """
 
     name: str
@@ -71,20 +71,20 @@ PR = Kind(
 )
 
 
-def curve_figures(answers: Mapping[str, Predictions], labels: Sequence[str], split: str, more: str) -> Iterator[Block]:
-    """ROC and precision-recall curves, a small plot per class, and the classes that have none."""
+def curve_figures(by_stage: Mapping[str, Predictions], labels: Sequence[str], split: str, more: str) -> Iterator[Block]:
+    """Describe ROC and precision-recall curves, one small plot per class, and name the classes that have none."""
     for kind in (ROC, PR):
-        panels = [panel for label in labels if (panel := _curve_panel(kind, label, answers)) is not None]
+        panels = [panel for label in labels if (panel := _curve_panel(kind, label, by_stage)) is not None]
         if panels:
-            both, last = " of both stages", f" of {STAGE_NAMES[list(answers)[-1]]}"
-            both, last = (both, last) if len(answers) > 1 else ("", "")
+            both, last = " of both stages", f" of {STAGE_NAMES[list(by_stage)[-1]]}"
+            both, last = (both, last) if len(by_stage) > 1 else ("", "")
             caption = (
                 f"{kind.name} curves on {split}, the most frequent class in training first, with the {kind.area_name}"
                 f"{both}. Band{last}: {LEVEL:.0%} at each point, over {RESAMPLES} resamples of patients (rows where "
                 f"none are known); none with fewer than {MIN_KNOWN} known positives or negatives.{more}"
             )
-            yield Figure(kind.file, panels, caption, stage_keys("line", answers))
-    first = next(iter(answers.values()))
+            yield Figure(kind.file, panels, caption, stage_keys("line", by_stage))
+    first = next(iter(by_stage.values()))
     columns = {label: first.targets[:, first.label_names.index(label)] for label in labels}
     undefined = [label for label, targets in columns.items() if not {0.0, 1.0} <= set(targets.tolist())]
     if undefined:
@@ -92,19 +92,19 @@ def curve_figures(answers: Mapping[str, Predictions], labels: Sequence[str], spl
         yield Prose(f"Without a curve, for want of known positives or negatives: {names}.", "note")
 
 
-def _curve_panel(kind: Kind, label: str, answers: Mapping[str, Predictions]) -> Panel | None:
-    """The curves of a class by stage, and a band of the last; None where they are undefined."""
+def _curve_panel(kind: Kind, label: str, by_stage: Mapping[str, Predictions]) -> Panel | None:
+    """Describe the curves of a class by stage, with a band of the last; None if they are undefined."""
     marks, areas = [], []
-    for stage, predictions in answers.items():
-        place = predictions.label_names.index(label)
-        probs, targets = predictions.probs[:, place], predictions.targets[:, place]
+    for stage, predictions in by_stage.items():
+        column = predictions.label_names.index(label)
+        probs, targets = predictions.probs[:, column], predictions.targets[:, column]
         x, y = thin(*kind.curve(probs, targets))
         if not len(x):
             return None
-        series = SERIES[stage] if len(answers) > 1 else 0
+        series = SERIES[stage] if len(by_stage) > 1 else 0
         marks.append(Mark("line", x.tolist(), y.tolist(), series))
         areas.append(kind.area(probs, targets))
-        if stage == list(answers)[-1] and (band := confidence_band(kind.band, probs, targets, predictions.groups)):
+        if stage == list(by_stage)[-1] and (band := confidence_band(kind.band, probs, targets, predictions.groups)):
             low, high = band
             around = [*GRID.tolist(), *GRID[::-1].tolist()], [*low.tolist(), *high[::-1].tolist()]
             marks.insert(0, Mark("area", *around, series))
@@ -114,23 +114,23 @@ def _curve_panel(kind: Kind, label: str, answers: Mapping[str, Predictions]) -> 
     return Panel(plot, label, shown)
 
 
-def reliability_figure(answers: Mapping[str, Predictions], scaled: Mapping[str, Predictions], split: str) -> Figure:
-    """Reliability diagram of all known entries together, in bins of as many answers each.
+def reliability_figure(by_stage: Mapping[str, Predictions], scaled: Mapping[str, Predictions], split: str) -> Figure:
+    """Describe the reliability diagram of all known entries together, in bins of equally many predictions.
 
     Args:
-        answers: predictions by stage.
-        scaled: those of the stages that have been calibrated, with their temperature.
-        split: of the predictions.
+        by_stage: predictions before calibration.
+        scaled: predictions after temperature scaling, of the stages that have been calibrated.
+        split: split of the predictions.
     """
-    series_of = SERIES if len(answers) > 1 else dict.fromkeys(answers, 0)
-    curves = [(STAGE_NAMES[stage], series_of[stage], found) for stage, found in answers.items()]
+    series_of = SERIES if len(by_stage) > 1 else dict.fromkeys(by_stage, 0)
+    curves = [(STAGE_NAMES[stage], series_of[stage], found) for stage, found in by_stage.items()]
     curves += [(f"{STAGE_NAMES[stage]} with temperature", SERIES[stage] + 2, found) for stage, found in scaled.items()]
     marks, errors, top = [], [], 0.0
     for name, series, predictions in curves:
         found = reliability(predictions.probs, predictions.targets)
         x, y = found.predicted.tolist(), found.observed.tolist()
         titles = [
-            f"{a:.3f} predicted, {b:.3f} observed, {n} answers" for a, b, n in zip(x, y, found.counts, strict=True)
+            f"{a:.3f} predicted, {b:.3f} observed, {n} predictions" for a, b, n in zip(x, y, found.counts, strict=True)
         ]
         marks += [Mark("line", x, y, series), Mark("dots", x, y, series, titles)]
         errors.append(f"{name} {found.error:.3f}")
@@ -149,23 +149,23 @@ def reliability_figure(answers: Mapping[str, Predictions], scaled: Mapping[str, 
     )
     caption = (
         f"Probability and frequency on {split}, all known entries of all classes together, in bins of equally many "
-        f"answers. On the dotted line they agree. Adaptive expected calibration error: {shown}."
+        f"predictions. On the dotted line they agree. Adaptive expected calibration error: {shown}."
     )
     legend = [Key("line", series, name) for name, series, _ in curves]
     return Figure("reliability", [Panel(plot)], caption, legend if len(curves) > 1 else [])
 
 
 def training_figure(log: Sequence[Mapping[str, Any]], select: str) -> Figure:
-    """What stage 1 logged, a plot per figure; the epoch that was kept is marked."""
+    """Describe the log of stage 1, one plot per logged number, with a line at the epoch that was kept."""
     chosen = f"val_{select}"
     names = [name for name in log[0] if name not in ("epoch", "seconds") and _is_number(log[0][name])]
-    best = max(range(len(log)), key=lambda place: log[place].get(chosen) or 0.0)
+    best = max(range(len(log)), key=lambda epoch: log[epoch].get(chosen) or 0.0)
     panels = []
     for name in names:
-        there = [(line["epoch"] + 1, line[name]) for line in log if _is_number(line.get(name))]
-        epochs, values = [float(epoch) for epoch, _ in there], [float(value) for _, value in there]
-        titles = [f"epoch {epoch}: {value:.4g}" for epoch, value in there]
-        dots = [Mark("dots", epochs, values, 0, titles)] if len(there) <= 30 else []
+        logged = [(line["epoch"] + 1, line[name]) for line in log if _is_number(line.get(name))]
+        epochs, values = [float(epoch) for epoch, _ in logged], [float(value) for _, value in logged]
+        titles = [f"epoch {epoch}: {value:.4g}" for epoch, value in logged]
+        dots = [Mark("dots", epochs, values, 0, titles)] if len(logged) <= 30 else []
         plot = Plot(
             f"{name} by epoch",
             f"From {values[0]:.4g} to {values[-1]:.4g}",
@@ -181,7 +181,7 @@ def training_figure(log: Sequence[Mapping[str, Any]], select: str) -> Figure:
 
 
 def norm_figure(run: RunDirectory, labels: Sequence[str], more: str) -> Figure | None:
-    """Length of every class's weight vector before and after stage 2 (LDRNet, fig. 5); None where there is none."""
+    """Describe the length of every class's weight vector before and after stage 2 (LDRNet, fig. 5); or None."""
     if not (run.checkpoint1.is_file() and run.checkpoint2.is_file()):
         return None
     groups, spans = [], []
@@ -200,7 +200,7 @@ def norm_figure(run: RunDirectory, labels: Sequence[str], more: str) -> Figure |
 
 
 def class_norms(checkpoint: Path) -> dict[str, float] | None:
-    """Length of every class's weight vector; None for a classifier that has no such.
+    """Return the length of every class's weight vector; None for a classifier without such vectors.
 
     Raises:
         InputError: the checkpoint cannot be read.
@@ -213,7 +213,7 @@ def class_norms(checkpoint: Path) -> dict[str, float] | None:
 
 
 def class_weights(weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None:
-    """Weight ``(C, D)`` and bias ``(C,)`` of a checkpoint's classifier in float64; None for one that has no such."""
+    """Return weight ``(C, D)`` and bias ``(C,)`` of a checkpoint's classifier in float64; None without any."""
     if WEIGHT in weights:
         return weights[WEIGHT].double(), weights[BIAS].double()
     own = {key.removeprefix(CLASSIFIER): value for key, value in weights.items() if key.startswith(CLASSIFIER)}
@@ -226,14 +226,14 @@ def class_weights(weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor] | None
 
 
 def _shaped_like(own: Mapping[str, Tensor]) -> QueryClassifier | GraphClassifier | None:
-    """A classifier that has these tensors and makes a weight per class of them; None for any other."""
+    """Return a classifier that computes a weight per class from these tensors; None if no known one does."""
     if "graph" in own:
         return GraphClassifier(own.get("words"), own["graph"], *own["second"].shape)
     return QueryClassifier(*own["to_weights.weight"].T.shape) if "queries" in own else None
 
 
 def tree_figures(found: Mapping[str, Any]) -> Iterator[Block]:
-    """A dendrogram by each kind of `ltml.describe_relations`, and why one is missing."""
+    """Describe a dendrogram for each kind of `ltml.describe_relations`, or say why it is missing."""
     for kind, name in KINDS.items():
         relation = found[kind]
         if relation is None:
@@ -250,7 +250,8 @@ def tree_figures(found: Mapping[str, Any]) -> Iterator[Block]:
         title = f"Classes by their {name}"
         chart = Tree(title, description, leaves, clustering["merges"], clustering["order"], "1 − cosine similarity")
         lost = [f"{entry['label']}: {entry['reason']}" for entry in relation["undefined"]]
-        caption = f"{title} of stage {found['stage']}, average linkage: the further left two meet, the more alike. "
+        caption = f"{title} of stage {found['stage']}, average linkage: "
+        caption += "the further left two classes meet, the more alike they are. "
         caption += f"{description}." + (f" Left out: {'; '.join(lost)}." if lost else "")
         yield Figure(f"relations-{kind}", [Panel(chart)], caption)
 

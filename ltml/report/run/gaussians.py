@@ -1,4 +1,4 @@
-"""The two Gaussians of every class as its refitted classifier sees them, with the features they stand for."""
+"""Figure of the two Gaussians of every class along its classifier's direction, with real and virtual features."""
 
 from __future__ import annotations
 
@@ -24,27 +24,29 @@ from ltml.stages.run_directory import RunDirectory
 from ltml.training.checkpoint import load_weights
 
 VIRTUAL = 2_000
-"""Virtual samples that are drawn, with a fixed seed."""
+"""Number of virtual samples that are drawn."""
 SAMPLE_SEED = 0
+"""Seed of the virtual samples."""
 BATCH = 250
-"""Virtual samples that are held at once."""
+"""Number of virtual samples that are held at once."""
 ROWS = 4_096
-"""Rows of features that are read at once."""
+"""Number of rows of features that are read at once."""
 HISTOGRAM_BINS = 22
+"""Number of bins of a histogram of logits."""
 
 Logits = tuple[Float64Array, Float64Array]
 """Logits ``(n, C)`` and targets ``(n, C)``, NaN where unknown."""
 
 
 class Projection(NamedTuple):
-    """A label of a class along its classifier's direction: the logit.
+    """Logits of one label, absent or present, of a class.
 
     Attributes:
-        mean: of the Gaussian.
-        deviation: of the Gaussian.
-        samples: that it was fitted to.
-        real: logits of the real features; empty where they are not kept.
-        virtual: logits of features drawn from it.
+        mean: mean of the Gaussian.
+        deviation: standard deviation of the Gaussian.
+        samples: number of samples that the Gaussian was fitted to.
+        real: logits of the real features; empty if they are not kept.
+        virtual: logits of features drawn from the Gaussian.
     """
 
     mean: float
@@ -55,7 +57,7 @@ class Projection(NamedTuple):
 
 
 def gaussian_figure(run: RunDirectory, labels: Sequence[str], more: str) -> Figure | None:
-    """Both Gaussians of every class along its classifier's direction, with the features; None without directions.
+    """Describe both Gaussians of every class along its classifier's direction; None without directions.
 
     Raises:
         InputError: the Gaussians cannot be read.
@@ -76,7 +78,7 @@ def gaussian_figure(run: RunDirectory, labels: Sequence[str], more: str) -> Figu
         if sides:
             panels.append(_gaussian_panel(label, pair, classifier[0][c], sides))
     caption = (
-        "The two Gaussians of every class as its refitted classifier sees them, by the logit; beyond 0 it says "
+        "The two Gaussians of every class as its refitted classifier sees them, by the logit; above 0 it predicts "
         f"present. Lines: the Gaussians; small marks: {VIRTUAL} virtual samples drawn from them with seed "
         f"{SAMPLE_SEED}; areas: {'left out, ' + why if why else 'the real training features'}. Each has area 1. Above "
         f"each plot, the expected AUC between the two.{more}"
@@ -88,7 +90,7 @@ def gaussian_figure(run: RunDirectory, labels: Sequence[str], more: str) -> Figu
 
 
 def project_real(run: RunDirectory, weight: Tensor, bias: Tensor) -> Logits:
-    """Logits ``(N, C)`` of the stored training features, and their targets with NaN where unknown."""
+    """Return logits ``(N, C)`` of the stored training features, and their targets with NaN where unknown."""
     store = load_features(run.features, "train")
     matrix, logits = weight.numpy(), []
     for start in range(0, len(store.features), ROWS):
@@ -98,7 +100,7 @@ def project_real(run: RunDirectory, weight: Tensor, bias: Tensor) -> Logits:
 
 
 def project_virtual(resampler: GaussianResampler, weight: Tensor, bias: Tensor, count: int = VIRTUAL) -> Logits:
-    """Logits ``(count, C)`` of virtual features, and their targets with NaN where none can be drawn."""
+    """Return logits ``(count, C)`` of virtual features, and their targets with NaN where none can be drawn."""
     generator, logits, targets = torch.Generator().manual_seed(SAMPLE_SEED), [], []
     for start in range(0, count, BATCH):
         features, labels = resampler.sample(min(BATCH, count - start), generator=generator)
@@ -108,7 +110,7 @@ def project_virtual(resampler: GaussianResampler, weight: Tensor, bias: Tensor, 
 
 
 def _why_no_real(run: RunDirectory, about: Mapping[str, Any]) -> str:
-    """Why the real features that the Gaussians were fitted to cannot be shown; empty if they can."""
+    """Return why the real features that the Gaussians were fitted to cannot be shown; empty if they can."""
     if about.get("round", 0) > 0:
         return f"for the Gaussians are of round {about['round']} and its features are not kept"
     return "" if has_features(run.features) else "for the features are not kept in the run"
@@ -122,7 +124,7 @@ def _sides(
     real: Logits | None,
     virtual: Logits,
 ) -> dict[int, Projection]:
-    """The projections of the labels that have a Gaussian."""
+    """Return the projections of the labels that have a Gaussian."""
     sides = {}
     for label, gaussian in enumerate(pair):
         if gaussian is None:
@@ -156,7 +158,7 @@ def _gaussian_panel(label: str, pair: Pair, weight: Tensor, sides: Mapping[int, 
 
 
 def _range(sides: Mapping[int, Projection]) -> tuple[float, float]:
-    """Logits that a plot covers: the Gaussians' bulk and nearly all of the real features."""
+    """Return the ends of a plot: they enclose the Gaussians' bulk and nearly all real features."""
     ends = [side.mean + reach * side.deviation for side in sides.values() for reach in (-3.3, 3.3)]
     for side in sides.values():
         ends += np.quantile(side.real, [0.002, 0.998]).tolist() if len(side.real) else []
@@ -164,7 +166,7 @@ def _range(sides: Mapping[int, Projection]) -> tuple[float, float]:
 
 
 def _side_marks(side: Projection, series: int, edges: Float64Array) -> list[Mark]:
-    """Area of the real features, line of the Gaussian (none for a point mass), marks of the virtual ones."""
+    """Return the area of the real features, the line of the Gaussian (none for a point mass) and the virtual marks."""
     marks, middles = [], (edges[1:] + edges[:-1]) / 2
     if len(side.real):
         marks.append(Mark("steps", edges.tolist(), _density(side.real, edges).tolist(), series))
@@ -174,8 +176,8 @@ def _side_marks(side: Projection, series: int, edges: Float64Array) -> list[Mark
         marks.append(Mark("line", x.tolist(), y.tolist(), series))
     if len(side.virtual):
         heights = _density(side.virtual, edges)
-        there = heights > 0
-        marks.append(Mark("dots", middles[there].tolist(), heights[there].tolist(), series, size=2.0))
+        filled = heights > 0
+        marks.append(Mark("dots", middles[filled].tolist(), heights[filled].tolist(), series, size=2.0))
     return marks
 
 

@@ -1,6 +1,6 @@
 """Plots for papers by matplotlib, drawn from the descriptions that pages are drawn from.
 
-Colours are told apart by people with colour blindness too; series differ in marks or dashes as well.
+Colours suit readers with colour blindness, and series differ in marks or dashes as well.
 """
 
 from __future__ import annotations

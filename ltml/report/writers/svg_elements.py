@@ -1,4 +1,4 @@
-"""SVG elements as markup: text and values are escaped, numbers short, series told apart by colour and shape."""
+"""SVG elements as markup: text and values are escaped, numbers are short, and series differ in colour and shape."""
 
 from __future__ import annotations
 
