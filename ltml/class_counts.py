@@ -1,4 +1,4 @@
-"""What the training labels of the classes say before anything is trained."""
+"""Derive from training labels which classes can be learned and how imbalanced they are."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ class TrainCounts(NamedTuple):
     """Known labels of each class in train.
 
     Attributes:
-        positives: by label.
-        known: positives and negatives, by label.
+        positives: number of positives by label.
+        known: number of positives and negatives by label.
     """
 
     positives: Mapping[str, int]
@@ -19,7 +19,7 @@ class TrainCounts(NamedTuple):
 
 
 def imbalance_ratio(positives: Iterable[int]) -> float | None:
-    """Return the largest over the smallest nonzero number of training positives; None where no class has any.
+    """Return the largest over the smallest nonzero number of training positives; None if no class has any.
 
     A class without training positives is not learned and would make the ratio infinite, whatever the others are.
     """
@@ -30,8 +30,8 @@ def imbalance_ratio(positives: Iterable[int]) -> float | None:
 def not_learned(label_names: Sequence[str], counts: TrainCounts) -> list[str]:
     """Name the classes that training cannot have learned: those without a known positive or a known negative in train.
 
-    Whatever such a class is answered comes from other classes, so its score stands outside every mean. A label that
-    has no counts is kept: nothing is known of it.
+    Predictions for such a class come from other classes, so its score is excluded from every mean. Labels without
+    counts are not named.
     """
     return [name for name in label_names if _is_one_sided(counts.positives.get(name), counts.known.get(name))]
 

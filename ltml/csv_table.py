@@ -24,9 +24,9 @@ from ltml.near_names import near_misses
 
 TEXT: Any = {"encoding": "utf-8-sig", "newline": ""}
 CHUNK = 1 << 14
-"""Rows at a time: as Python lists they take several times the memory of their columns."""
+"""Number of rows read at a time, because rows as Python lists take several times the memory of columns."""
 SHARED = 1 << 12
-"""Distinct texts of a column that are looked for again; a column of ids or paths has more, and few of them repeat."""
+"""Number of distinct texts per column that are shared; columns of ids or paths have more, which rarely repeat."""
 
 NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?( ?± ?[\d.]+)?")
 
@@ -45,24 +45,24 @@ TRUTHS: Mapping[str, int] = MappingProxyType(
         for spelling in (f"{value}", f"{value}".upper(), f"{value}".lower())
     }
 )
-"""1 or 0 by every spelling of a label that is taken, in all kinds of tables."""
+"""1 or 0 by every accepted spelling of a label, in all kinds of tables."""
 
 LONGEST_CELL = 10_000_000
-"""Characters that a cell may have."""
+"""Maximum number of characters in a cell."""
 
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
-"""What other programs write between cells."""
+"""Cell separators of other programs."""
 
 PLAIN_CSV = "It must be a comma-separated UTF-8 file."
 
 
 def read_csv_table(path: Path, what: str, columns: Sequence[str] = ()) -> pd.DataFrame:
-    """Read a comma-separated UTF-8 file, plain or ``.gz``; every cell stays text, blanks around it aside.
+    """Read a comma-separated UTF-8 file, plain or ``.gz``; every cell stays text, without surrounding blanks.
 
     Args:
         path: the file.
-        what: what the file is to the user, for messages.
-        columns: those that it must have.
+        what: description of the file for messages.
+        columns: required columns.
 
     Returns:
         A frame of text whose index is the line each row ends on.
@@ -77,10 +77,10 @@ def read_csv_table(path: Path, what: str, columns: Sequence[str] = ()) -> pd.Dat
 
 
 def csv_rows(path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line that each row ends on and its cells without blanks around them, empty lines aside.
+    """Yield the last line of each row and its stripped cells; empty lines are skipped.
 
     Raises:
-        InputError: the file is not there, not text, or breaks the rules of quotes; the message names the line.
+        InputError: if the file is missing, not text, or has wrong quotes; the message names the line.
     """
     _check_is_text(path, what)
     start = 1
@@ -100,7 +100,7 @@ def csv_rows(path: Path, what: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _read_columns(path: Path, what: str, *, allow_unnamed: bool) -> pd.DataFrame:
-    """Read column by column; equal texts of a column are one object, for of millions of cells few differ."""
+    """Read column by column; equal texts of a column share one object, because few of millions of cells differ."""
     rows = csv_rows(path, what)
     header = next(rows, (0, list[str]()))[1]
     check_header(header, path, nameless=allow_unnamed)
@@ -118,7 +118,7 @@ def _read_columns(path: Path, what: str, *, allow_unnamed: bool) -> pd.DataFrame
     if not lines:
         raise InputError(f"{path} has {'a header but no rows' if header else 'no content'}")
     whole: dict[int, npt.NDArray[np.object_]] = {}
-    while parts:  # a column's parts go as soon as it is whole
+    while parts:  # frees the parts of a column once it is complete
         whole[len(whole)] = np.concatenate(parts.pop(0))
     table = pd.DataFrame(whole, index=np.concatenate(lines), dtype=object, copy=False)
     table.columns = pd.Index(header)
@@ -131,17 +131,17 @@ def _chunks(rows: Iterator[tuple[int, list[str]]]) -> Iterator[list[tuple[int, l
 
 
 def _share(cells: Sequence[str], seen: dict[str, str]) -> npt.NDArray[np.object_]:
-    """Return cells ``(n,)``, each the text that `seen` has of it already; `seen` grows up to `SHARED` texts."""
+    """Return cells ``(n,)`` as texts shared through `seen`, which grows up to `SHARED` texts."""
     column = np.empty(len(cells), dtype=object)
     column[:] = [seen.setdefault(cell, cell) if len(seen) < SHARED else seen.get(cell, cell) for cell in cells]
     return column
 
 
 def need_columns(table: pd.DataFrame, columns: Sequence[str], path: Path) -> None:
-    """Check that a table has some columns.
+    """Check that a table has the required columns.
 
     Raises:
-        InputError: names the columns that are not there, and those that were probably meant.
+        InputError: names missing columns and those that were probably meant.
     """
     absent = [name for name in columns if name not in table]
     if not absent:
@@ -154,12 +154,12 @@ def need_columns(table: pd.DataFrame, columns: Sequence[str], path: Path) -> Non
 
 
 def check_header(header: Sequence[str], path: Path, *, nameless: bool = False) -> None:
-    """Refuse a header that other programs read otherwise.
+    """Refuse a header that other programs read differently.
 
     Args:
-        header: the names.
-        path: of the table, for messages.
-        nameless: whether columns without a name are passed over.
+        header: column names.
+        path: path of the table, for messages.
+        nameless: whether columns without a name are skipped.
 
     Raises:
         InputError: cells are not separated by commas, or a name is repeated, empty or holds invisible letters.
@@ -217,7 +217,7 @@ def _check_is_text(path: Path, what: str) -> None:
 
 
 def _quote_fault(error: csv.Error, start: int, line: int) -> str:
-    """Say where a row breaks the rules of quotes, and how to mend it."""
+    """Describe where a row has wrong quotes, and how to fix it."""
     text = str(error)
     if "field larger" in text:
         return f'line {start}: a cell has more than {LONGEST_CELL:,} characters; is a quote (") not closed?'
@@ -230,7 +230,7 @@ def _quote_fault(error: csv.Error, start: int, line: int) -> str:
 
 
 def _encoding_fault(path: Path) -> str:
-    """Say on which line the first byte stands that is no UTF-8."""
+    """Name the line of the first byte that is not UTF-8."""
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:

@@ -1,4 +1,4 @@
-"""Say what a file is where a text file is expected, by its first bytes."""
+"""Recognise by its first bytes what a file is that should be text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BEGINNINGS = (
 
 
 def foreign_kind(path: Path) -> str:
-    """Return what a file is where it is no UTF-8 text, such as ``a Parquet file``; empty for text and where unknown.
+    """Return the kind of a file that is not UTF-8 text, such as ``a Parquet file``; empty for text and unknown kinds.
 
     Raises:
         OSError: the file cannot be opened.

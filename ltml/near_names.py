@@ -31,14 +31,14 @@ _ENDINGS = ("id", "identifier", "number", "num", "nr", "no", "code", "name", "ke
 
 
 MISSING = frozenset({"", "nan", "none", "null", "na", "n/a", "#n/a", "<na>", "nat", "unknown", "missing", "-", "?"})
-"""What programs and people write, in whatever case, where a table has no value."""
+"""Spellings of a missing value in tables, in lower case."""
 
 
 def near_misses(names: Iterable[object], expected: str) -> list[str]:
-    """Return those of `names` that were probably meant as `expected`, in order; `expected` itself is none.
+    """Return the names that probably mean `expected`, in order, without `expected` itself.
 
-    A name is near where it differs by case, blanks, punctuation, Unicode form or a plural, where it is a usual synonym
-    or ends in a long one (``anon_patient_id``), or where one letter is missing, added, wrong or swapped with the next
+    A name is near if it differs by case, blanks, punctuation, Unicode form or a plural, if it is a usual synonym
+    or ends in a long one (``anon_patient_id``), or if one letter is missing, added, wrong or swapped with the next
     (in names of at least four letters).
     """
     wanted = {_plain(expected), *(_plain(synonym) for synonym in SYNONYMS.get(expected, ()))}
@@ -48,7 +48,7 @@ def near_misses(names: Iterable[object], expected: str) -> list[str]:
 
 
 def fold_name(name: str) -> str:
-    """Return a name without what the eye does not see: case, blanks around and inside, invisible characters."""
+    """Return a name without invisible differences: case, blanks, invisible characters."""
     if name.isascii():
         return "".join(name.casefold().split())
     text = unicodedata.normalize("NFKC", name).casefold()
@@ -56,14 +56,14 @@ def fold_name(name: str) -> str:
 
 
 def is_missing(value: str) -> bool:
-    """Return whether a text says that there is no value, as an id or patient that is empty or ``nan``."""
+    """Return whether a text means a missing value, such as an id that is empty or ``nan``."""
     return value.strip().casefold() in MISSING
 
 
 def fold_id(value: str) -> str:
-    """Return an id without what programs change in it: case, blanks, a number's ``.0`` and its leading zeros.
+    """Return an id without differences that programs introduce: case, blanks, a number's ``.0`` and leading zeros.
 
-    Two ids of one fold are one thing written in two ways far more often than two things.
+    Two ids with the same fold are far more often one thing in two spellings than two things.
     """
     text = value.strip().casefold() if value.isascii() else fold_name(value)
     number = re.fullmatch(r"0*(\d+)(\.0*)?", "".join(text.split()))

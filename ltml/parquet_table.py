@@ -1,4 +1,4 @@
-"""Parquet files read as text, as CSV files are."""
+"""Read Parquet files as text, like CSV files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_parquet_table(path: Path, what: str) -> pd.DataFrame:
 
     Args:
         path: the file.
-        what: what the file is to the user, for messages.
+        what: description of the file for messages.
 
     Returns:
         A frame of text whose index counts rows from 1.

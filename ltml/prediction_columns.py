@@ -1,4 +1,4 @@
-"""Columns and cells of a predictions file: which are read, and what each may hold; nothing near is passed over."""
+"""Read the columns and cells of a predictions file strictly: similar names and values are refused, not ignored."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ SURE = {
     "targets": "target",
     "novel": "novel",
 }
-"""Words that mean nothing else beside a label's name."""
+"""Words that have only one meaning beside a label's name."""
 WORDS = (
     SURE
     | dict.fromkeys(("probabilities", "pred", "prediction", "predicted", "score", "logit", "p"), "prob")
     | dict.fromkeys(("label", "labels", "truth", "true", "groundtruth", "gt", "y"), "target")
 )
-"""Words that people write before a label's name, by what is meant."""
+"""Meaning of words that people write before a label's name."""
 SIGNS = r"[:=_\-./|\s]+"
 NEEDS = "It needs the columns id, group (optional: the patient), prob:<label> and target:<label> (0, 1 or empty)."
 EMPTY_CELL = "leave target:<label> empty where it is unknown, and take the column out"
 UNREAD = {"known": EMPTY_CELL, "mask": EMPTY_CELL, "split": "keep the rows of one split, and take the column out"}
-"""What to do about columns that would change the scores, and have no place in a predictions file."""
+"""Advice about columns that do not belong in a predictions file and would change the scores."""
 TRUTH = {"true": 1.0, "false": 0.0, "": np.nan, "nan": np.nan}
-"""Targets that are no numbers, in whatever case."""
+"""Values of targets that are not numbers, in lower case."""
 
 
 def find_labels(columns: Sequence[str], path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the labels that have a probability and a target, and those that are novel.
 
     Raises:
-        InputError: a column is missing, has no partner, is there twice but for its form, or almost one that is read.
+        InputError: if a column is missing, has no partner, is repeated in another spelling or resembles a read one.
     """
     parts = [
         match.groups() for column in columns if (match := re.fullmatch(r"(prob|target|novel):(\S|\S.*\S)", column))
@@ -56,7 +56,7 @@ def find_labels(columns: Sequence[str], path: Path) -> tuple[tuple[str, ...], tu
     _refuse_unread(others, path)
     _refuse_twins([column for column in columns if column in read], path)
     if not labels or "id" not in columns:
-        lack = [name for name, there in (("id", "id" in columns), ("prob:<label>", labels)) if not there]
+        lack = [name for name, exists in (("id", "id" in columns), ("prob:<label>", labels)) if not exists]
         raise InputError(f"{path} is not a predictions file: it lacks {' and '.join(lack)}. {NEEDS}")
     _refuse_single("prob", labels, "target", targets, path)
     _refuse_single("target", targets, "prob", labels, path)
@@ -119,10 +119,10 @@ def _refuse_single(kind: str, labels: Sequence[str], partner: str, partners: Seq
 
 
 def read_ids(cells: pd.Series, path: Path) -> list[str]:
-    """Return ids, each there once.
+    """Return the ids, which must be unique.
 
     Raises:
-        InputError: names the line of one that is empty or there again.
+        InputError: names the line of one that is empty or repeated.
     """
     _refuse_empty(cells, path)
     doubled = cells[cells.duplicated()]
@@ -133,10 +133,10 @@ def read_ids(cells: pd.Series, path: Path) -> list[str]:
 
 
 def read_groups(cells: pd.Series, path: Path) -> list[str]:
-    """Return groups; of two names that differ in form alone nobody knows whether they are one patient.
+    """Return the groups; names that differ only in spelling are refused, because they may be one patient.
 
     Raises:
-        InputError: names the line of one that is empty, or differs so from another.
+        InputError: names the line of one that is empty or differs from another only in spelling.
     """
     _refuse_empty(cells, path)
     first: dict[str, str] = {}
@@ -163,10 +163,10 @@ def _refuse_empty(cells: pd.Series, path: Path) -> None:
 
 
 def read_probs(table: pd.DataFrame, labels: Sequence[str], path: Path) -> Float64Array:
-    """Return probabilities, float64 ``(N, C)``, the nearest to what is written.
+    """Return probabilities, float64 ``(N, C)``.
 
     Raises:
-        InputError: names line, column and value of one that is empty, no number, or outside [0, 1].
+        InputError: names line, column and value of one that is empty, not a number, or outside [0, 1].
     """
     probs = np.empty((len(table), len(labels)))
     for c, label in enumerate(labels):
@@ -185,7 +185,7 @@ def read_targets(table: pd.DataFrame, columns: Sequence[str], path: Path) -> Flo
     """Return targets, float64 ``(N, C)``: 0, 1, or NaN where a cell is empty; true and false are 1 and 0.
 
     Raises:
-        InputError: names line, column and value of another.
+        InputError: names line, column and value of any other cell.
     """
     targets = np.empty((len(table), len(columns)))
     for c, column in enumerate(columns):
@@ -199,7 +199,7 @@ def read_targets(table: pd.DataFrame, columns: Sequence[str], path: Path) -> Flo
 
 
 def _number(cell: str) -> float:
-    """Return a cell as a number, NaN where it is none."""
+    """Convert a cell to a number, NaN if it is not one."""
     try:
         return float(cell)
     except ValueError:

@@ -28,7 +28,7 @@ class Batch(NamedTuple):
         targets: float32 ``(B, C)``, 0 where unknown.
         known: bool ``(B, C)``.
         rows: int64 ``(B,)`` row numbers in the dataset.
-        strong: a second, stronger view of the same images, where an objective wants one.
+        strong: a second, stronger view of the same images, if an objective uses one.
     """
 
     images: Tensor
@@ -39,7 +39,7 @@ class Batch(NamedTuple):
 
 
 class ModelOutput(NamedTuple):
-    """What a model makes of a batch.
+    """Output of a model for a batch.
 
     Attributes:
         features: ``(B, C, D)`` class-aware or ``(B, D)`` shared.
@@ -54,7 +54,7 @@ class ModelOutput(NamedTuple):
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """Features of one split, as written to disk and memory-mapped again.
+    """Features of one split, memory-mapped from disk.
 
     Attributes:
         features: ``(N, C, D)`` class-aware or ``(N, D)`` shared, float16 or float32.
@@ -69,7 +69,7 @@ class FeatureSet:
     ids: npt.NDArray[np.object_]
 
     def masked_targets(self) -> FloatArray:
-        """Float32 targets ``(N, C)`` with NaN where unknown."""
+        """Return float32 targets ``(N, C)`` with NaN where unknown."""
         return np.where(self.known, self.targets, np.nan).astype(np.float32)
 
 

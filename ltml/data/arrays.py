@@ -1,4 +1,4 @@
-"""Data that come as arrays: `.npz` files, torchvision's datasets, and their common table."""
+"""Read data that come as arrays: `.npz` files, torchvision's datasets, and their common table."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ltml.errors import InputError, first_line
 
 
 def read_npz(file: Path) -> dict[str, npt.NDArray[Any]]:
-    """All arrays of an `.npz` file by name; no pickles.
+    """Read all arrays of an `.npz` file by name; pickles are refused.
 
     Raises:
         InputError: it cannot be read, is no `.npz` file, or holds objects.
@@ -40,7 +40,7 @@ def read_npz(file: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def check_pixels(pixels: npt.NDArray[Any], name: str, file: Path) -> UInt8Array:
-    """The array if it holds images: uint8 ``(N, H, W)`` or ``(N, H, W, 1 or 3)``.
+    """Return the array if it holds images, uint8 ``(N, H, W)`` or ``(N, H, W, 1 or 3)``.
 
     Raises:
         InputError: another type or shape, or no image at all.
@@ -55,7 +55,7 @@ def check_pixels(pixels: npt.NDArray[Any], name: str, file: Path) -> UInt8Array:
 
 
 def join_pixels(parts: Mapping[str, UInt8Array], file: Path) -> UInt8Array:
-    """The images of several arrays one after the other.
+    """Concatenate the images of several arrays.
 
     Raises:
         InputError: they differ in size or channels.
@@ -67,7 +67,7 @@ def join_pixels(parts: Mapping[str, UInt8Array], file: Path) -> UInt8Array:
 
 
 def class_codes(classes: IntArray, count: int, where: str, faults: Faults) -> Codes:
-    """Codes ``(N, C)`` of single-label data; a class that is not from 0 to C − 1 is reported, and unknown.
+    """Return codes ``(N, C)`` of single-label data; classes outside 0 to C − 1 are reported and become unknown.
 
     Raises:
         InputError: a class is not allowed, unless faults are collected.
@@ -88,7 +88,7 @@ def array_table(
     where: Path,
     versions: Sequence[LabelVersion] = (),
 ) -> LabelTable:
-    """A table of images in memory that are given by split, with no patients: every image is a group of its own.
+    """Build a table of in-memory images given by split, without patients: every image is a group of its own.
 
     Args:
         name: of the dataset.
@@ -122,13 +122,13 @@ def array_table(
 def read_torchvision(
     dataset: Callable[..., Any], name: str, context: DataContext, *, download: bool
 ) -> dict[str, tuple[UInt8Array, IntArray]]:
-    """Images and classes of the official train and test parts.
+    """Read images and classes of the official train and test parts.
 
     Args:
         dataset: a class of ``torchvision.datasets`` that takes a root, ``train`` and ``download``.
-        name: what the user calls the dataset.
-        context: whose root holds, or gets, the files.
-        download: ask the network for files that are not there.
+        name: the dataset's name for the user.
+        context: context whose root contains, or receives, the files.
+        download: whether to download missing files.
 
     Raises:
         InputError: the files are not there, damaged, or cannot be downloaded.

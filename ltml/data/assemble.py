@@ -1,4 +1,4 @@
-"""The partial labels of a dataset as one CSV that anyone's code can read, `csv` among them."""
+"""Write the partial labels of a dataset as one table that any code can read, including the dataset `csv`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ META = ("view", "age", "sex")
 
 
 def assemble_table(dataset: Dataset) -> tuple[pd.DataFrame, Path | None]:
-    """One row per row of the dataset.
+    """Build one table with images, metadata, splits and labels.
 
     Returns:
         Columns ``image`` (relative to the folder that all images share, empty for a row that comes from an array;
         ``image_2`` … where a row has several), ``id``,
-        ``group``, ``source``, ``split``, ``view``, ``age``, ``sex`` as far as there are any, and a column per label
-        with 1, 0 or missing (unknown); and that folder, None where images are no files.
+        ``group``, ``source``, ``split``, ``view``, ``age``, ``sex`` as far as they exist, and a column per label
+        with 1, 0 or missing (unknown); and that folder, None if images are not files.
     """
     table = dataset.table.reset_index(drop=True)
     split = np.full(len(table), "", dtype=object)

@@ -1,7 +1,7 @@
-"""Batches of uint8 images with their labels, in an order and with views that only the seed decides.
+"""Load batches of uint8 images with their labels; the seed alone determines order and views.
 
-Chance is keyed by (seed, epoch, row, how often the row came in that epoch), not by process or step: a run that was cut
-off, or one with another number of loader processes, sees the same pixels.
+Random numbers depend on (seed, epoch, row, earlier draws of the row in that epoch), not on process or step: a resumed
+run and a run with another number of loader processes see the same pixels.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from ltml.seeds import derive_seed
 from ltml.types import Batch
 
 Index = tuple[int, int, int]
-"""A row, the epoch it is drawn in, and how often it was drawn in that epoch before."""
+"""A row, the epoch it is drawn in, and the number of its earlier draws in that epoch."""
 
 Item = tuple[int, list[Tensor] | str]
-"""A row and its views, or why its pixels could not be read."""
+"""A row and its views, or the reason why its pixels could not be read."""
 
 
 class EpochSampler(Sampler[list[Index]]):
-    """Batches of rows, drawn anew each epoch from the seed.
+    """Batches of rows, drawn again each epoch from the seed.
 
     Args:
-        order: what an epoch goes through, see `ltml.data.sampling`.
+        order: rows of an epoch, see `ltml.data.sampling`.
         batch_size: rows per batch, of all processes together.
         seed: training seed; None keeps rows as they are.
         world: the processes; each takes its share of every batch, so that all shares together are the batch that one
@@ -67,11 +67,11 @@ class EpochSampler(Sampler[list[Index]]):
     def __len__(self) -> int:
         full, rest = divmod(len(self._draw()[0]), self._batch_size)
         if self._seed is not None and full > 0 and rest == 1:
-            return full  # again: no variance of a single image
+            return full  # leave out a last batch of one image: batch norm has no variance of it
         return full + (rest > 0)
 
     def _draw(self) -> tuple[IntArray, IntArray]:
-        """Rows of the epoch, and how often each came before."""
+        """Return the rows of the epoch and the number of earlier draws of each."""
         if self._drawn is None or self._drawn[0] != self.epoch:
             rng = None if self._seed is None else np.random.default_rng(derive_seed(self._seed, "order", self.epoch))
             self._drawn = (self.epoch, *self._order(rng))
@@ -102,7 +102,7 @@ class _Views(TorchDataset[Item]):
             return row, f"data.views: {type(error).__name__} in a transform: {first_line(error)}"
 
     def _draw(self, pixels: Tensor, name: str, key: tuple[int, ...]) -> Tensor:
-        """A view of each image of the row, one after the other along the channels; chance is keyed by `key`."""
+        """Draw a view of each image of the row and stack them along the channels; `key` determines random numbers."""
         with seeded(derive_seed(self._seed or 0, name, *key)):
             return torch.cat([self._draw_one(image, self._views[name]) for image in pixels.chunk(self._per_row)])
 
@@ -120,7 +120,7 @@ class _Views(TorchDataset[Item]):
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed torch's CPU generator inside the block and put its state back afterwards."""
+    """Seed torch's CPU generator inside the block and restore its state afterwards."""
     state = torch.default_generator.get_state()
     torch.default_generator.manual_seed(seed)
     try:
@@ -138,12 +138,12 @@ class BatchLoader:
         view: view drawn for each image; None for the pixels as they are.
         size: side of the network input, px.
         batch_size: images per batch, of all processes together.
-        device: where batches go.
+        device: device of the batches.
         seed: training seed for shuffled batches and random views; None for the fixed order of the split.
-        draw: which rows an epoch goes through, see `ltml.data.sampling`.
-        repeat_threshold: of ``draw="repeat_factor"``.
+        draw: rule that selects the rows of an epoch, see `ltml.data.sampling`.
+        repeat_threshold: threshold of ``draw="repeat_factor"``.
         strong: second view of the same images; None for one view only.
-        workers: loader processes; None chooses from the machine (none for images in memory).
+        workers: number of loader processes; None chooses by the machine (0 for images in memory).
         world: the processes that train together, each on its share of every batch.
     """
 
@@ -187,11 +187,11 @@ class BatchLoader:
         return len(self._sampler)
 
     def epoch(self, epoch: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch.
+        """Yield the batches of an epoch.
 
         Raises:
             InputError: an image cannot be read, or a view does not give the input size.
-            LtmlError: a loader process was ended.
+            LtmlError: if a loader process was killed.
         """
         self._sampler.epoch = epoch
         try:
@@ -201,14 +201,14 @@ class BatchLoader:
             if "exited unexpectedly" not in str(error):
                 raise
             raise LtmlError(
-                "a loader process was ended, perhaps for want of memory: the same command goes on from the last epoch; "
-                "give it data.workers=0 or fewer of them"
+                "a loader process was killed, perhaps for lack of memory: repeat the command, which resumes from the "
+                "last epoch, with data.workers=0 or fewer of them"
             ) from error
 
     def check_views(self) -> None:
-        """Draw the views of the first row, so that one that does not suit is refused before any work.
+        """Draw the views of the first row, so that unsuitable views are refused before training.
 
-        No stream of random numbers moves.
+        Leaves all random number generators unchanged.
 
         Raises:
             InputError: the image cannot be read, or a view fails or does not give the input size.
@@ -233,7 +233,7 @@ class BatchLoader:
         )
 
     def _no_images(self) -> Tensor:
-        """Where a last, smaller batch leaves nothing for this process."""
+        """Return an empty batch for a process whose share of the last batch is empty."""
         channels = self._images.read(int(self._rows[0])).shape[-1]
         return torch.empty(0, channels, self._size, self._size, dtype=torch.uint8)
 

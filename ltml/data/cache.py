@@ -1,10 +1,9 @@
-"""Decoded images on disk: uint8 at the size of training, grey ones as one channel, memory-mapped when read.
+"""Cache decoded images on disk: uint8 at the training size, grey images as one channel, memory-mapped when read.
 
 A cache is a folder whose name is a hash of the decoder's version, the size, and every source file's path, length and
 times of change.
 ``pixels.bin`` holds the images one after the other, ``index.npy`` where each begins, its channels and its checksum.
-Images are written in the order of their paths, and the index follows every few seconds, so that a killed process loses
-no more than that.
+Images are written in the order of their paths and the index every second, so that a killed process loses little work.
 """
 
 from __future__ import annotations
@@ -37,26 +36,26 @@ from ltml.processes.bars import track
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-"""Raised whenever the layout changes."""
+"""Version of the file layout."""
 
 ENTRY = np.dtype([("start", "<i8"), ("channels", "u1"), ("crc", "<u4")])
-AGAIN = "Make it again with `ltml data cache RECIPE --fresh`, or remove that folder."
+AGAIN = "Rebuild it with `ltml data cache RECIPE --fresh`, or remove that folder."
 
 SECONDS = 1.0
-"""Between two writings of the index."""
+"""Seconds between two writes of the index."""
 
 Index = npt.NDArray[np.void]
 
 
 @dataclass(frozen=True)
 class CacheReport:
-    """What `fill_cache` did.
+    """Result of `fill_cache`.
 
     Attributes:
-        folder: of the cache.
-        images: in it.
-        decoded: of these, how many were decoded now.
-        bytes: of all pixels.
+        folder: folder of the cache.
+        images: number of images in the cache.
+        decoded: number of images that this call decoded.
+        bytes: size of all pixels, bytes.
     """
 
     folder: Path
@@ -69,9 +68,9 @@ class CachedImages:
     """Images of a complete cache.
 
     Args:
-        images: the reader of the source files.
-        folder: the cache.
-        places: where in the index each row is.
+        images: reader of the source files.
+        folder: folder of the cache.
+        places: index entry of each row.
     """
 
     in_memory = False
@@ -86,7 +85,7 @@ class CachedImages:
         return self.__dict__ | {"_maps": None}  # another process maps the files itself
 
     def read(self, row: int) -> UInt8Array:
-        """Pixels of a row, uint8 ``(size, size, channels)``.
+        """Return the pixels of a row, uint8 ``(size, size, channels)``.
 
         Raises:
             UnreadableImageError: the cache is damaged.
@@ -104,20 +103,20 @@ class CachedImages:
         return with_channels(np.asarray(image).reshape(size, size, channels), self.images.channels)
 
     def files(self, row: int) -> list[Path]:
-        """The source file of a row."""
+        """Return the source file of a row."""
         return self.images.files(row)
 
     def stored(self, row: int) -> UInt8Array | None:  # noqa: ARG002
-        """None: the pixels come from files."""
+        """Return None: the pixels come from files."""
         return None
 
     def digests(self, rows: IntArray) -> Digests:
-        """Hashes of the bytes of the source files, uint64 ``(n, 1)``."""
+        """Return hashes of the bytes of the source files, uint64 ``(n, 1)``."""
         return self.images.digests(rows)
 
 
 def open_cached(files: FileImages) -> ImageReader:
-    """The cached images of these files if there are any and all of them, else the files."""
+    """Return the reader of the cached images if the cache is complete, else that of the files."""
     if not files.paths or not (cache_folder() / "images").is_dir():
         return files
     folder, places, unique = locate_cache(files)
@@ -141,11 +140,11 @@ def open_cached(files: FileImages) -> ImageReader:
 
 
 def fill_cache(files: FileImages, *, fresh: bool = False) -> CacheReport:
-    """Decode what is not in the cache yet.
+    """Decode all images that are not cached yet.
 
     Args:
         files: reader of the source files.
-        fresh: throw away what is there.
+        fresh: whether to delete the cached images first.
 
     Raises:
         LtmlError: another process is filling the same cache, or its folder cannot be made.
@@ -167,7 +166,7 @@ def fill_cache(files: FileImages, *, fresh: bool = False) -> CacheReport:
 
 
 def locate_cache(files: FileImages) -> tuple[Path, IntArray, list[Path]]:
-    """Folder of the cache, the place of each row in it, and the source file of each place."""
+    """Return the folder of the cache, the index entry of each row, and the source file of each entry."""
     names = [str(path) for path in files.paths]
     unique = sorted(set(names))
     key = hash_json([FORMAT, DECODER, files.size, [(name, stamp(Path(name))) for name in unique]])[:16]
@@ -177,7 +176,7 @@ def locate_cache(files: FileImages) -> tuple[Path, IntArray, list[Path]]:
 
 
 def source_files(images: ImageReader, *, cached: bool = True) -> Iterator[FileImages]:
-    """The readers of files behind a reader; without `cached` only those that decode when they are asked."""
+    """Yield the file readers behind a reader; without `cached` only those that decode when read."""
     if isinstance(images, FileImages):
         yield images
     if isinstance(images, CachedImages) and not cached:
@@ -198,7 +197,7 @@ def _fill(files: FileImages, folder: Path, paths: Sequence[Path]) -> CacheReport
     def work(place: int) -> UInt8Array | UnreadableImageError:
         path = paths[place]
         try:
-            if path not in seen:  # while it is at hand: every run wants it
+            if path not in seen:  # every run needs the hash, and the file is open anyway
                 contents[place] = hash_content(path)
             return decode(path, files.size, files.max_pixels)
         except UnreadableImageError as error:
@@ -238,7 +237,7 @@ def _end(index: Index, size: int) -> int:
 
 
 def _save_index(folder: Path, index: Index, store: BinaryIO) -> None:
-    """The pixels reach the disk before the index that speaks of them."""
+    """Write the index, after its pixels have reached the disk."""
     store.flush()
     os.fsync(store.fileno())
     write_atomically(folder / "index.npy", lambda path: np.save(path, index))

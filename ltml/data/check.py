@@ -1,4 +1,4 @@
-"""Is a copy of a dataset complete and sane: everything that can be known of it without training."""
+"""Check without training whether a copy of a dataset is complete and plausible."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from ltml.data.pixels import count_levels
 from ltml.errors import InputError, brief, first_few
 
 FEW_LEVELS = 64
-"""A picture whose pixels use less than so many of 256 levels is doubted; films and fundi use 96 or more."""
+"""Number of grey levels (of 256) below which a picture is reported as suspicious; films and fundi use 96 or more."""
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check_dataset` found.
+    """Result of `check_dataset`.
 
     Attributes:
-        faults: what is wrong.
-        warnings: what deserves a look.
-        rows: rows by split.
-        left_out: rows by the rule that left them out.
+        faults: errors.
+        warnings: suspicious findings.
+        rows: number of rows by split.
+        left_out: number of rows by the rule that left them out.
         label_files: SHA-256 by name of the files that labels and splits were read from.
-        versions: version of the labels by source, ``"unknown"`` where the counts are those of none published.
-        sizes: files by width × height.
-        modes: files by mode.
+        versions: version of the labels by source, ``"unknown"`` if the counts match no published version.
+        sizes: number of files by width × height.
+        modes: number of files by Pillow mode.
     """
 
     faults: tuple[Fault, ...]
@@ -48,19 +48,19 @@ class CheckReport:
     modes: Mapping[str, int]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, ready for `json.dumps`."""
+        """Return plain values, ready for `json.dumps`."""
         values = dict(vars(self))
         return values | {kind: [vars(fault) for fault in values[kind]] for kind in ("faults", "warnings")}
 
 
 def check_dataset(dataset: Dataset, reported: Faults, *, fresh: bool = False, labels_only: bool = False) -> CheckReport:
-    """Look at labels, splits and every image.
+    """Check labels, splits and every image.
 
     Args:
-        dataset: loaded with faults collected.
-        reported: what the loader met.
-        fresh: look again at files that were seen before and have not changed.
-        labels_only: look at no image file.
+        dataset: dataset loaded with faults collected.
+        reported: faults that the loader collected.
+        fresh: whether to inspect unchanged files again.
+        labels_only: whether to skip the image files.
     """
     readers = [] if labels_only else list(source_files(dataset.images))
     inspection = _inspect(readers, fresh=fresh)
@@ -95,12 +95,12 @@ def _inspect(readers: Sequence[FileImages], *, fresh: bool) -> Inspection:
 
 
 def refuse_unreadable(dataset: Dataset) -> None:
-    """Decode every image that a split uses, and refuse those that cannot be read before anything is trained.
+    """Decode every image that a split uses and refuse unreadable ones before training.
 
-    An image that was decoded before and has not changed since is not decoded again, nor is one of the image cache.
+    Skips unchanged images that were decoded before, and images in the image cache.
 
     Raises:
-        InputError: says how many cannot be read, and names the first of them.
+        InputError: if images cannot be read; gives their number and the first of them.
     """
     used = {path for rows in dataset.splits.values() for row in rows.tolist() for path in dataset.images.files(row)}
     unreadable: dict[Path, str] = {}
@@ -124,7 +124,7 @@ def _by_kind(faults: Sequence[Fault]) -> tuple[Fault, ...]:
 
 
 def label_versions(dataset: Dataset) -> dict[str, str]:
-    """Which published versions each source's labels are, by their counts."""
+    """Return the published versions whose counts the labels of each source match."""
     found: dict[str, list[str]] = {entry.source: [] for entry in dataset.published}
     for entry in dataset.published:
         if not entry.differences:
@@ -143,7 +143,7 @@ def _unreadable(inspection: Inspection) -> Iterator[Fault]:
 
 
 def _odd_pictures(readers: list[FileImages], pictures: Mapping[Path, Picture]) -> Iterator[Fault]:
-    """Sizes and modes that are not the published ones, or, without such, fewer pixels than training wants."""
+    """Yield sizes and modes that differ from the published ones, or images smaller than the training size."""
     for reader in readers:
         seen = {path: pictures[path] for path in reader.paths if path in pictures}
         sizes: dict[str, list[Path]] = defaultdict(list)
@@ -168,7 +168,7 @@ def _odd_pictures(readers: list[FileImages], pictures: Mapping[Path, Picture]) -
 
 
 def _flat_pictures(dataset: Dataset, pictures: Mapping[Path, Picture]) -> Iterator[Fault]:
-    """Pictures of one value, and those that use a small part of the range, as a wrong window leaves them."""
+    """Yield pictures of a single value or of a small part of the range, as a wrong window produces them."""
     for path, picture in pictures.items():
         yield from _flat_picture(str(path), picture.levels, picture.middle_levels)
     ids = dataset.table["id"].to_numpy(dtype=object)
@@ -191,7 +191,7 @@ def _few(files: list[Path]) -> str:
 
 
 def _duplicates(dataset: Dataset, pictures: Mapping[Path, Picture]) -> tuple[list[Fault], list[Fault]]:
-    """Rows that show the same file or the same pixels: in two splits a fault, within one a warning."""
+    """Find rows with the same file or pixels: an error across splits, a warning within one."""
     rows_of: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
     for split, rows in dataset.splits.items():
         for row in rows.tolist():
@@ -215,7 +215,7 @@ def _duplicates(dataset: Dataset, pictures: Mapping[Path, Picture]) -> tuple[lis
 
 
 def _digests(dataset: Dataset, row: int, pictures: Mapping[Path, Picture]) -> Iterator[tuple[str, str]]:
-    """What a row shows, by file or, where it comes from an array, by its pixels."""
+    """Yield digest and name of each image of a row: its files, or the pixels of an array."""
     for path in dataset.images.files(row):
         if path in pictures:
             yield pictures[path].digest, str(path)
@@ -225,7 +225,7 @@ def _digests(dataset: Dataset, row: int, pictures: Mapping[Path, Picture]) -> It
 
 
 def _columns_nobody_labels(dataset: Dataset, reported: Sequence[Fault]) -> list[Fault]:
-    """Labels that no row knows, but for those whose values are a fault already."""
+    """Report labels that every row leaves unknown, except those whose values are reported already."""
     unknown = [dataset.label_names[c] for c in np.flatnonzero(~dataset.known.any(axis=0)).tolist()]
     strange = " ".join(fault.where for fault in reported if fault.kind == "unknown label value")
     silent = [name for name in unknown if f"'{brief(name)}'" not in strange]
@@ -233,7 +233,7 @@ def _columns_nobody_labels(dataset: Dataset, reported: Sequence[Fault]) -> list[
 
 
 def _labels_without_values(dataset: Dataset) -> Iterator[Fault]:
-    """Classes without known positives or negatives in a split."""
+    """Yield classes without known positives or negatives in a split."""
     for split, rows in dataset.splits.items():
         known, present = dataset.known[rows], dataset.targets[rows] == 1
         lacking = {"positive": ~(known & present).any(axis=0), "negative": ~(known & ~present).any(axis=0)}
@@ -245,7 +245,7 @@ def _labels_without_values(dataset: Dataset) -> Iterator[Fault]:
 
 
 def _other_versions(dataset: Dataset) -> Iterator[Fault]:
-    """Of counts that are those of no published version, how they differ from the nearest."""
+    """Yield how counts that match no published version differ from the nearest one."""
     published: dict[tuple[str, tuple[str, ...]], list[Published]] = defaultdict(list)
     for entry in dataset.published:
         published[entry.source, entry.splits].append(entry)

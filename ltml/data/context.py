@@ -1,4 +1,4 @@
-"""What every dataset loader is told besides its own options."""
+"""Define the input that every dataset loader receives besides its own options."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ class DataContext:
     """The recipe's ``data`` fields that all datasets share.
 
     Attributes:
-        root: folder of the dataset's files, where it has one.
+        root: folder of the dataset's files, if it has one.
         size: side in px that images are resized to before the views.
         channels: 1 grey, 3 RGB.
-        ratio: train : val : test where the data give no split; of the first two where they give no val.
+        ratio: train : val : test if the data have no split; of the first two if they have no val.
         seed: split seed.
-        given_split: use the split that the data give, if they do.
-        split_file: CSV of ``id`` and ``split`` that counts instead of any other split.
-        id_prefix: what stands before this dataset's ids in that file: the source's name in a union.
-        stratify: spread the positives of every label over the splits.
+        given_split: whether to use the split of the data, if they have one.
+        split_file: CSV of ``id`` and ``split`` that replaces every other split.
+        id_prefix: prefix of this dataset's ids in that file: the source's name in a union.
+        stratify: whether to spread the positives of every label over the splits.
         max_pixels: images with more are refused.
-        labels_only: the images need not be there: nothing but the labels is looked at.
-        skip_unreadable: leave out images that are missing or cannot be decoded, instead of stopping.
+        labels_only: whether to read labels only, so that images may be missing.
+        skip_unreadable: whether to leave out missing and unreadable images instead of raising.
         roots: folder of each source of a union.
         source: name of the source of a union that is loaded; empty outside of one.
-        root_key: what the recipe calls `root`.
-        root_hint: where else it could be given, for messages.
-        faults: where to report what is wrong with the data.
+        root_key: recipe key of `root`.
+        root_hint: alternative ways to give it, for messages.
+        faults: collector of faults in the data.
     """
 
     root: Path | None
@@ -60,10 +60,10 @@ class DataContext:
         return f"data.{name}={value}" if value else f"data.{name}"
 
     def need_root(self, dataset: str) -> Path:
-        """The folder of a dataset.
+        """Return the folder of a dataset.
 
         Raises:
-            InputError: none was given, or it is no folder.
+            InputError: if none was given or it is not a folder.
         """
         if self.root is None:
             hint = f"add {self.root_key}=FOLDER{self.root_hint}"

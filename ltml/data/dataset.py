@@ -17,37 +17,37 @@ from ltml.arrays import BoolArray, Codes, Digests, IntArray, ObjectArray, UInt8A
 
 
 class ImageReader(Protocol):
-    """Pixels by row number; picklable, so that worker processes can hold one."""
+    """Reader of pixels by row number; picklable, so that worker processes can receive one."""
 
     in_memory: bool
 
     def read(self, row: int) -> UInt8Array:
-        """Pixels of one row, uint8 ``(H, W, channels)``; raises UnreadableImageError."""
+        """Return the pixels of one row, uint8 ``(H, W, channels)``; raise UnreadableImageError."""
         ...
 
     def files(self, row: int) -> list[Path]:
-        """The files of one row; none where images do not come from files."""
+        """Return the files of one row; none if images do not come from files."""
         ...
 
     def stored(self, row: int) -> UInt8Array | None:
-        """Pixels of one row as they came in an array; None where images come from files."""
+        """Return the original pixels of one row of an array; None if images come from files."""
         ...
 
     def digests(self, rows: IntArray) -> Digests:
-        """Hashes of what the images of rows hold, wherever they lie: uint64 ``(n, images per row)``."""
+        """Return hashes of the content of rows' images, independent of paths, uint64 ``(n, images per row)``."""
         ...
 
 
 @dataclass(frozen=True)
 class Published:
-    """What is published of a dataset's labels, beside what this copy holds.
+    """Published label counts of a dataset version beside the counts in this copy.
 
     Attributes:
         source: name of the dataset.
-        version: of its labels.
-        splits: the splits, as the data give them, that the counts are of; empty for all rows.
-        expected: published counts by what is counted, e.g. ``"images"`` or ``"positives of Hernia"``.
-        found: the same in this copy.
+        version: version of its labels.
+        splits: splits of the data that the counts refer to; empty for all rows.
+        expected: published counts by quantity, e.g. ``"images"`` or ``"positives of Hernia"``.
+        found: counts in this copy.
     """
 
     source: str
@@ -58,21 +58,21 @@ class Published:
 
     @property
     def differences(self) -> dict[str, tuple[int, int]]:
-        """Published and found counts where they differ."""
+        """Return published and found counts where they differ."""
         pairs = {name: (count, self.found[name]) for name, count in self.expected.items()}
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 @dataclass(frozen=True)
 class Units:
-    """What predictions are made for where that is not the single row, e.g. the patient for a dataset of eyes.
+    """The units that predictions are made for if they are not single rows, e.g. patients for a dataset of eyes.
 
     Attributes:
         ids: text ``(U,)``, unique.
         codes: int8 ``(U, C)``, labels of the unit: 1, 0, or -1 where unknown.
         of_row: the unit of each row, ``(N,)``; all rows of a unit belong to one group.
-        choice: int8 ``(U, C)``, what a unit's probability is of those of its rows: 1 the highest, -1 the lowest, 0 the
-            mean; None for the mean everywhere.
+        choice: int8 ``(U, C)``, how a unit's probability follows from those of its rows: 1 the highest, -1 the lowest,
+            0 the mean; None for the mean everywhere.
     """
 
     ids: ObjectArray
@@ -81,11 +81,11 @@ class Units:
     choice: Codes | None = None
 
     def choose(self, rows: IntArray) -> Units:
-        """The same units, for some rows only."""
+        """Return the units of some rows only."""
         return replace(self, of_row=self.of_row[rows])
 
     def keep_labels(self, kept: Any) -> Units:
-        """The same units, for some labels only."""
+        """Return the units with some labels only."""
         return replace(self, codes=self.codes[:, kept], choice=None if self.choice is None else self.choice[:, kept])
 
 
@@ -97,15 +97,15 @@ class Dataset:
         name: dataset name.
         label_names: the ``C`` labels, in column order.
         table: one row per image: ``id`` (unique text), ``group`` (patient), ``source``, and ``image`` (path as listed)
-            where images are files.
+            if images are files.
         targets: uint8 ``(N, C)``, 0 or 1; 0 where unknown.
         known: bool ``(N, C)``.
         splits: row numbers by split name; ``train``, ``val`` and ``test`` at least.
         images: reader of the pixels of a row.
-        units: what predictions are made for; None for the row itself.
-        images_per_row: images whose channels follow each other in the pixels of a row.
-        left_out: how many rows each named rule left out.
-        published: what is published of its labels, one entry per known version and source.
+        units: units that predictions are made for; None for single rows.
+        images_per_row: number of images whose channels are concatenated in the pixels of a row.
+        left_out: number of rows that each rule left out.
+        published: published label counts, one entry per known version and source.
         label_files: SHA-256 by name of the files that labels and splits were read from.
         novel: by label that is held out of training, its codes int8 per row (or unit): 1, 0, or -1 where unknown.
     """
@@ -125,27 +125,27 @@ class Dataset:
     novel: Mapping[str, Codes] = field(default_factory=dict)
 
     def class_counts(self, split: str = "train") -> IntArray:
-        """Known positives per class in a split, int64 ``(C,)``."""
+        """Count known positives per class in a split, int64 ``(C,)``."""
         rows = self.splits[split]
         counts: IntArray = (self.targets[rows] * self.known[rows]).sum(axis=0, dtype=np.int64)
         return counts
 
     def known_counts(self, split: str = "train") -> IntArray:
-        """Known entries per class in a split, int64 ``(C,)``."""
+        """Count known entries per class in a split, int64 ``(C,)``."""
         counts: IntArray = self.known[self.splits[split]].sum(axis=0, dtype=np.int64)
         return counts
 
     def masked_targets(self, split: str) -> npt.NDArray[np.float64]:
-        """Float64 targets of a split ``(n, C)`` with NaN where unknown."""
+        """Return float64 targets of a split ``(n, C)`` with NaN where unknown."""
         rows = self.splits[split]
         return np.where(self.known[rows], self.targets[rows], np.nan).astype(np.float64)
 
     def ids(self, split: str) -> ObjectArray:
-        """Ids of a split, in order."""
+        """Return the ids of a split, in order."""
         return self.table["id"].to_numpy(dtype=object)[self.splits[split]]
 
     def split_table(self) -> pd.DataFrame:
-        """Columns ``id`` and ``split``, in split order, and ``unit`` where predictions are made for units."""
+        """Return columns ``id`` and ``split``, in split order, and ``unit`` if predictions are made for units."""
         parts = [pd.DataFrame({"id": self.ids(split), "split": split}) for split in self.splits]
         table = pd.concat(parts, ignore_index=True)
         if self.units is None:
@@ -155,16 +155,16 @@ class Dataset:
 
     @cached_property
     def image_digests(self) -> Digests:
-        """Hashes of the images of every row, uint64 ``(N, images per row)``: the bytes of files, pixels of arrays."""
+        """Return hashes of all images, uint64 ``(N, images per row)``: the bytes of files, pixels of arrays."""
         return self.images.digests(np.arange(len(self.table)))
 
     def fingerprint(self) -> str:
-        """SHA-256 over the table and what every image holds; not over where the images lie."""
+        """Return a SHA-256 over the table and the content of every image, not over the images' paths."""
         return hashlib.sha256(self.table_fingerprint.encode() + self.image_digests.tobytes()).hexdigest()
 
     @cached_property
     def table_fingerprint(self) -> str:
-        """SHA-256 over ids, groups, which rows share a source, labels and splits; not over names of files."""
+        """Return a SHA-256 over ids, groups, sources as a partition, labels and splits, not over file names."""
         digest = hashlib.sha256(repr(self.label_names).encode())
         for column in ("id", "group"):
             digest.update("\x00".join(self.table[column].fillna("").astype(str)).encode())

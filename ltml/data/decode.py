@@ -1,6 +1,6 @@
-"""Image files to uint8: decoded, turned as their EXIF says, resized to a square, and only then made grey or RGB.
+"""Decode image files to uint8: rotate by EXIF, resize to a square, and then convert to grey or RGB.
 
-The cache keeps a picture before that last step, and so gives the same pixels.
+The cache stores pictures before the last step, so that cached and decoded pixels are equal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ltml.data.pixels import MAX_PIXELS, resize, with_channels
 from ltml.errors import InputError, first_line
 
 DECODER = 2
-"""Raised whenever the pixels of a file come out otherwise: what was decoded before is not used again."""
+"""Version of the decoder. Increase it whenever decoded pixels change, so that earlier results are not reused."""
 
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # data.max_pixels is the limit here
 
@@ -28,7 +28,7 @@ class UnreadableImageError(InputError):
 
 
 def read_image(path: Path, size: int, channels: int, max_pixels: int = MAX_PIXELS) -> UInt8Array:
-    """Pixels of a file, uint8 ``(size, size, channels)``; see `decode`."""
+    """Read the pixels of a file, uint8 ``(size, size, channels)``; see `decode`."""
     return with_channels(decode(path, size, max_pixels), channels)
 
 
@@ -48,7 +48,7 @@ def decode(path: Path, size: int, max_pixels: int = MAX_PIXELS) -> UInt8Array:
 
 
 def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """The picture of an image or DICOM file at its own size, mode ``L`` or ``RGB``, upright.
+    """Open an image or DICOM file at its own size, upright, in mode ``L`` or ``RGB``.
 
     Raises:
         UnreadableImageError: as in `decode`.
@@ -59,7 +59,7 @@ def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
         return read_picture(path, max_pixels)
     except (InputError, MemoryError):
         raise
-    except Exception as error:  # damaged files make Pillow raise whatever its parsers stumble over
+    except Exception as error:  # damaged files make Pillow raise many kinds of errors
         raise UnreadableImageError(
             f"cannot read the image {path}: {first_line(error)}. Replace the file, take its row out of the table, or "
             "set data.unreadable=skip; `ltml data check` lists all such files."

@@ -1,6 +1,6 @@
-"""DICOM files by pydicom, an extra (``pip install 'ltml[dicom]'``).
+"""Read DICOM files by pydicom, an extra (``pip install 'ltml[dicom]'``).
 
-The README beside this file says what is done with each tag.
+The README of this folder describes the handling of each tag.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 PACKAGES = {"JPEG-LS": "pyjpegls", "JPEG 2000": "pylibjpeg pylibjpeg-openjpeg", "JPEG": "pylibjpeg pylibjpeg-libjpeg"}
-"""What decodes a transfer syntax, by a part of its name, the first that suits."""
+"""Packages that decode a transfer syntax, by part of its name; the first match counts."""
 
-warnings.filterwarnings("ignore", module="pydicom")  # of tags that are not read here, once per file
+warnings.filterwarnings("ignore", module="pydicom")  # it warns of tags that are not read here
 
 
 def read_dicom(path: Path, max_pixels: int) -> Image.Image:
     """Return the picture of a DICOM file as 8-bit grey or RGB.
 
     Grey values go through the modality LUT or rescale and the window or VOI LUT, MONOCHROME1 is inverted so that more
-    exposure is darker everywhere, and the result is scaled over the range of the window, or over its own where the
-    file has none. Padding is black.
+    exposure is darker everywhere, and the result is scaled over the range of the window, or its own range if the
+    file has no window. Padding is black.
 
     Raises:
         InputError: pydicom is not installed.
@@ -57,12 +57,12 @@ def read_dicom(path: Path, max_pixels: int) -> Image.Image:
         return Image.fromarray(_grey(cut, file, find_padding(stored, file) | find_padding(cut, file)))
     except (OSError, MemoryError, ValueError):
         raise
-    except Exception as error:  # damaged files make pydicom raise whatever its parsers stumble over
+    except Exception as error:  # damaged files make pydicom raise many kinds of errors
         raise ValueError(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
 
 
 def _refuse_what_is_no_picture(file: Any, max_pixels: int) -> None:
-    """Refuse before anything is decoded."""
+    """Refuse files without a single readable picture before decoding."""
     if not file:
         raise ValueError("it is named as DICOM but is not a DICOM file")
     if not any(keyword in file for keyword in PIXELS):
@@ -84,7 +84,7 @@ def _refuse_what_is_no_picture(file: Any, max_pixels: int) -> None:
 
 
 def _decode(file: Any) -> tuple[npt.NDArray[Any], str]:
-    """Return the stored pixels ``(H, W[, 3])`` and what their channels are by then."""
+    """Return the stored pixels ``(H, W[, 3])`` and the colour space after decoding."""
     from pydicom.pixels import get_decoder
 
     syntax = _transfer_syntax(file)
@@ -107,7 +107,7 @@ def _decode(file: Any) -> tuple[npt.NDArray[Any], str]:
 
 
 def _is_plain(file: Any) -> bool:
-    """Return whether nothing but BitsStored and HighBit says which bits are the picture's."""
+    """Return whether BitsStored and HighBit alone determine the picture's bits."""
     from pydicom.uid import RLELossless
 
     syntax = _transfer_syntax(file)
@@ -115,7 +115,7 @@ def _is_plain(file: Any) -> bool:
 
 
 def _transfer_syntax(file: Any) -> Any:
-    """Return how the file is written; without a header, as it was read."""
+    """Return the transfer syntax; without a header, the encoding found while reading."""
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -141,7 +141,7 @@ def _colour(file: Any) -> UInt8Array:
 
 
 def _jpeg_with_adobe_marker(file: Any) -> UInt8Array | None:
-    """Return the RGB pixels of a JPEG whose own marker says what its channels are; Pillow goes by it, pydicom not."""
+    """Return the RGB pixels of a JPEG whose Adobe marker gives its colours; Pillow follows it, pydicom does not."""
     from pydicom.encaps import get_frame
     from pydicom.uid import JPEGBaseline8Bit, JPEGExtended12Bit
 

@@ -1,4 +1,4 @@
-"""From the stored values of a DICOM file to those that are shown: bits, padding, tables and windows.
+"""Convert the stored values of a DICOM file to displayed values: bits, padding, tables and windows.
 
 A tag without a value counts as no tag. Numbers are by DICOM PS3.3 C.7.5.1.1.2 (padding), C.7.6.3 (palettes), C.11.1
 (modality) and C.11.2 (VOI). A dataset is pydicom's.
@@ -48,7 +48,7 @@ def cut_bits(stored: Values, file: Any) -> Values:
 
 
 def find_padding(stored: Values, file: Any) -> npt.NDArray[np.bool_]:
-    """Return where a picture is padded rather than exposed, bool of the shape of its stored values."""
+    """Return which pixels are padding, bool of the shape of the stored values."""
     padding = np.zeros(stored.shape, dtype=bool)
     for keyword in PADDING:
         first = number(file, f"{keyword}Value")
@@ -74,10 +74,10 @@ def to_modality(values: Values, file: Any) -> npt.NDArray[np.float64]:
 
 
 def apply_voi(values: npt.NDArray[np.float64], file: Any) -> tuple[npt.NDArray[np.float64], Limits | None]:
-    """Return values after the window or the VOI LUT, and the ends of its output; None for the ends where none is given.
+    """Return values after the window or the VOI LUT, and the limits of its output; None for the limits without either.
 
-    Of several windows the first counts that has a centre and a width of its own, as in viewers; of a window and a
-    table the window. A width that the function does not allow (below 1 for LINEAR, else 0 or less) is no window.
+    The first window with both a centre and a width counts, as in viewers; a window takes precedence over a table.
+    A width that the function does not allow (below 1 for LINEAR, else 0 or less) is no window.
 
     Raises:
         ValueError: an unknown VOILUTFunction, or a table cannot be read.
@@ -115,7 +115,7 @@ def _numbers(tags: Any, keyword: str) -> list[float | None]:
 
 
 def _of_the_frame(file: Any, sequence: str) -> Any:
-    """Return where the tags of a frame stand: in its functional groups, in the shared ones, or in the file itself."""
+    """Return the item with the tags of a frame: its functional groups, the shared ones, or the file itself."""
     for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
         for group in file.get(groups) or ():
             if group.get(sequence):
@@ -124,7 +124,7 @@ def _of_the_frame(file: Any, sequence: str) -> Any:
 
 
 def _as_stored(value: float, dtype: np.dtype[Any]) -> float:
-    """Return a value of the stored type, whichever of both signs it was written with."""
+    """Convert a value to the range of the stored type, whether it was written as signed or unsigned."""
     if dtype.kind == "f":
         return value
     limits, span = np.iinfo(dtype), 2 ** (8 * dtype.itemsize)
@@ -144,7 +144,7 @@ def _window(values: npt.NDArray[np.float64], centre: float, width: float, functi
 
 
 def _table(tags: Any, sequence: str) -> tuple[Values, int, int] | None:
-    """Return the entries of a table, the value that the first stands for, and bits; None where there is none."""
+    """Return the entries of a table, the value of its first entry, and its bits; None without a table."""
     item = next((item for item in tags.get(sequence) or () if item.get("LUTDescriptor") and item.get("LUTData")), None)
     if item is None:
         return None
@@ -180,7 +180,7 @@ def _entries(values: Values, table: Values, first: int) -> Values:
 
 
 def _palettes(file: Any) -> tuple[Values, int]:
-    """Return the entries of all colours ``(n, 3)``, and the value that the first stands for."""
+    """Return the entries of all colours ``(n, 3)`` and the value of the first entry."""
     descriptors = [file.get(f"{colour}PaletteColorLookupTableDescriptor") for colour in COLOURS]
     tables = [file.get(f"{colour}PaletteColorLookupTableData") for colour in COLOURS]
     segments = [file.get(f"Segmented{colour}PaletteColorLookupTableData") for colour in COLOURS]

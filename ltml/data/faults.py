@@ -1,4 +1,4 @@
-"""Faults in data: the first one stops a run, all of them are listed by ``ltml data check``."""
+"""Report faults in data: the first stops a run, ``ltml data check`` lists all."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Fault:
     """Something wrong with one file, row or label.
 
     Attributes:
-        kind: what is wrong, in the same words for all of its kind, e.g. ``"missing image"``.
-        where: the file, row or label.
-        message: which value, and what is allowed.
-        advice: what to do about all of its kind.
+        kind: name of the kind of fault, e.g. ``"missing image"``.
+        where: file, row or label.
+        message: wrong value and allowed values.
+        advice: how to fix all faults of this kind.
     """
 
     kind: str
@@ -30,13 +30,13 @@ class Fault:
 
 @dataclass
 class Faults:
-    """Where loaders report faults.
+    """Collector to which loaders report faults.
 
     Attributes:
-        collect: False raises at the first report; True keeps them in `found`, and the loader goes on with the value
-            unknown or the row left out.
-        found: what was reported.
-        doubts: what deserves a look, and stops nothing.
+        collect: False raises at the first report; True stores reports in `found`, and the loader continues with
+            the value unknown or the row left out.
+        found: reported faults.
+        doubts: suspicious findings, which do not stop a run.
     """
 
     collect: bool = False
@@ -44,7 +44,7 @@ class Faults:
     doubts: list[Fault] = field(default_factory=list)
 
     def doubt(self, faults: Sequence[Fault]) -> None:
-        """Keep what is strange but not wrong; said at once, in one line, unless faults are collected."""
+        """Store suspicious findings; log a one-line warning unless faults are collected."""
         if faults and not self.collect:
             log.warning("%s", in_one_line(faults))
         self.doubts.extend(faults)
@@ -53,7 +53,7 @@ class Faults:
         """Report faults of one kind.
 
         Args:
-            faults: none is no report.
+            faults: faults of one kind; an empty list is not a report.
             advice: what to do about them.
 
         Raises:
@@ -68,11 +68,11 @@ class Faults:
 
 
 ROOM = 240
-"""Characters for the faults after the first in one line."""
+"""Maximum number of characters for the faults after the first in one line."""
 
 
 def in_one_line(faults: Sequence[Fault]) -> str:
-    """Return the first fault, and briefly as many others as there is room for."""
+    """Return the first fault and, shortened, as many others as fit."""
     first, *others = faults
     if not others:
         return f"{first.where}: {first.message}"
@@ -92,6 +92,6 @@ def _shared_beginning(places: Sequence[str]) -> str:
 
 
 def _difference(fault: Fault, first: Fault) -> str:
-    """Return what is wrong, without what is allowed, where it is not the same as with the first."""
+    """Return the wrong value, without the allowed values, if it differs from that of the first fault."""
     wrong = fault.message.partition("; ")[0]
     return f": {wrong}" if wrong != first.message.partition("; ")[0] else ""

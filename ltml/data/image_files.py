@@ -1,4 +1,4 @@
-"""Which files are images: one answer for training, cache, checks and folders."""
+"""Decide which files are images, for training, cache, checks and folders."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from PIL import Image
 
 DICOM_ENDINGS = (".dcm", ".dicom", ".dic", ".dc3")
-"""Names that say DICOM even of a file without the preamble, which older writers left out."""
+"""File name endings that mean DICOM even without the preamble, which older writers left out."""
 
 PREAMBLE = 128
-"""Bytes before the letters DICM of a DICOM file."""
+"""Number of bytes before the letters DICM of a DICOM file."""
 
 
 def is_dicom(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Pixels by row: arrays in memory, image files decoded when asked for, and combinations of readers."""
+"""Read pixels by row: arrays in memory, image files decoded on demand, and combinations of readers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ltml.data.pixels import MAX_PIXELS, resize, with_channels
 
 
 class ArrayImages:
-    """Images that are in memory already.
+    """Images of an array in memory.
 
     Args:
         pixels: uint8 ``(N, H, W)`` or ``(N, H, W, 1 or 3)``.
@@ -34,7 +34,7 @@ class ArrayImages:
         self._channels = channels
 
     def read(self, row: int) -> UInt8Array:
-        """Pixels of a row, uint8 ``(size, size, channels)``."""
+        """Return the pixels of a row, uint8 ``(size, size, channels)``."""
         pixels = self._pixels[row]
         if pixels.shape[:2] != (self._size, self._size):
             squeezed = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
@@ -42,21 +42,21 @@ class ArrayImages:
         return with_channels(pixels, self._channels)
 
     def files(self, row: int) -> list[Path]:  # noqa: ARG002
-        """None."""
+        """Return no files."""
         return []
 
     def stored(self, row: int) -> UInt8Array | None:
-        """Pixels of a row at their own size."""
+        """Return the pixels of a row at their own size."""
         pixels: UInt8Array = self._pixels[row]
         return pixels
 
     def digests(self, rows: IntArray) -> Digests:
-        """Hashes of the pixels at their own size, uint64 ``(n, 1)``."""
+        """Return hashes of the pixels at their own size, uint64 ``(n, 1)``."""
         return np.array([hash_array(self._pixels[row]) for row in rows], dtype=np.uint64)[:, None]
 
 
 class FileImages:
-    """Image files, decoded when asked for.
+    """Image files, decoded on demand.
 
     Args:
         paths: one file per row.
@@ -87,7 +87,7 @@ class FileImages:
         self.published_modes = tuple(published_modes)
 
     def read(self, row: int) -> UInt8Array:
-        """Pixels of a row, uint8 ``(size, size, channels)``.
+        """Return the pixels of a row, uint8 ``(size, size, channels)``.
 
         Raises:
             UnreadableImageError: the file is missing, damaged, too large, or not an image.
@@ -95,25 +95,25 @@ class FileImages:
         return read_image(self.paths[row], self.size, self.channels, self.max_pixels)
 
     def files(self, row: int) -> list[Path]:
-        """The file of a row."""
+        """Return the file of a row."""
         return [self.paths[row]]
 
     def stored(self, row: int) -> UInt8Array | None:  # noqa: ARG002
-        """None: the pixels come from files."""
+        """Return None: the pixels come from files."""
         return None
 
     def digests(self, rows: IntArray) -> Digests:
-        """Hashes of the files' bytes, uint64 ``(n, 1)``; see `hash_contents`."""
+        """Return hashes of the files' bytes, uint64 ``(n, 1)``; see `hash_contents`."""
         paths = [self.paths[row] for row in rows.tolist()]
         return hash_contents(paths, shared_folder(self.paths))[:, None]
 
 
 class StackedImages:
-    """Several images as one row, e.g. both eyes of a patient: their channels one after the other.
+    """Several images as one row, e.g. both eyes of a patient, with concatenated channels.
 
     Args:
-        images: reader of the single images; those of one row follow each other.
-        count: images per row.
+        images: reader of the single images; those of one row are consecutive.
+        count: number of images per row.
     """
 
     def __init__(self, images: ImageReader, count: int) -> None:
@@ -122,20 +122,20 @@ class StackedImages:
         self._count = count
 
     def read(self, row: int) -> UInt8Array:
-        """Pixels of a row, uint8 ``(size, size, count · channels)``."""
+        """Return the pixels of a row, uint8 ``(size, size, count · channels)``."""
         return np.concatenate([self.images.read(number) for number in self._numbers(row)], axis=-1)
 
     def files(self, row: int) -> list[Path]:
-        """The files of a row."""
+        """Return the files of a row."""
         return [path for number in self._numbers(row) for path in self.images.files(number)]
 
     def stored(self, row: int) -> UInt8Array | None:
-        """Pixels of a row that came in arrays."""
+        """Return the pixels of a row that came in arrays."""
         parts = [self.images.stored(number) for number in self._numbers(row)]
         return None if any(part is None for part in parts) else np.stack([part for part in parts if part is not None])
 
     def digests(self, rows: IntArray) -> Digests:
-        """Hashes of the single images, uint64 ``(n, count)``."""
+        """Return hashes of the single images, uint64 ``(n, count)``."""
         numbers = rows[:, None] * self._count + np.arange(self._count)
         return self.images.digests(numbers.ravel()).reshape(len(rows), -1)
 
@@ -144,10 +144,10 @@ class StackedImages:
 
 
 class JoinedImages:
-    """The images of several readers one after the other.
+    """The concatenated images of several readers.
 
     Args:
-        readers: each with the number of its rows.
+        readers: pairs of a reader and the number of its rows.
     """
 
     def __init__(self, readers: Sequence[tuple[ImageReader, int]]) -> None:
@@ -156,22 +156,22 @@ class JoinedImages:
         self._ends = np.cumsum([count for _, count in readers])
 
     def read(self, row: int) -> UInt8Array:
-        """Pixels of a row of the whole."""
+        """Return the pixels of a row of the whole."""
         reader, inner = self._find(row)
         return reader.read(inner)
 
     def files(self, row: int) -> list[Path]:
-        """The files of a row of the whole."""
+        """Return the files of a row of the whole."""
         reader, inner = self._find(row)
         return reader.files(inner)
 
     def stored(self, row: int) -> UInt8Array | None:
-        """Pixels of a row of the whole that came in arrays."""
+        """Return the pixels of a row that came from arrays."""
         reader, inner = self._find(row)
         return reader.stored(inner)
 
     def digests(self, rows: IntArray) -> Digests:
-        """Hashes of the images of rows of the whole, uint64 ``(n, images per row)``."""
+        """Return hashes of the images of rows of the whole, uint64 ``(n, images per row)``."""
         owners = np.searchsorted(self._ends, rows, side="right")
         starts = np.concatenate([[0], self._ends[:-1]])
         chosen = [np.flatnonzero(owners == number) for number in range(len(self.readers))]
@@ -201,17 +201,17 @@ class ChosenImages:
         self._rows = rows
 
     def read(self, row: int) -> UInt8Array:
-        """Pixels of a chosen row."""
+        """Return the pixels of a chosen row."""
         return self.images.read(int(self._rows[row]))
 
     def files(self, row: int) -> list[Path]:
-        """The files of a chosen row."""
+        """Return the files of a chosen row."""
         return self.images.files(int(self._rows[row]))
 
     def stored(self, row: int) -> UInt8Array | None:
-        """Pixels of a chosen row that came in arrays."""
+        """Return the pixels of a chosen row that came in arrays."""
         return self.images.stored(int(self._rows[row]))
 
     def digests(self, rows: IntArray) -> Digests:
-        """Hashes of the images of chosen rows, uint64 ``(n, images per row)``."""
+        """Return hashes of the images of chosen rows, uint64 ``(n, images per row)``."""
         return self.images.digests(self._rows[rows])

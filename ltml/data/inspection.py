@@ -1,9 +1,9 @@
-"""One look at every image file: what its bytes hash to, can it be decoded, how large is it, is it another's copy.
+"""Inspect every image file once: hash, decodability, size, duplicates.
 
-What was seen is kept beside the path, length and times of change of the file, line by line, so that a look at 100,000
-files can be cut off and go on, and a second look only opens what has changed. A file that is written again is noticed
-even where its length stays and its time of modification is put back, by the time of change that file systems keep
-themselves; one that is only touched is read again and found to be the same.
+Results are stored line by line with the path, length and times of change of the file, so that an interrupted
+inspection of 100,000 files resumes, and a second one opens only changed files. A rewritten file is noticed even if its
+length and modification time are unchanged, by the change time that file systems maintain. A touched file is read again
+and found unchanged.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ from ltml.processes.bars import track
 log = logging.getLogger(__name__)
 
 FORMAT = 3
-"""Raised whenever what is kept changes."""
+"""Version of the stored format."""
 
 SECONDS = 0.5
-"""Between two writings of what was seen."""
+"""Seconds between two writes of results."""
 
 Stamp = tuple[int, int, int]
-"""Length of a file, and when its content and its entry changed last, ns."""
+"""Length of a file, bytes, and last change of its content and of its metadata, ns."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What one file holds.
+    """Properties of one image file.
 
     Attributes:
         width: px, after turning it upright.
         height: px.
         mode: Pillow's mode of the file, or ``DICOM``.
         digest: hash of the decoded pixels.
-        levels: how many of 256 levels apart its pixels lie.
-        middle_levels: the same of the middle 99 %.
+        levels: range of its pixels in grey levels, see `count_levels`.
+        middle_levels: range of the middle 99 % of its pixels.
     """
 
     width: int
@@ -68,11 +68,11 @@ class Picture:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What all files hold.
+    """Properties of all image files.
 
     Attributes:
-        pictures: by path, of the files that can be decoded.
-        unreadable: by path, why the others cannot.
+        pictures: pictures of decodable files, by path.
+        unreadable: reasons for the others, by path.
     """
 
     pictures: Mapping[Path, Picture]
@@ -80,11 +80,11 @@ class Inspection:
 
 
 class Seen(NamedTuple):
-    """What is kept of one file.
+    """Stored result for one file.
 
     Attributes:
         content: hash of its bytes, 64 bits.
-        picture: None where it has not been decoded.
+        picture: None if it has not been decoded.
     """
 
     content: int
@@ -94,12 +94,12 @@ class Seen(NamedTuple):
 def inspect_images(
     paths: Sequence[Path], *, max_pixels: int = MAX_PIXELS, fresh: bool = False, folder: str | None = None
 ) -> Inspection:
-    """Decode every file that has not been decoded as it is now.
+    """Decode every file that is new or has changed.
 
     Args:
-        paths: the files; those that are not there are in neither part of the result.
+        paths: the files; missing ones are in neither part of the result.
         max_pixels: pictures with more are not decoded.
-        fresh: look at all of them again.
+        fresh: whether to decode unchanged files again.
         folder: see `SeenFiles`.
     """
     memory = SeenFiles(paths, folder)
@@ -124,7 +124,7 @@ def inspect_images(
 
 
 def hash_contents(paths: Sequence[Path], folder: str | None = None) -> npt.NDArray[np.uint64]:
-    """Hashes of the bytes of files, uint64 ``(n,)``; only files that have not been seen as they are now are read.
+    """Return hashes of the bytes of files, uint64 ``(n,)``; reads only new and changed files.
 
     Raises:
         UnreadableImageError: a file is missing or cannot be read.
@@ -142,7 +142,7 @@ def hash_contents(paths: Sequence[Path], folder: str | None = None) -> npt.NDArr
 
 
 def hash_content(path: Path) -> int:
-    """Hash of a file's bytes, 64 bits.
+    """Hash a file's bytes, 64 bits.
 
     Raises:
         UnreadableImageError: it is missing or cannot be read.
@@ -155,14 +155,14 @@ def hash_content(path: Path) -> int:
 
 
 def hash_array(pixels: npt.NDArray[np.uint8]) -> int:
-    """Hash of an array's shape and values, 64 bits."""
+    """Hash an array's shape and values, 64 bits."""
     digest = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=8)
     digest.update(np.ascontiguousarray(pixels).data)
     return int.from_bytes(digest.digest(), "little")
 
 
 def stamp(path: Path) -> Stamp | None:
-    """What tells that a file has not been written again; None if there is no such file."""
+    """Return length and times of change of a file, which show whether it was rewritten; None without a file."""
     try:
         status = os.stat(path)
     except OSError:
@@ -171,14 +171,14 @@ def stamp(path: Path) -> Stamp | None:
 
 
 class SeenFiles:
-    """What was seen of files and still holds.
+    """Stored results for files that have not changed.
 
     Args:
-        paths: the files; those that are not there are passed over.
-        folder: whose memory it is; None for the folder that all paths share.
+        paths: the files; missing ones are skipped.
+        folder: folder that the results belong to; None for the folder that all paths share.
 
     Attributes:
-        stamps: by path, of the files that are there.
+        stamps: stamps of existing files, by path.
     """
 
     def __init__(self, paths: Sequence[Path], folder: str | None = None) -> None:
@@ -188,7 +188,7 @@ class SeenFiles:
         self._store = cache_folder() / "inspections" / f"{hash_json([FORMAT, DECODER, shared])[:16]}.jsonl"
 
     def recall(self) -> dict[Path, Seen]:
-        """What is known of the files as they are now; a line that a killed process left unfinished is no line."""
+        """Return the results for unchanged files; incomplete lines of a killed process are skipped."""
         try:
             text = self._store.read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -205,9 +205,9 @@ class SeenFiles:
 
     @contextmanager
     def kept(self) -> Iterator[Callable[[Path, Seen], None]]:
-        """Give a function that keeps what is seen of a file for the next time.
+        """Yield a function that stores the result for a file.
 
-        Where the cache folder cannot be used nothing is kept, and a warning says so.
+        Logs a warning and stores nothing if the cache folder cannot be used.
         """
         lines: list[str] = []
         written = time.monotonic()
@@ -226,7 +226,7 @@ class SeenFiles:
             self._append(lines)
 
     def _append(self, lines: list[str]) -> None:
-        """Write lines in one piece, as other processes may write theirs, and take them out of the list."""
+        """Write lines in one piece, because other processes may write as well, and clear the list."""
         if not lines:
             return
         try:
@@ -234,12 +234,12 @@ class SeenFiles:
             with self._store.open("ab", buffering=0) as file:
                 file.write("".join(lines).encode())
         except OSError as error:
-            log.warning("what is seen cannot be kept for the next time (%s); LTML_CACHE names another folder", error)
+            log.warning("results cannot be stored for the next run (%s); LTML_CACHE names another folder", error)
         lines.clear()
 
 
 def shared_folder(paths: Sequence[Path]) -> str:
-    """The folder that all paths share; empty for no paths."""
+    """Return the folder that all paths share; empty for no paths."""
     return os.path.commonpath(paths) if paths else ""
 
 

@@ -1,4 +1,4 @@
-"""From the cells of a label file to codes: 1, 0, or -1 where unknown."""
+"""Convert the cells of a label file to codes: 1, 0, or -1 where unknown."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from ltml.data.faults import Fault, Faults
 from ltml.errors import brief, shown
 
 UNKNOWN = -1
-"""Code of a label that is not known."""
+"""Code of an unknown label."""
 
 
 def label_codes(
     table: pd.DataFrame, names: Sequence[str], values: Mapping[str, int], where: str, faults: Faults, advice: str = ""
 ) -> npt.NDArray[np.int8]:
-    """Codes ``(N, C)`` of label columns; cells that are no allowed value are reported by column, and unknown.
+    """Return codes ``(N, C)`` of label columns; wrong cells are reported by column and become unknown.
 
     Args:
         table: text cells; its index is the line of each row.
         names: the label columns.
         values: code by cell.
-        where: what messages call the file.
-        faults: where to report.
-        advice: what to do about a wrong cell.
+        where: name of the file in messages.
+        faults: collector of faults.
+        advice: how to fix a wrong cell.
 
     Raises:
         InputError: a cell is not allowed, unless faults are collected.
@@ -53,7 +53,7 @@ def value_fault(place: str, values: Sequence[object], allowed: str, what: str = 
     """Return one fault for all wrong values of a label.
 
     Args:
-        place: of the first of them.
+        place: place of the first of them.
         values: one per wrong cell.
         allowed: what a cell may hold, in words.
         what: what a single cell holds, in words.
@@ -82,12 +82,12 @@ def report_wrong(
 
     Args:
         targets: ``(N, C)``.
-        wrong: which of them are, ``(N, C)``.
+        wrong: which of them are wrong, ``(N, C)``.
         names: the ``C`` labels.
-        where: what messages call the array.
+        where: name of the array in messages.
         allowed: what a target may be, in words.
-        faults: where to report.
-        what: what a target is called.
+        faults: collector of faults.
+        what: name of a target in messages.
         first_row: number of the first row, in messages.
 
     Raises:
@@ -108,6 +108,6 @@ def report_wrong(
 
 
 def one_hot(classes: IntArray, count: int) -> npt.NDArray[np.int8]:
-    """Codes ``(N, C)`` of single-label data: its class 1, every other 0."""
+    """Return codes ``(N, C)`` of single-label data: 1 for a row's class, 0 for the others."""
     codes: npt.NDArray[np.int8] = np.eye(count, dtype=np.int8)[classes]
     return codes

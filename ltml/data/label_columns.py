@@ -1,4 +1,4 @@
-"""What label files share: packed files, observations that can be uncertain or unmentioned, rows left out."""
+"""Read what label files share: compressed files, uncertain or unmentioned observations, rows to leave out."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ NoFinding = Annotated[bool, Field(description=f"keep the observation '{NO_FINDIN
 MIXED_ONES = ("Edema", "Atelectasis")
 
 DOUBTFUL = 2
-"""Code of -1 until the option says what it means."""
+"""Temporary code of -1 until the option `uncertain` is applied."""
 
 
 def find_file(folder: Path, name: str) -> Path:
-    """A file of a folder, or the same packed as ``.gz``.
+    """Return the path of a file in a folder, plain or as ``.gz``.
 
     Raises:
         InputError: neither is there.
@@ -50,15 +50,15 @@ def without_points(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 def observation_codes(
     table: pd.DataFrame, names: Sequence[str], uncertain: Uncertain, blank: Blank, where: str, faults: Faults
 ) -> npt.NDArray[np.int8]:
-    """Codes ``(N, C)`` of observations that are 1, 0, -1 (uncertain) or blank (not mentioned).
+    """Return codes ``(N, C)`` of observations that are 1, 0, -1 (uncertain) or blank (not mentioned).
 
     Args:
         table: text cells; its index is the line of each row.
         names: the label columns.
-        uncertain: what -1 means.
-        blank: what an empty cell means.
-        where: what messages call the file.
-        faults: where to report.
+        uncertain: meaning of -1.
+        blank: meaning of an empty cell.
+        where: name of the file in messages.
+        faults: collector of faults.
 
     Raises:
         InputError: another value, unless faults are collected.
@@ -73,10 +73,10 @@ def observation_codes(
 def keep(
     reasons: Mapping[str, npt.NDArray[np.bool_]],
 ) -> tuple[npt.NDArray[np.bool_], dict[str, int]]:
-    """Which rows no rule leaves out, and how many each rule does; a row counts for the first that holds.
+    """Return which rows to keep, ``(N,)``, and how many each rule leaves out; the first matching rule counts.
 
     Args:
-        reasons: by rule the rows that it leaves out, each ``(N,)``.
+        reasons: rows that each rule leaves out, ``(N,)`` by rule.
     """
     left = np.zeros(len(next(iter(reasons.values()))), dtype=bool)
     counts = {}
@@ -87,7 +87,7 @@ def keep(
 
 
 def counted(rules: Mapping[str, int]) -> dict[str, int]:
-    """Those rules that left rows out."""
+    """Return the rules that left rows out."""
     return {rule: int(count) for rule, count in rules.items() if count}
 
 

@@ -1,4 +1,4 @@
-"""One name for one finding: what different sources call the same label."""
+"""Map the names that different sources use for a label to one name."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ ALIASES = {
     "Hiatal Hernia": "Hernia",
     "COVID 19": "COVID-19",
 }
-"""Canonical name by another name of chest findings; case and underscores do not count anywhere."""
+"""Canonical name by alias, for chest findings; case and underscores are ignored."""
 
 
 class Vocabulary:
-    """Canonical label names in the order in which they are met.
+    """Canonical label names in the order of their first use.
 
     Args:
-        aliases: canonical name by another name; comes before `ALIASES`.
+        aliases: canonical name by alias; takes precedence over `ALIASES`.
 
     Raises:
-        InputError: on looking up a name whose aliases go in a circle.
+        InputError: on looking up a name whose aliases form a circle.
     """
 
     def __init__(self, aliases: Mapping[str, str]) -> None:
@@ -35,17 +35,17 @@ class Vocabulary:
         self._names: dict[str, str] = {}
 
     def canonical(self, name: str) -> str:
-        """The canonical name; of a name that is no alias the first spelling that was met, underscores as spaces."""
+        """Return the canonical name; without an alias, the first spelling used, with spaces for underscores."""
         known, seen = name.replace("_", " "), {_key(name)}
-        while _key(known) in self._aliases:  # an alias can be an alias of another
+        while _key(known) in self._aliases:  # aliases can be chained
             known = self._aliases[_key(known)]
             if _key(known) in seen:
-                raise InputError(f"data.aliases go in a circle at '{known}'")
+                raise InputError(f"data.aliases form a circle at '{known}'")
             seen.add(_key(known))
         return self._names.setdefault(_key(known), known)
 
     def names(self) -> tuple[str, ...]:
-        """All canonical names met so far."""
+        """Return all canonical names used so far."""
         return tuple(self._names.values())
 
 

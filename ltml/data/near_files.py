@@ -1,4 +1,4 @@
-"""Find the file that a listed path was probably meant as, and say how the two differ."""
+"""Find the file that a listed path probably means, and describe the difference."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ltml.errors import brief
 from ltml.near_names import fold_name
 
 LONGEST_NAME = 255
-"""Bytes that file systems allow for the name of one file or folder."""
+"""Largest length of a file or folder name that file systems allow, bytes."""
 
 
 def impossible_path(path: Path) -> str:
-    """Return why no file can be called so; empty if one can."""
+    """Return why no file can have this path; empty if one can."""
     text = str(path)
     if "\0" in text:
         return "its name holds a NUL byte"
@@ -30,7 +30,7 @@ def impossible_path(path: Path) -> str:
 
 @dataclass
 class NearFiles:
-    """Files of a folder by names that are almost theirs.
+    """Lookup of files in a folder by misspelt paths.
 
     Attributes:
         root: the folder.
@@ -40,7 +40,7 @@ class NearFiles:
     _listings: dict[Path, Mapping[str, str]] = field(default_factory=dict)
 
     def hint(self, path: Path) -> str:
-        """Return what to write in place of a path without a file; empty where no file comes near."""
+        """Return a correction of a path without a file; empty if no file is similar."""
         if "://" in str(path) or re.search(r"^\w+:/\w", _below(path, self.root)):
             return "addresses are not read: copy the file and list its path"
         listed = _below(path, self.root)
@@ -50,7 +50,7 @@ class NearFiles:
         return f"there is '{brief(found, 120)}': {_differ_by(listed, found)}"
 
     def _find(self, parts: Sequence[str]) -> str | None:
-        """Return the path below the root whose parts are almost those."""
+        """Return the path below the root whose parts are similar."""
         place, names = self.root, []
         for number, part in enumerate(parts, start=1):
             listing = self._list(place)
@@ -64,7 +64,7 @@ class NearFiles:
         return "/".join(names) if names and place.is_file() else None
 
     def _list(self, folder: Path) -> Mapping[str, str]:
-        """Return the names in a folder by what is left of them without case, blanks, invisible letters and ending."""
+        """Return the names in a folder by their form without case, blanks, invisible letters and ending."""
         if folder not in self._listings:
             names = sorted(os.listdir(folder)) if folder.is_dir() else []
             self._listings[folder] = {_stem(name): name for name in names} | {fold_name(name): name for name in names}
@@ -72,7 +72,7 @@ class NearFiles:
 
 
 def _below(path: Path, root: Path) -> str:
-    """Return what a table lists for a path: without the root, where it lies below it."""
+    """Return a path as a table lists it: without the root if it lies below it."""
     beginning = os.path.join(root, "")
     return str(path).removeprefix(beginning)
 
@@ -89,7 +89,7 @@ def _stem(name: str) -> str:
 
 
 def _differ_by(listed: str, found: str) -> str:
-    """Say in which way a listed path differs from that of the file."""
+    """Describe how a listed path differs from that of the file."""
     if unicodedata.normalize("NFC", listed) == unicodedata.normalize("NFC", found):
         return "its accents are written as letters of their own (Unicode NFC and NFD differ)"
     if "\\" in listed and fold_name(listed.replace("\\", "/")).endswith(fold_name(found)):

@@ -1,4 +1,4 @@
-"""Work over many files in threads: decoding leaves Python's lock."""
+"""Process many files in threads; decoding releases Python's lock."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _side_by_side = 1
 
 
 def share_cores(processes: int) -> None:
-    """From now on this process is one of so many that work side by side, and takes its share of the cores."""
+    """Set the number of processes that share the machine's cores with this one."""
     global _side_by_side
     _side_by_side = processes
 
 
 def available_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
     return max(1, cores // _side_by_side)
 
 
 def in_threads(work: Callable[[A], B], items: Iterable[A], workers: int | None = None) -> Iterator[B]:
-    """Results in the order of the items, a few ahead of what is taken; one thread per core unless told otherwise."""
+    """Yield results in the order of the items, computed a few ahead; by default with one thread per core."""
     count = workers or available_cores()
     pool = ThreadPoolExecutor(count)
     waiting: deque[Future[B]] = deque()

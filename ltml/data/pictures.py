@@ -1,7 +1,7 @@
-"""Pictures that Pillow reads, as 8-bit grey or RGB, at the depth and in the sense that the file has.
+"""Read pictures by Pillow as 8-bit grey or RGB, with the full depth and polarity of the file.
 
-Pillow itself keeps the high byte of 16-bit colour, lets unsigned 32-bit values wrap, leaves some kinds of
-white-is-zero as they are, and gives the first of several pages.
+Pillow itself keeps only the high byte of 16-bit colour, lets unsigned 32-bit values overflow, does not invert some
+kinds of white-is-zero, and returns the first of several pages.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from ltml.data.pixels import check_pixel_count, stretch
 PALETTES = ("P", "PA")
 
 DEEP_COLOUR = re.compile(r"(RGB|RGBX|RGBA|LA);16[BLN]")
-"""Pillow's raw modes of 16 bits a channel that it cuts to 8 and that can be read in two halves."""
+"""Pillow's raw modes of 16 bits per channel that it truncates to 8 and that can be read in two halves."""
 
 DECODED_BY_LIBTIFF = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 """Raw modes that libtiff has already brought to the machine's byte order, which Pillow overlooks."""
 
 PHOTOMETRIC, BITS, PLANES, SAMPLE_FORMAT = 262, 258, 284, 339
-"""TIFF tags: what black is (0: white is zero), bits per sample, planar configuration, kind of number."""
+"""TIFF tags: photometric interpretation (0: white is zero), bits per sample, planar configuration, kind of number."""
 
 
 def read_picture(path: Path, max_pixels: int) -> Image.Image:
     """Return the picture of a file as 8-bit grey or RGB, upright.
 
-    More than 8 bits are scaled over the picture's own range, that of all its channels together.
+    More than 8 bits are scaled over the range of the picture, all channels together.
 
     Raises:
         ValueError: too many pixels, several pages, or more bits than can be read.
@@ -63,7 +63,7 @@ def _open(path: Path) -> ImageFile.ImageFile:
 
 
 def _tiff_kind(path: Path) -> str:
-    """Return what a TIFF file says of its numbers; nothing of another file."""
+    """Describe the numbers of a TIFF file; empty for other files."""
     with path.open("rb") as file:
         head = file.read(8)
         if not head.startswith((b"II*\0", b"MM\0*")):
@@ -88,7 +88,7 @@ def _refuse_pages(opened: ImageFile.ImageFile) -> None:
 
 
 def _refuse_cut(path: Path, opened: ImageFile.ImageFile) -> None:
-    """Refuse pictures of which Pillow would keep 8 of 16 bits."""
+    """Refuse pictures of which Pillow would drop 8 of 16 bits."""
     codec, raw, limit = _coding(opened)
     colour = opened.mode not in ("I;16", "I;16B", "I", "F", "L")
     kinds = {
@@ -106,7 +106,7 @@ def _refuse_cut(path: Path, opened: ImageFile.ImageFile) -> None:
 
 
 def _coding(opened: ImageFile.ImageFile) -> tuple[str, str, int]:
-    """Name of the codec, Pillow's raw mode, and the codec's last number (PPM: largest value, SGI: bytes), else 0."""
+    """Return the codec, Pillow's raw mode, and the codec's last number (PPM: largest value, SGI: bytes), else 0."""
     if not opened.tile:
         return "", "", 0
     codec, _, _, args = opened.tile[0]
@@ -124,8 +124,8 @@ def _in_planes(opened: ImageFile.ImageFile) -> bool:
 def _deep_colour(path: Path, raw: str) -> IntArray:
     """Return 16-bit values ``(H, W)`` or ``(H, W, 3)``, put together from first and second bytes; alpha is left out.
 
-    Pillow has no such mode. It keeps the first byte of each pair if told that the file is big-endian, and the second
-    if told that it is little-endian.
+    Pillow has no such mode. It keeps the first byte of each pair if the raw mode is big-endian, and the second if it is
+    little-endian.
     """
     kind, order = raw.split(";16")
     if kind == "LA":  # four bytes a pixel: grey, grey, alpha, alpha; PNG, so the high one comes first
@@ -159,7 +159,7 @@ def _deep_ppm(path: Path, opened: ImageFile.ImageFile) -> IntArray:
 
 
 def _jpeg2000_bits(path: Path) -> int:
-    """Return the most bits a channel, as the codestream's SIZ segment has them (ISO/IEC 15444-1, A.5.1)."""
+    """Return the largest number of bits per channel in the codestream's SIZ segment (ISO/IEC 15444-1, A.5.1)."""
     data = path.read_bytes()
     start = data.find(b"\xff\x4f\xff\x51")
     channels = int.from_bytes(data[start + 40 : start + 42], "big")
@@ -177,5 +177,5 @@ def _to_8_bits(image: Image.Image, tags: dict[int, Any]) -> Image.Image:
     if image.mode in ("1", "L", "LA", "La"):
         return image.convert("L")
     if image.mode in PALETTES:
-        image = image.convert("RGBA")  # a transparent entry has no colour of its own otherwise
+        image = image.convert("RGBA")  # otherwise transparent entries have no colour
     return image.convert("RGB")

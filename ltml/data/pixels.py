@@ -1,4 +1,4 @@
-"""Arithmetic of pixels: sizes, channels, ranges."""
+"""Compute with pixels: sizes, channels, ranges."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from PIL import Image
 from ltml.arrays import UInt8Array
 
 MAX_PIXELS = 89_000_000
-"""Largest picture that is decoded unless told otherwise, a little below the size at which Pillow warns of bombs."""
+"""Default maximum number of pixels of a picture, slightly below the size at which Pillow warns."""
 
 TO_GREY = np.array([19595, 38470, 7471], dtype=np.uint32)
-"""ITU-R 601-2 weights times 2^16, as Pillow's conversion to grey has them."""
+"""ITU-R 601-2 weights times 2^16, as in Pillow's conversion to grey."""
 
 
 def check_pixel_count(width: int, height: int, max_pixels: int) -> None:
@@ -28,14 +28,14 @@ def check_pixel_count(width: int, height: int, max_pixels: int) -> None:
 
 
 def resize(image: Image.Image, size: int) -> UInt8Array:
-    """Antialiased bilinear resize to a square of `size` px, uint8 ``(size, size[, 3])``."""
+    """Resize to a square of `size` px, bilinear with antialiasing; uint8 ``(size, size[, 3])``."""
     if image.size != (size, size):
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(image, dtype=np.uint8)
 
 
 def with_channels(pixels: UInt8Array, channels: int) -> UInt8Array:
-    """Grey or RGB pixels ``(H, W[, 1 or 3])`` as ``(H, W, channels)``."""
+    """Convert grey or RGB pixels ``(H, W[, 1 or 3])`` to ``(H, W, channels)``."""
     pixels = pixels if pixels.ndim == 3 else pixels[..., None]
     if pixels.shape[-1] == channels:
         return pixels
@@ -45,14 +45,14 @@ def with_channels(pixels: UInt8Array, channels: int) -> UInt8Array:
 
 
 def stretch(values: npt.NDArray[Any], limits: tuple[float, float] | None = None) -> UInt8Array:
-    """Values of any integer or float range as uint8.
+    """Scale values of any integer or float range to uint8.
 
-    Files of 16 bits hold 10, 12, 15 or 16 bits of it, and rarely say how many: the range of their type would leave
-    most of them almost black.
+    16-bit files use 10, 12, 15 or 16 bits and rarely say how many; scaling by the range of the type would make most of
+    them almost black.
 
     Args:
         values: any shape.
-        limits: what becomes 0 and 255; None for the smallest and largest value.
+        limits: values that become 0 and 255; None for the smallest and largest value.
 
     Raises:
         ValueError: a value is not finite.
@@ -67,10 +67,10 @@ def stretch(values: npt.NDArray[Any], limits: tuple[float, float] | None = None)
 
 
 def count_levels(pixels: UInt8Array) -> tuple[int, int]:
-    """Return how many levels apart a picture's pixels lie: all of them, and the middle 99 %.
+    """Return the range of a picture's pixels in levels: of all pixels, and of the middle 99 %.
 
     Args:
-        pixels: uint8 ``(..., channels)``; the channel that uses most counts.
+        pixels: uint8 ``(..., channels)``; the channel with the largest range counts.
 
     Returns:
         Two numbers from 0 (one value) to 255.

@@ -1,4 +1,4 @@
-"""Which rows an epoch goes through, and in which order: naturally, by source, by class, or rare ones repeatedly.
+"""Select and order the rows of an epoch: naturally, by source, by class, or with rare rows repeated.
 
 An order is a function of a generator alone, so that every process and every resumed run draws the same.
 """
@@ -19,17 +19,17 @@ from ltml.errors import InputError
 Draw = Literal["natural", "equal", "proportional", "class_aware", "repeat_factor"]
 
 Order = Callable[[np.random.Generator | None], tuple[IntArray, IntArray]]
-"""Rows of an epoch in order, and how often each came in that epoch before; without a generator nothing is shuffled."""
+"""Returns the rows of an epoch in order and the number of earlier draws of each; shuffles only with a generator."""
 
 
 def choose_order(dataset: Dataset, split: str, draw: Draw, threshold: float) -> Order:
-    """The order of a split that ``data.draw`` names.
+    """Return the order of a split that ``data.draw`` names.
 
     Args:
         dataset: the data.
-        split: whose rows are drawn.
+        split: split whose rows are drawn.
         draw: ``natural`` takes all rows as one source; see the functions of this module for the others.
-        threshold: of `repeat_factors`.
+        threshold: threshold of `repeat_factors`.
 
     Raises:
         InputError: ``class_aware`` without any known positive.
@@ -48,10 +48,10 @@ def choose_order(dataset: Dataset, split: str, draw: Draw, threshold: float) -> 
 
 
 def by_source(sources: Sequence[IntArray], equal: bool, rng: np.random.Generator | None) -> tuple[IntArray, IntArray]:
-    """All rows of every source, each source evenly spread over the epoch.
+    """Draw all rows of every source, each source evenly spread over the epoch.
 
-    With `equal` every stretch of the epoch holds as many rows of each source as of any other, one more or less where
-    that does not divide: the epoch is one pass over the largest, within which smaller ones begin anew.
+    With `equal` every part of the epoch contains equally many rows of each source, up to one row. The epoch is one pass
+    over the largest source, during which smaller ones are repeated.
     """
     longest = max(map(len, sources))
     streams = [_stream(rows, longest if equal else len(rows), rng) for rows in sources]
@@ -62,14 +62,14 @@ def by_source(sources: Sequence[IntArray], equal: bool, rng: np.random.Generator
 
 
 def class_aware(members: Sequence[IntArray], count: int, rng: np.random.Generator | None) -> tuple[IntArray, IntArray]:
-    """Every class equally often, and the positives of a class equally often (Shen et al., ECCV 2016).
+    """Draw every class equally often, and the positives of a class equally often (Shen et al., ECCV 2016).
 
-    Rows without a known positive are never drawn: where they matter, give them a class ("No Finding").
+    Rows without a known positive are never drawn; give them a class ("No Finding") if they matter.
 
     Args:
         members: rows of known positives, by class.
-        count: rows of the epoch.
-        rng: the only source of chance.
+        count: number of rows of the epoch.
+        rng: generator of all random numbers.
     """
     classes, _ = _stream(np.arange(len(members)), count, rng)
     rows = np.empty(count, dtype=np.int64)
@@ -80,12 +80,12 @@ def class_aware(members: Sequence[IntArray], count: int, rng: np.random.Generato
 
 
 def repeated(rows: IntArray, factors: Float64Array, rng: np.random.Generator | None) -> tuple[IntArray, IntArray]:
-    """Every row as often as its factor says, its fraction by chance (Gupta et al., CVPR 2019, LVIS), shuffled.
+    """Draw every row as often as its factor says, with its fraction as a probability (Gupta et al., CVPR 2019, LVIS).
 
     Args:
-        rows: of the split.
-        factors: from `repeat_factors`, one per row.
-        rng: the only source of chance; without one fractions are dropped.
+        rows: rows of the split.
+        factors: factors from `repeat_factors`, one per row.
+        rng: generator that shuffles; without one fractions are dropped.
     """
     whole = np.floor(factors).astype(np.int64)
     if rng is None:
@@ -96,13 +96,13 @@ def repeated(rows: IntArray, factors: Float64Array, rng: np.random.Generator | N
 
 
 def repeat_factors(dataset: Dataset, rows: IntArray, threshold: float) -> Float64Array:
-    """``r = max over its classes of max(1, sqrt(t / f_c))``, ``f_c`` the share of positives among known entries.
+    """Return ``r = max over its classes of max(1, sqrt(t / f_c))``, ``f_c`` the share of known positives.
 
     A row without known positives has 1.
 
     Args:
         dataset: the data.
-        rows: rows that are drawn from, and that the shares are of.
+        rows: rows that are drawn from and that define the shares.
         threshold: ``t``: classes with a larger share are not repeated.
 
     Returns:
@@ -117,7 +117,7 @@ def repeat_factors(dataset: Dataset, rows: IntArray, threshold: float) -> Float6
 
 
 def _stream(rows: IntArray, length: int, rng: np.random.Generator | None) -> tuple[IntArray, IntArray]:
-    """So many rows out of passes that are each shuffled anew, and the pass that each belongs to."""
+    """Return `length` rows from repeated passes, each shuffled again, and the pass of each row."""
     count = -(-length // len(rows))
     passes = [rows if rng is None else rng.permutation(rows) for _ in range(count)]
     order = np.concatenate(passes) if passes else rows[:0]

@@ -1,4 +1,4 @@
-"""Train, val and test by group, so that no patient is in two of them."""
+"""Split rows into train, val and test by group, so that no patient is in two of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OTHER_SPLIT_NAMES = (
     | dict.fromkeys(("valid", "validation", "validate", "dev", "development", "eval"), "val")
     | dict.fromkeys(("testing", "tst", "te", "holdout"), "test")
 )
-"""What others call a split, and what it is called here."""
+"""Split by other usual names."""
 
 
 def split_by_group(
@@ -51,7 +51,7 @@ def take_validation(
     seed: int,
     codes: Codes | None = None,
 ) -> dict[str, IntArray]:
-    """Take ``val`` out of ``train`` by whole groups where the data have no validation of their own.
+    """Take ``val`` out of ``train`` by whole groups if the data have no validation set.
 
     Args:
         splits: row numbers by split.
@@ -77,13 +77,13 @@ def take_validation(
 def divide(
     groups: Sequence[str], shares: Sequence[int], seed: int, codes: Codes | None = None
 ) -> list[npt.NDArray[np.int64]]:
-    """Divide rows by whole groups so that each part comes near to its share of rows.
+    """Divide rows by whole groups so that each part approximates its share of rows.
 
     Groups are taken in an order drawn from the seed; it does not depend on the order of the rows.
 
     Args:
         groups: group of each row, ``(N,)``; no fewer groups than parts.
-        shares: of the rows, one whole number above 0 per part.
+        shares: relative size of each part, whole numbers above 0.
         seed: split seed.
         codes: ``(N, C)`` labels (1 is positive); if given, the positives of every label are spread as well, rare ones
             first (Sechidis et al. 2011, iterative stratification, with a group in place of a sample). The first part
@@ -109,7 +109,8 @@ def divide(
 def _cut(sizes: IntArray, shares: Sequence[int]) -> IntArray:
     """Return the part of each group when the ordered groups are cut where the shares of rows end, no part empty.
 
-    A group that is larger than every part after the first comes first, or one patient would be nearly all of a test.
+    A group that is larger than every part after the first comes first; otherwise one patient could be nearly all of a
+    test set.
     """
     total, whole = int(sizes.sum()), sum(shares)
     huge = sizes * whole > max(shares[1:]) * total
@@ -149,11 +150,11 @@ def _stratify(sizes: IntArray, shares: Sequence[int]) -> IntArray:
 
 
 class _Sharing:
-    """What each part has got of every label and of the rows, in whole numbers, so that equal lacks are equal.
+    """Positives of every label and rows in each part, in whole numbers, so that ties are exact.
 
     Args:
         totals: positives per label and, last, rows, ``(C + 1,)``.
-        shares: of the parts; the first is train.
+        shares: relative sizes of the parts; the first is train.
     """
 
     def __init__(self, totals: IntArray, shares: Sequence[int]) -> None:
@@ -220,7 +221,7 @@ def _fill_empty_parts(part_of: IntArray, sizes: IntArray, parts: int) -> None:
 
 
 def split_by_column(column: pd.Series, where: str) -> dict[str, IntArray]:
-    """Row numbers by the split that the data give; without ``val`` where no row names it.
+    """Return row numbers by the split of the data; without ``val`` if no row names it.
 
     Raises:
         InputError: a value other than train, val or test.
@@ -238,7 +239,7 @@ def split_by_column(column: pd.Series, where: str) -> dict[str, IntArray]:
 
 
 def split_by_file(file: Path, ids: pd.Series, prefix: str = "") -> dict[str, IntArray]:
-    """Row numbers by the split of a CSV with ``id`` and ``split``, such as a run's ``split.csv``.
+    """Return row numbers by the split of a CSV with ``id`` and ``split``, such as a run's ``split.csv``.
 
     Further splits (``test_natural`` and the like) are kept. Ids that the file does not list are in no split. With a
     prefix only its ids that begin with it count, without the prefix: those of one source of a union.
@@ -293,8 +294,8 @@ def check_groups_alike(groups: pd.Series, where: str, faults: Faults) -> None:
 
     Args:
         groups: group of each row; the index is the line of each.
-        where: what messages call the file.
-        faults: where to report.
+        where: name of the file in messages.
+        faults: collector of faults.
 
     Raises:
         InputError: names both spellings.

@@ -1,4 +1,4 @@
-"""How labels are distributed: counts per source and split, imbalance, co-occurrence, sizes."""
+"""Describe label distributions: counts per source and split, imbalance, co-occurrence, sizes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ltml.data.parallel import in_threads
 
 
 def describe_labels(dataset: Dataset) -> dict[str, Any]:
-    """Label counts of a dataset, ready for `json.dumps`.
+    """Count the labels of a dataset, ready for `json.dumps`.
 
     Returns:
         ``rows`` and ``patients`` by split; ``sources``: per source its rows and, per label, ``known``, ``positive`` and
@@ -46,7 +46,7 @@ def describe_labels(dataset: Dataset) -> dict[str, Any]:
 
 
 def describe_sizes(dataset: Dataset) -> dict[str, int]:
-    """Images by width × height as their headers say, most frequent first; arrays by the size they are read at."""
+    """Count images by width × height in their headers, most frequent first; arrays by the size of reading."""
     paths = [path for row in range(len(dataset.table)) for path in dataset.images.files(row)]
     if not paths:
         height, width = dataset.images.read(0).shape[:2]

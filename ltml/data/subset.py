@@ -1,4 +1,4 @@
-"""Less of a dataset: some rows, some sources, or some labels held out of training."""
+"""Reduce a dataset: to some rows or sources, or by labels held out of training."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ltml.errors import InputError, suggest
 log = logging.getLogger(__name__)
 
 SourceChoice = Literal["all", "first"] | Sequence[str]
-"""All sources, the one that stands first, or some by name."""
+"""All sources, the first one, or some by name."""
 
 
 def choose_splits(dataset: Dataset, splits: Mapping[str, IntArray], reason: str) -> Dataset:
-    """The dataset with other splits; rows in none are left out for a reason that is said."""
+    """Return the dataset with other splits; rows in none are left out, and the reason is recorded."""
     rows = np.sort(np.concatenate(list(splits.values())))
     left_out = {**dataset.left_out, reason: len(dataset.table) - len(rows)}
     log.info("%s: %d row(s) left out: %s", dataset.name, left_out[reason], reason)
@@ -39,11 +39,11 @@ def choose_splits(dataset: Dataset, splits: Mapping[str, IntArray], reason: str)
 
 
 def hold_out(dataset: Dataset, novel: Sequence[str]) -> Dataset:
-    """Labels that training never sees (Data-Assemble, Table 7): no classes, and no row of train or val has them.
+    """Hold labels out of training (Data-Assemble, Table 7): remove their classes and their rows from train and val.
 
     Args:
-        dataset: with those labels among its classes.
-        novel: labels to hold out; what is known of them goes to ``Dataset.novel``.
+        dataset: dataset with those labels among its classes.
+        novel: labels to hold out; their codes are kept in ``Dataset.novel``.
 
     Raises:
         InputError: a label does not exist, or none is left to train on.
@@ -67,12 +67,12 @@ def hold_out(dataset: Dataset, novel: Sequence[str]) -> Dataset:
 
 
 def keep_sources(dataset: Dataset, train_on: SourceChoice, test_on: SourceChoice) -> Dataset:
-    """Some sources to train and validate on, and some to test on.
+    """Restrict training and validation to some sources, and tests to some.
 
-    Without some sources to train on, labels of which no training row knows anything leave the classes.
+    If some sources are not trained on, labels that no training row knows are removed from the classes.
 
     Args:
-        dataset: of several sources.
+        dataset: dataset of several sources.
         train_on: sources whose rows stay in train and val.
         test_on: sources whose rows stay in the test splits.
 
@@ -113,7 +113,7 @@ def _chosen_sources(choice: SourceChoice, names: Sequence[str], key: str) -> Seq
 
 
 def _choose_classes(dataset: Dataset, kept: Sequence[int]) -> Dataset:
-    """The dataset with some of its classes, by number."""
+    """Return the dataset with some of its classes, by number."""
     units = None if dataset.units is None else dataset.units.keep_labels(kept)
     return replace(
         dataset,

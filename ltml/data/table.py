@@ -1,4 +1,4 @@
-"""What a dataset's label files say, before images are decoded: the common form of every loader."""
+"""Turn a dataset's label files into a `Dataset`: the common form of every loader, before images are decoded."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class LabelVersion:
     """A published version of a dataset's labels.
 
     Attributes:
-        name: what people call it.
-        images: rows, or None where that is not published.
-        patients: distinct groups, or None.
-        positives: positives of some labels.
-        splits: the splits, as the data give them, that the counts are of; empty for all rows of the label file.
+        name: its usual name.
+        images: number of rows, or None if that is not published.
+        patients: number of distinct groups, or None.
+        positives: numbers of positives of some labels.
+        splits: splits of the data that the counts refer to; empty for all rows of the label file.
     """
 
     name: str
@@ -62,27 +62,27 @@ class LabelVersion:
 
 @dataclass(frozen=True)
 class LabelTable:
-    """Rows of a dataset.
+    """Rows of a dataset as read from its label files.
 
     Attributes:
-        name: of the dataset.
+        name: name of the dataset.
         label_names: the ``C`` labels.
         codes: int8 ``(N, C)``: 1, 0, or -1 where unknown.
         rows: ``id`` (unique), ``group`` (patient), ``source``, ``image`` (path as listed) where images are files,
             ``line`` in the label file, and ``view``, ``age``, ``sex`` where the dataset has them.
-        where: what messages call the label file.
+        where: name of the label file in messages.
         label_files: every file that labels or splits were read from; empty for `where` alone.
         paths: the image files, `images_per_row` for each row; empty where `pixels` are given.
-        pixels: uint8 ``(N, H, W[, channels])`` of data that come as arrays, likewise.
-        root: no image may lie outside of this folder.
-        images_per_row: images that make one row together, e.g. both eyes.
-        splits: row numbers by split as the data give them; None for a split by group. Without ``val`` it is taken out
-            of ``train`` by group.
-        units: what predictions are made for, where that is not the single row.
-        left_out: how many rows each named rule left out.
+        pixels: uint8 ``(N, H, W[, channels])`` of data that come as arrays, in the same order.
+        root: folder that must contain all images.
+        images_per_row: number of images that form one row, e.g. both eyes.
+        splits: row numbers by split of the data; None for a split by group. A missing ``val`` is taken out of ``train``
+            by group.
+        units: units that predictions are made for, if they are not single rows.
+        left_out: number of rows that each rule left out.
         versions: published counts to compare with.
-        all_positives: positives by label over all rows of the label file, for that comparison; None for those of
-            `codes`.
+        all_positives: numbers of positives by label over all rows of the label file, for that comparison; None for
+            those of `codes`.
         image_size: width and height of the published images, px.
         image_modes: Pillow modes of the published images.
     """
@@ -106,7 +106,7 @@ class LabelTable:
     image_modes: Sequence[str] = ()
 
     def choose(self, rows: IntArray, rule: str | None = None) -> LabelTable:
-        """The same with some rows only, in the order given; a rule says why the others are left out."""
+        """Return the table with some rows only, in the given order; `rule` names why the others are left out."""
         place = np.full(len(self.rows), -1)
         place[rows] = np.arange(len(rows))
         kept = None
@@ -149,7 +149,7 @@ def load_rows(name: str, context: DataContext, **options: object) -> Dataset:
 
 
 def check_form(table: LabelTable) -> None:
-    """Refuse a table that is not of the form that its docstring says, as a new loader may give.
+    """Check that a table has the documented form, which a new loader may violate.
 
     Raises:
         InputError: names the attribute, what it is and what it should be.
@@ -191,7 +191,7 @@ def to_dataset(table: LabelTable, context: DataContext) -> Dataset:
         table = _with_readable_images(_with_possible_paths(table, context), context)
     check_ids(table, context.faults)
     if (table.rows["group"] == table.rows["id"]).all():
-        log.info("%s: no patients are known: every image stands alone, in splits and in tests", table.where)
+        log.info("%s: no patients are known: every image is a group of its own, in splits and in tests", table.where)
     else:
         check_groups_alike(_by_line(table, "group"), table.where, context.faults)
     splits = make_splits(table, context)
@@ -219,7 +219,7 @@ def to_dataset(table: LabelTable, context: DataContext) -> Dataset:
 
 
 def _compare(table: LabelTable, version: LabelVersion) -> Published:
-    """Published counts of a version beside those of this copy."""
+    """Return the published counts of a version beside those of this copy."""
     own = table.splits or {}
     whole = not version.splits
     rows = np.arange(len(table.rows)) if whole else np.concatenate([own[split] for split in version.splits])
@@ -240,7 +240,7 @@ def _compare(table: LabelTable, version: LabelVersion) -> Published:
 
 
 def make_splits(table: LabelTable, context: DataContext) -> dict[str, IntArray]:
-    """Row numbers by split: those of ``data.split.file``, of the data, or by group."""
+    """Return row numbers by split: from ``data.split.file``, from the data, or by group."""
     if context.split_file is not None:
         return split_by_file(context.split_file, table.rows["id"], context.id_prefix)
     groups, codes = table.rows["group"].tolist(), table.codes if context.stratify else None
@@ -274,7 +274,7 @@ def _by_line(table: LabelTable, column: str) -> pd.Series:
 
 
 def _odd_letters(cells: pd.Series, column: str, where: str) -> list[Fault]:
-    """Return a fault for each cell with letters that no name holds, such as a NUL byte or a line break."""
+    """Return a fault for each cell with control characters, such as a NUL byte or a line break."""
     if "".join(map(str, cells)).isprintable():
         return []
     return [
@@ -285,7 +285,7 @@ def _odd_letters(cells: pd.Series, column: str, where: str) -> list[Fault]:
 
 
 def report_doubled(names: pd.Series, where: str, faults: Faults) -> None:
-    """Report names that were met before; the index is the line of each.
+    """Report names that are listed more than once; the index is the line of each.
 
     Raises:
         InputError: names them.
@@ -337,12 +337,12 @@ def outside(table: LabelTable) -> list[int]:
 
 
 def find_missing(paths: Sequence[Path]) -> list[Path]:
-    """Those image files that are not there, or empty."""
+    """Return the image files that are missing or empty."""
     return [path for path in paths if not _size(path)]
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file; 0 if there is none."""
+    """Return the size of a file in bytes; 0 if it does not exist."""
     try:
         status = os.stat(path)
     except OSError:
@@ -351,7 +351,7 @@ def _size(path: Path) -> int:
 
 
 def _with_readable_images(table: LabelTable, context: DataContext) -> LabelTable:
-    """Return the table without images that cannot be read, where they may be left out; else report them.
+    """Return the table without unreadable images if they may be left out; otherwise report them.
 
     Raises:
         InputError: names images that lie outside of the root, are missing or empty.

@@ -1,4 +1,4 @@
-"""Views of an image as recipe lists over torchvision.transforms.v2."""
+"""Build views of an image from recipe lists over torchvision.transforms.v2."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _build_step(step: str | Mapping[str, Mapping[str, Any]], where: str) -> v2.T
 
 
 def _plain(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Recipe values as torchvision wants them: interpolation modes are written as their names."""
+    """Convert recipe values to torchvision's: interpolation modes are written as their names."""
     if "interpolation" not in options:
         return dict(options)
     from torchvision.transforms import InterpolationMode

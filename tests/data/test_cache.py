@@ -77,14 +77,14 @@ def test_a_damaged_cache_is_found_on_reading(paths: list[Path]) -> None:
         store.write(bytes([byte[0] ^ 1]))
     cached = open_cached(files)
     broken = 11  # files are stored in the order of their names
-    with pytest.raises(UnreadableImageError, match=r"is damaged at .*00.png. Make it again with .*--fresh"):
+    with pytest.raises(UnreadableImageError, match=r"is damaged at .*00.png. Rebuild it with .*--fresh"):
         cached.read(broken)
     cached.read(0)
     assert fill_cache(files, fresh=True).decoded == 12
     np.testing.assert_array_equal(open_cached(files).read(broken), read_image(paths[broken], 24, 1))
     (folder / "pixels.bin").write_bytes((folder / "pixels.bin").read_bytes()[:1000])
     assert open_cached(files) is files  # with a warning; `ltml data cache` says what to do
-    with pytest.raises(InputError, match="is damaged. Make it again"):
+    with pytest.raises(InputError, match="is damaged. Rebuild it with"):
         fill_cache(files)
     (folder / "index.npy").write_bytes(b"junk")
     assert open_cached(files) is files

@@ -145,7 +145,7 @@ def _edit(root: Path, file: str, old: str, new: str) -> None:
         ("valid.csv", "Sex", "Gender", "valid.csv has no column Sex"),
         ("train.csv", "patient00002/study1/view1", "patient00001/study1/view1", r"on line \d+ already"),
         ("train.csv", "patient00002", "person2", "line 4: Path 'CheXpert-v1.0-small/train/person2"),
-        ("valid.csv", "valid/patient00025", "train/patient00001", "another split's label file names it already"),
+        ("valid.csv", "valid/patient00025", "train/patient00001", "another split's label file lists it as well"),
     ],
 )
 def test_faults_are_named(tmp_path: Path, file: str, old: str, new: str, message: str) -> None:

@@ -75,7 +75,7 @@ def _edit(root: Path, file: str, old: str, new: str) -> None:
         ("test_labeled_task1.csv", ",fpath", ",path", "has no column fpath"),
         ("test_labeled_task1.csv", "Tuberculosis", "TB", "has no column TB"),
         ("train_labeled.csv", dicom_id(1, 1), dicom_id(1, 0), r"on line \d+ already"),
-        ("test_labeled_task1.csv", dicom_id(26, 0), dicom_id(1, 0), "line 2.*another split's label file names it"),
+        ("test_labeled_task1.csv", dicom_id(26, 0), dicom_id(1, 0), "line 2.*another split's label file lists it"),
     ],
 )
 def test_faults_are_named(tmp_path: Path, file: str, old: str, new: str, message: str) -> None:

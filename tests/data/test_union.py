@@ -238,7 +238,7 @@ def test_aliases_of_aliases_and_wrong_ones(tables: Path) -> None:
         "Mass",
         "No Finding",
     )
-    with pytest.raises(InputError, match="data.aliases go in a circle"):
+    with pytest.raises(InputError, match="data.aliases form a circle"):
         load(tables, *both, aliases={"Edema": "Mass", "Mass": "Edema"})
     with pytest.raises(InputError, match="data.aliases names 'Edma', which no source labels: did you mean 'Edema'"):
         load(tables, *both, aliases={"Edma": "Mass"})

@@ -100,7 +100,7 @@ def load(
 
 
 def _versions(*, with_test: bool) -> tuple[LabelVersion, ...]:
-    """Published counts; ``valid.csv`` is the test split unless there is a later one."""
+    """Return published counts; ``valid.csv`` is the test split unless there is a later one."""
     return (
         LabelVersion("v1.0 train.csv", 223_414, 64_540, splits=("train",)),
         LabelVersion("v1.0 valid.csv", 234, 200, splits=("val" if with_test else "test",)),
@@ -126,7 +126,7 @@ def _label_folder(root: Path) -> Path:
 
 
 def _image_folder(folder: Path) -> Path:
-    """The folder that ``train/patient…`` lies in."""
+    """Return the folder that contains ``train/patient…``."""
     places = (folder, *(folder / prefix for prefix in PREFIXES))
     return next((place for place in places if (place / "train").is_dir()), folder)
 
@@ -147,7 +147,7 @@ def _image_paths(root: Path, folder: Path, names: Sequence[str]) -> list[Path]:
 
 
 def _read(file: Path, faults: Faults) -> pd.DataFrame:
-    """Rows that name a patient, each path once; the index is the line."""
+    """Read the rows that name a patient, each path once; the index is the line."""
     table = read_csv_table(file, "the label file")
     needed = ("Path", *LABELS) if file.name in TEST_FILES else ("Path", *META, *LABELS)
     need_columns(table, needed, file)
@@ -165,7 +165,7 @@ def _read(file: Path, faults: Faults) -> pd.DataFrame:
 
 
 def _names(paths: pd.Series) -> pd.Series:
-    """Paths without the folder that copies may or may not have."""
+    """Return paths without the folder that only some copies have."""
     return paths.str.replace(rf"^/?(?:{'|'.join(PREFIXES)})/", "", regex=True)
 
 
@@ -193,8 +193,8 @@ def _is_view(view: pd.Series, films: str) -> npt.NDArray[np.bool_]:
 
 
 def _in_two_files(names: pd.Series, folder: Path, faults: Faults) -> npt.NDArray[np.bool_]:
-    """Rows of images that an earlier file names already."""
+    """Report and return the rows of images that an earlier file lists."""
     again: npt.NDArray[np.bool_] = names.duplicated().to_numpy()
-    message = "another split's label file names it already"
+    message = "another split's label file lists it as well"
     faults.report([Fault("image in two splits", f"{folder}, {name}", message) for name in names[again]])
     return again

@@ -64,7 +64,7 @@ def load(context: DataContext) -> LabelTable:
 
 
 def _read(root: Path, split: str, faults: Faults) -> pd.DataFrame:
-    """Rows of a list, each file once; the index is the line."""
+    """Read the rows of a list, each file once; the index is the line."""
     path = root / f"{split}.txt"
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -88,7 +88,7 @@ def _fields(line: str, place: str) -> tuple[str, str, str, str]:
 
 
 def _in_both(table: pd.DataFrame, root: Path, faults: Faults) -> pd.Series:
-    """Rows of files that the other list names already; equal names of different sources are different films."""
+    """Report and return the rows of files that the other list contains; equal names of different sources differ."""
     again = table.duplicated(["source", "file"])
     message = "it is in train.txt as well"
     faults.report(

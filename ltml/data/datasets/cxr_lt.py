@@ -20,11 +20,11 @@ from ltml.errors import InputError, first_few
 from ltml.registry import DATASETS, FilePath
 
 META = ("dicom_id", "subject_id", "study_id", "ViewPosition", "ViewCodeSequence_CodeMeaning", "fpath")
-"""Columns that are no labels."""
+"""Columns that are not labels."""
 
 VALUES = {"1.0": 1, "0.0": 0, "1": 1, "0": 0}
 COUNTS = {1: 40, 2: 26}
-"""Labels of each task."""
+"""Number of labels of each task."""
 
 VERSIONS = {
     1: (
@@ -97,7 +97,7 @@ def load(
 
 
 def _read(file: Path, faults: Faults) -> pd.DataFrame:
-    """Rows of a file, each film once; the index is the line."""
+    """Read the rows of a file, each film once; the index is the line."""
     table = without_points(read_csv_table(file, "the label file", META), ("subject_id", "study_id"))
     report_doubled(table["dicom_id"], str(file), faults)
     return table[~table["dicom_id"].duplicated()]
@@ -114,14 +114,14 @@ def _label_names(table: pd.DataFrame, file: Path, task: int) -> tuple[str, ...]:
 
 
 def _in_two_files(films: pd.DataFrame, files: dict[str, Path], faults: Faults) -> npt.NDArray[np.bool_]:
-    """Rows of films that an earlier file names already."""
+    """Report and return the rows of films that an earlier file lists."""
     again: npt.NDArray[np.bool_] = films["dicom_id"].duplicated().to_numpy()
     faults.report(
         [
             Fault(
                 "image in two splits",
                 f"{files[split]}, line {line}, '{name}'",
-                "another split's label file names it already",
+                "another split's label file lists it as well",
             )
             for line, name, split in films.loc[again, ["dicom_id", "split"]].itertuples()
         ]

@@ -52,7 +52,7 @@ def load(
     """Handwritten digits on canvases, 1 to 3 each, long-tailed; embedded, no download.
 
     Splits: ``train``, ``val`` and ``test_natural`` are long-tailed, ``test`` is balanced.
-    A pure function of its options and of `context.seed`.
+    Options and `context.seed` determine all canvases.
 
     Raises:
         InputError: another split is asked for.
@@ -94,7 +94,7 @@ def load(
 
 
 def split_scans(seed: int) -> dict[str, tuple[UInt8Array, npt.NDArray[np.int64]]]:
-    """Scans ``(n, 8, 8)`` uint8 and digits ``(n,)`` per split, each digit divided in the same shares."""
+    """Return scans ``(n, 8, 8)`` uint8 and digits ``(n,)`` per split, each digit divided in the same shares."""
     from sklearn.datasets import load_digits  # slow to import, and every dataset's module is looked at
 
     bunch = load_digits()
@@ -127,8 +127,8 @@ def compose(
         digits: the digit on each scan, ``(n,)``.
         weights: probability of each digit in a draw, ``(10,)``.
         count: number of canvases.
-        rng: the only source of chance.
-        most: digits on a canvas.
+        rng: generator of all random numbers.
+        most: largest number of digits on a canvas.
 
     Returns:
         Canvases uint8 ``(count, 32, 32)`` and targets uint8 ``(count, 10)``.
@@ -147,7 +147,7 @@ def compose(
 
 
 def free_place(canvas: UInt8Array, size: int, rng: np.random.Generator, tries: int = 20) -> UInt8Array:
-    """A square of the canvas without ink if one is found in so many tries, else the one with the least ink."""
+    """Return the square of the canvas with the least ink among random ones."""
     corners = rng.integers(0, CANVAS - size + 1, size=(tries, 2))
     places = [canvas[top : top + size, left : left + size] for top, left in corners]
     ink = [int(place.sum()) for place in places]

@@ -72,7 +72,7 @@ LABELS = {
         "hernia",
     ),
 }
-"""Official names in the order of the files' numbers."""
+"""Official label names in the order of the numbers in the files."""
 
 MULTI_LABEL = ("chestmnist",)
 CLASSES = {
@@ -82,7 +82,7 @@ CLASSES = {
     "retinamnist": "RetinaMNIST",
     "chestmnist": "ChestMNIST",
 }
-"""What the medmnist package calls each set."""
+"""Class of the medmnist package by set."""
 
 VERSIONS = {
     "dermamnist": (LabelVersion("DermaMNIST", images=10_015),),
@@ -131,7 +131,7 @@ def load(
 
 
 def choose_side(there: list[int], size: int) -> int:
-    """The smallest side that is not below the size wanted, else the largest."""
+    """Return the smallest side that is not below the requested size, else the largest."""
     return min((side for side in there if side >= size), default=max(there))
 
 

@@ -46,7 +46,7 @@ LABELS = (
     "Support Devices",
 )
 SPLIT_NAMES = {"train": "train", "validate": "val", "test": "test"}
-"""Ours by the split file's."""
+"""Split names by those of the split file."""
 
 VIEWS = {"frontal": ("PA", "AP"), "lateral": ("LATERAL", "LL")}
 RADIOLOGIST_FILE = "mimic-cxr-2.1.0-test-set-labeled.csv"
@@ -144,13 +144,13 @@ class _Studies:
     codes: npt.NDArray[np.int8]
 
     def of(self, wanted: pd.Series) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.bool_]]:
-        """Codes ``(N, C)`` of the study of each film, and whether there are any."""
+        """Return codes ``(N, C)`` of the study of each film, and whether the study has codes, ``(N,)``."""
         places = self.numbers.get_indexer(pd.Index(wanted))
         return self.codes[places], places >= 0
 
 
 def _listed_films(file: Path, faults: Faults) -> pd.DataFrame:
-    """Rows of the split file, each film once, all of a known split; the index is the line."""
+    """Read the rows of the split file, each film once, of known splits; the index is the line."""
     table = read_csv_table(file, "the split file", ("dicom_id", "study_id", "subject_id", "split"))
     table = without_points(table, ("study_id", "subject_id"))
     report_doubled(table["dicom_id"], str(file), faults)
@@ -164,7 +164,7 @@ def _listed_films(file: Path, faults: Faults) -> pd.DataFrame:
 
 
 def _metadata(root: Path, faults: Faults) -> pd.Series:
-    """ViewPosition by dicom_id."""
+    """Read ViewPosition by dicom_id."""
     file = find_file(root, "mimic-cxr-2.0.0-metadata.csv")
     table = read_csv_table(file, "the metadata", ("dicom_id", "ViewPosition"))
     report_doubled(table["dicom_id"], str(file), faults)
@@ -176,7 +176,7 @@ def _unlisted(metadata: pd.Series, listed: pd.DataFrame) -> dict[str, int]:
 
 
 def _read_studies(file: Path, names: tuple[str, ...], uncertain: Uncertain, blank: Blank, faults: Faults) -> _Studies:
-    """Each study once, with the names that the labelers have for its observations."""
+    """Read each study once, with the observation names of the labelers."""
     table = read_csv_table(file, "the label file", ("study_id",)).rename(columns=RADIOLOGIST_NAMES)
     need_columns(table, names, file)
     table = without_points(table, ("study_id",))

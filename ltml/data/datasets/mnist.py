@@ -36,7 +36,7 @@ def load(
 
 
 def read_mnist(name: str, context: DataContext, *, download: bool) -> dict[str, tuple[UInt8Array, IntArray]]:
-    """Scans uint8 ``(n, 28, 28)`` and digits ``(n,)`` of the official train and test parts.
+    """Read scans uint8 ``(n, 28, 28)`` and digits ``(n,)`` of the official train and test parts.
 
     Raises:
         InputError: as `read_torchvision`.

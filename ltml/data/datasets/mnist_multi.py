@@ -49,13 +49,13 @@ def load(
 def compose(
     scans: UInt8Array, codes: npt.NDArray[np.int8], count: int, rng: np.random.Generator
 ) -> tuple[UInt8Array, npt.NDArray[np.int8]]:
-    """Draw pairs of different scans and put them side by side, each squeezed to half its width.
+    """Draw pairs of different scans and place them side by side, each resized to half its width.
 
     Args:
         scans: uint8 ``(n, H, W)``, at least two.
         codes: int8 ``(n, C)``, the digit on each.
         count: number of pairs.
-        rng: the only source of chance.
+        rng: generator of all random numbers.
 
     Returns:
         Images uint8 ``(count, H, W)`` and codes int8 ``(count, C)`` with one or two positives each.

@@ -49,7 +49,7 @@ COLUMNS = {
     "sex": ("Patient Gender", "Patient Sex"),
     "view": ("View Position",),
 }
-"""Ours and the names that copies of the file have for them."""
+"""Names of each column in copies of the file."""
 
 
 VERSIONS = (
@@ -146,7 +146,7 @@ def _label_file(root: Path, key: str) -> Path:
 
 
 def _read(file: Path) -> pd.DataFrame:
-    """Our columns as text. The header's bracketed names hold commas, and older copies end rows with one."""
+    """Read the columns as text. Bracketed names in the header contain commas, and older copies end rows with one."""
     rows = list(csv_rows(file, "the label file"))
     if len(rows) < 2:
         raise InputError(f"{file} has {'a header but no rows' if rows else 'no content'}")
@@ -166,7 +166,7 @@ def _read(file: Path) -> pd.DataFrame:
 
 
 def _codes(findings: pd.Series, file: Path, faults: Faults) -> npt.NDArray[np.int8]:
-    """Codes of the 14 findings and, last, of no finding."""
+    """Return codes of the 14 findings and, last, of no finding."""
     codes = np.zeros((len(findings), len(LABELS) + 1), dtype=np.int8)
     places = {label: c for c, label in enumerate((*LABELS, NO_FINDING))}
     wrong: dict[str, list[tuple[int, str]]] = defaultdict(list)
@@ -192,7 +192,7 @@ def _finding_fault(file: Path, name: str, cells: Sequence[tuple[int, str]]) -> F
 def _splits(
     folder: Path, names: Sequence[str], context: DataContext, *, official: bool
 ) -> tuple[dict[str, IntArray], IntArray]:
-    """Row numbers by split among the listed rows, and which rows are listed."""
+    """Return row numbers by split among the listed rows, and the listed rows."""
     files = {"train": "train_val_list.txt", "test": "test_list.txt"}
     if not official:
         files = {"train": "train_list.txt", "val": "val_list.txt", "test": "test_list.txt"}
@@ -218,7 +218,7 @@ def _splits(
 
 
 def _read_list(path: Path, key: str) -> list[str]:
-    """File names, one per line; what follows a name on its line (labels, in some lists) is not read."""
+    """Read file names, one per line; the rest of a line (labels, in some lists) is ignored."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -227,7 +227,7 @@ def _read_list(path: Path, key: str) -> list[str]:
 
 
 def _find_images(root: Path, *, need: bool) -> Mapping[str, Path]:
-    """Image files by name: flat in ``images/``, or in ``images_001/images/`` … ``images_012/images/``."""
+    """Find image files by name: flat in ``images/``, or in ``images_001/images/`` … ``images_012/images/``."""
     folders = [root / "images", *sorted(root.glob("images_*/images"))]
     there = [folder for folder in folders if folder.is_dir()]
     if need and not there:

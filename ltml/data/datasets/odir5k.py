@@ -82,7 +82,7 @@ VERSION = LabelVersion("Training Annotations (Updated) V2", images=7000, patient
 
 @dataclass(frozen=True)
 class Files:
-    """Where things are.
+    """Paths of the dataset's files.
 
     Attributes:
         root: the dataset's folder.
@@ -95,7 +95,7 @@ class Files:
     images: Mapping[str, Path]
 
     def paths(self, names: Iterable[str]) -> list[Path]:
-        """The files of images; of one that is not there, where it should be."""
+        """Return the files of images; for a missing one, its expected path."""
         return [self.images.get(name, self.root / FOLDERS[0] / name) for name in names]
 
 
@@ -155,18 +155,18 @@ def load(
 
 
 def split_keywords(text: str) -> list[str]:
-    """The keywords of an eye's cell that are no quality notes, in lower case."""
+    """Return the keywords of an eye's cell without quality notes, in lower case."""
     words = (word.strip().lower() for word in SEPARATORS.split(text))
     return [word for word in words if word and word not in NOTES]
 
 
 def label_of(keyword: str) -> str:
-    """The label of a keyword: that of the first rule that matches, else O."""
+    """Return the label of a keyword: that of the first rule that matches, else O."""
     return next((label for part, label in RULES if part in keyword), "O")
 
 
 def eye_codes(texts: Sequence[str]) -> Codes:
-    """Labels of eyes by their keywords.
+    """Return the labels of eyes by their keywords.
 
     Args:
         texts: the cells, ``(n,)``.
@@ -185,7 +185,7 @@ def eye_codes(texts: Sequence[str]) -> Codes:
 
 
 def join_eyes(left: Codes, right: Codes) -> Codes:
-    """Labels of patients by those of their eyes: N if both are N, every other label if one eye has it.
+    """Return the labels of patients by those of their eyes: N if both are N, every other label if one eye has it.
 
     Args:
         left: int8 ``(n, 8)``, 1, 0 or -1 where unknown.
@@ -275,7 +275,7 @@ def _label_file(root: Path, key: str) -> Path:
 
 
 def _read(file: Path) -> pd.DataFrame:
-    """All cells as text without blanks around it; the index is the line of each row, the header's being 1."""
+    """Read all cells as stripped text; the index is the line of each row, 1 being the header."""
     table = _read_sheet(file) if file.suffix.lower() == ".xlsx" else read_csv_table(file, "the annotations")
     need_columns(table, COLUMNS, file)
     return table
@@ -305,7 +305,7 @@ def _check_keywords(table: pd.DataFrame, file: Path, faults: Faults) -> None:
 
 
 def _compare(official: Codes, joined: Codes, table: pd.DataFrame, file: Path, faults: Faults) -> None:
-    """Doubt patients whose official labels are not those of their eyes."""
+    """Report patients whose official labels differ from those of their eyes as suspicious."""
     differ = ((official != UNKNOWN) & (joined != UNKNOWN) & (official != joined)).any(axis=1)
     faults.doubt(
         [
@@ -320,6 +320,6 @@ def _compare(official: Codes, joined: Codes, table: pd.DataFrame, file: Path, fa
 
 
 def _find_images(root: Path) -> Mapping[str, Path]:
-    """Image files by name, in the folders that copies of the data have them in."""
+    """Find image files by name in the folders that copies of the data use."""
     there = [root / folder for folder in FOLDERS if (root / folder).is_dir()]
     return {name: folder / name for folder in reversed(there) for name in os.listdir(folder)}

@@ -31,7 +31,7 @@ NO_LABELS = {
     "suboptimal study": "label 'suboptimal study': not of diagnostic quality",
     "unchanged": "label 'unchanged': the report refers to an earlier one for its findings",
 }
-"""Entries that say the findings are not known, in small letters, and why their films are left out."""
+"""Lower-case entries that mean unknown findings, with the reason why their films are left out."""
 
 Labels = tuple[str, ...]
 
@@ -95,7 +95,7 @@ def load(
 
 
 def parse_labels(cell: str) -> Labels | None:
-    """Labels of a cell that holds a printed list, blanks around them and empty ones aside; None if it holds none.
+    """Parse a printed list of labels, without blanks around them and empty labels; None if a cell is not a list.
 
     Examples:
         >>> parse_labels("['normal', ' ', ' pleural effusion']")
@@ -112,7 +112,7 @@ def parse_labels(cell: str) -> Labels | None:
 
 
 def _label_lists(cells: pd.Series, file: Path, faults: Faults) -> pd.Series:
-    """Labels of each film; none where they are missing, or wrong and reported."""
+    """Return the labels of each film; none if they are missing, or wrong and reported."""
     parsed = {cell: () if cell.strip() in MISSING else parse_labels(cell) for cell in cells.unique()}
     wrong = [(line, cell) for line, cell in cells.items() if parsed[cell] is None]
     faults.report(
@@ -123,7 +123,7 @@ def _label_lists(cells: pd.Series, file: Path, faults: Faults) -> pd.Series:
 
 
 def _reasons(lists: pd.Series, projection: pd.Series, films: str) -> pd.Series:
-    """Why each film is left out, the first reason that holds; empty where it stays."""
+    """Return why each film is left out, by the first matching reason; empty for kept films."""
     reason_of = {names: _reason(names) for names in set(lists)}
     reasons = pd.Series([reason_of[names] for names in lists], index=lists.index, dtype=object)
     if films == "frontal":
@@ -163,7 +163,7 @@ def _codes(lists: Sequence[Labels], names: Labels) -> npt.NDArray[np.int8]:
 
 
 def _find_images(root: Path, table: pd.DataFrame) -> tuple[list[str], list[Path]]:
-    """Images relative to the root and their paths: flat where they lie so, else in ``<ImageDir>/``."""
+    """Return images relative to the root and their paths: flat in the root, else in ``<ImageDir>/``."""
     flat = set(os.listdir(root))
     pairs = zip(table["ImageDir"], table["ImageID"], strict=True)
     images = [name if name in flat else f"{folder}/{name}" for folder, name in pairs]
@@ -171,7 +171,7 @@ def _find_images(root: Path, table: pd.DataFrame) -> tuple[list[str], list[Path]
 
 
 def _ages(table: pd.DataFrame) -> pd.Series:
-    """Year of the study less year of birth as text, empty where one of them is missing."""
+    """Return the year of the study minus the year of birth as text, empty if one is missing."""
     study = pd.to_numeric(table["StudyDate_DICOM"].str[:4], errors="coerce")
     ages = study - pd.to_numeric(table["PatientBirth"], errors="coerce")
     return ages.map(lambda age: "" if np.isnan(age) else str(int(age)))

@@ -51,12 +51,12 @@ class UnionSource(BaseModel):
 
     @property
     def title(self) -> str:
-        """Its name, or its type where it has none."""
+        """Return its name, or its type without one."""
         return self.name or self.type
 
     @property
     def options(self) -> dict[str, Any]:
-        """The dataset's own options."""
+        """Return the dataset's own options."""
         return dict(self.model_extra or {})
 
     @model_validator(mode="after")
@@ -157,7 +157,7 @@ def _load_source(context: DataContext, source: UnionSource) -> Dataset:
 
 
 def _cut_train(dataset: Dataset, source: UnionSource, seed: int) -> Dataset:
-    """The training rows that `part` and `images` leave."""
+    """Restrict the training rows to `part` and `images`."""
     if source.part is not None:
         number, count = source.part
         train = dataset.splits["train"]
@@ -175,7 +175,7 @@ def _cut_train(dataset: Dataset, source: UnionSource, seed: int) -> Dataset:
 
 
 def _unbudgeted(sources: Sequence[UnionSource], canonical: Sequence[Sequence[str]], vocabulary: Vocabulary) -> set[str]:
-    """Separate classes that the label budget of their source leaves unknown in train, and so to nobody to learn."""
+    """Return separate classes that the label budget leaves unknown in train, so that nothing can be learned."""
     lost: set[str] = set()
     for source, names in zip(sources, canonical, strict=True):
         if source.labels_kept is not None:
@@ -184,14 +184,14 @@ def _unbudgeted(sources: Sequence[UnionSource], canonical: Sequence[Sequence[str
 
 
 def _apart(dataset: Dataset, source: UnionSource) -> tuple[Dataset, UnionSource]:
-    """A source whose labels nobody else has: its name stands before each."""
+    """Make the labels of a source its own by prefixing them with its name."""
     kept = source.labels_kept and tuple(f"{source.title}: {name}" for name in source.labels_kept)
     names = tuple(f"{source.title}: {name}" for name in dataset.label_names)
     return replace(dataset, label_names=names), source.model_copy(update={"labels_kept": kept})
 
 
 def _folder(context: DataContext, source: UnionSource) -> Path | None:
-    """Where the files of a source are, if that is said."""
+    """Return the folder of a source, if it is given."""
     if source.title in context.roots or context.root is None:
         return context.roots.get(source.title)
     inside = (context.root / name for name in (source.title, source.type))
@@ -199,7 +199,7 @@ def _folder(context: DataContext, source: UnionSource) -> Path | None:
 
 
 def _first_alike(context: DataContext, sources: Sequence[UnionSource], number: int) -> int:
-    """The first source with the same data as this one: the same type, options and folder."""
+    """Return the first source with the same type, options and folder as this one."""
     data = [(source.type, source.options, _folder(context, source)) for source in sources]
     return data.index(data[number])
 
@@ -246,7 +246,7 @@ def _chosen_labels(labels: Sequence[str] | None, vocabulary: Vocabulary) -> tupl
 
 
 def _in_vocabulary(codes: Codes, names: Sequence[str], chosen: Sequence[str]) -> Codes:
-    """Codes of a source in the columns of the union; labels with one canonical name become one."""
+    """Return the codes of a source in the columns of the union; labels with one canonical name are merged."""
     joined = np.full((len(codes), len(chosen)), UNKNOWN, dtype=np.int8)
     for c, name in enumerate(chosen):
         columns = codes[:, [i for i, other in enumerate(names) if other == name]]
@@ -264,7 +264,7 @@ def _translate(
     chosen: tuple[str, ...],
     vocabulary: Vocabulary,
 ) -> Dataset:
-    """A source in the labels of the union; before ids stands its name, before groups that of the patients' owner."""
+    """Translate a source to the labels of the union; prefix ids with its name and groups with their owner's."""
     dropped = _dropped_labels(source, dataset.label_names, names, chosen, vocabulary)
     codes = _in_vocabulary(_codes(dataset), names, chosen)
     budgeted = np.concatenate([dataset.splits["train"], dataset.splits["val"]])
@@ -289,7 +289,7 @@ def _translate(
 
 
 def _translate_choice(units: Units, names: Sequence[str], chosen: tuple[str, ...]) -> npt.NDArray[np.int8] | None:
-    """What units choose of their rows, in the labels of the union; the mean where they have no such label."""
+    """Translate `Units.choice` to the labels of the union; the mean for labels that the source does not have."""
     if units.choice is None:
         return None
     translated = np.zeros((len(units.ids), len(chosen)), dtype=np.int8)
@@ -310,7 +310,7 @@ def _dropped_labels(
     chosen: Sequence[str],
     vocabulary: Vocabulary,
 ) -> IntArray:
-    """Columns that the source's label budget does not hold."""
+    """Return the columns that are not in the source's label budget."""
     if source.labels_kept is None:
         return np.empty(0, dtype=np.int64)
     kept = {vocabulary.canonical(name): name for name in source.labels_kept}
@@ -324,14 +324,14 @@ def _dropped_labels(
 def _infer(
     codes: Codes, names: Sequence[str], subclass_of: Mapping[str, str], vocabulary: Vocabulary, faults: Faults
 ) -> Codes:
-    """What is known of a label through its parent or its children; what a source says itself is never changed."""
+    """Infer unknown labels from their parents and children; labels of a source itself are never changed."""
     filled, before = codes.copy(), None
     pairs = [[vocabulary.canonical(name) for name in pair] for pair in subclass_of.items()]
     for name in (name for pair in pairs for name in pair):
         if name not in names:
             raise InputError(f"data.subclass_of names '{name}', which no source labels: {suggest(name, names)}")
     columns = [(names.index(child), names.index(parent)) for child, parent in pairs]
-    while before is None or (filled != before).any():  # what one pair says, another may carry on
+    while before is None or (filled != before).any():  # one inferred label may imply another
         before = filled.copy()
         for inner, outer in columns:
             filled[(filled[:, inner] == 1) & (filled[:, outer] == UNKNOWN), outer] = 1
@@ -346,7 +346,7 @@ def _infer(
 
 
 def _join(parts: Sequence[Dataset]) -> Dataset:
-    """Datasets with the same labels one after the other."""
+    """Concatenate datasets with the same labels."""
     per_row = {part.images_per_row for part in parts}
     if len(per_row) > 1:
         raise InputError("the sources of a union must all have the same number of images per row")
@@ -375,7 +375,7 @@ def _join(parts: Sequence[Dataset]) -> Dataset:
 
 
 def _join_units(parts: Sequence[Dataset]) -> Units | None:
-    """Units of all sources; a row of a source without units is its own."""
+    """Concatenate the units of all sources; in a source without units each row is a unit."""
     if all(part.units is None for part in parts):
         return None
     units = [part.units or _rows_as_units(part) for part in parts]
