@@ -59,7 +59,7 @@ def extract_features(
     rows = dataset.splits[split]
 
     def parts() -> Iterator[FloatArray]:
-        for batch in track(loader.epoch(), len(loader), f"features {split}"):
+        for batch in track(loader.epoch(), len(loader), f"features {split}", work=len(rows)):
             with compute.autocast():
                 own = model.features(batch.images)
             (values,) = gather_rows([own], compute.world)

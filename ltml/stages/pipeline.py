@@ -12,6 +12,7 @@ from ltml.data.check import refuse_unreadable
 from ltml.data.dataset import Dataset
 from ltml.errors import InputError
 from ltml.files import lock_folder, remove_partial_files
+from ltml.processes.bars import begin_step, plan_steps
 from ltml.processes.collectives import barrier, local_rank_zero_first, process_group, rank_zero_only
 from ltml.processes.main_guard import refuse_second_start
 from ltml.processes.world import SINGLE_PROCESS, World
@@ -20,11 +21,13 @@ from ltml.stages.build import build_dataset
 from ltml.stages.checks import check_labels, check_out, check_recipe
 from ltml.stages.evaluate import RunResult, collect, save_changes
 from ltml.stages.provenance import locate_run, progress_of
+from ltml.stages.refit import plan_epochs
 from ltml.stages.run_directory import RunDirectory
 from ltml.stages.stage1 import run_stage1
 from ltml.stages.stage2 import run_stage2
 from ltml.stages.stage2_on_features import run_on_features
 from ltml.training.devices import choose_device
+from ltml.training.loop import TRAINING_WORK
 
 OUT = "runs"
 
@@ -89,15 +92,34 @@ def _run_stages(recipe: Recipe, out: Path, *, stages: tuple[int, ...], fresh: bo
         dataset = local_rank_zero_first(partial(build_dataset, recipe), world)
         check_labels(recipe, dataset)
         run_dir = local_rank_zero_first(partial(_locate, recipe, dataset, out, stages=stages, fresh=fresh), world)
-        with _locked(run_dir.path, world):
+        with _locked(run_dir.path, world), plan_steps(_expected_work(recipe, dataset, stages)):
             rank_zero_only(partial(remove_partial_files, run_dir.path), world)
             if 1 in stages:
+                begin_step("stage 1")
                 with _locked(run_dir.shared, world):  # runs that differ in stage 2 alone share it
                     rank_zero_only(partial(remove_partial_files, run_dir.shared), world)
                     run_stage1(recipe, dataset, run_dir, fresh=fresh)
             if 2 in stages:
+                begin_step("stage 2")
                 run_stage2(recipe, dataset, run_dir, fresh=fresh)
             return _collect_result(run_dir, world)
+
+
+def _expected_work(recipe: Recipe, dataset: Dataset, stages: tuple[int, ...]) -> dict[str, float]:
+    """Return the work of every step, in images passed through the model; an M step works on features and counts 0."""
+    images = {split: len(rows) for split, rows in dataset.splits.items()}
+    epoch, both = TRAINING_WORK * images["train"], images["train"] + images["val"]
+    work: dict[str, float] = {}
+    if 1 in stages:
+        work["stage 1"] = recipe.train.epochs * (epoch + images["val"])
+        if recipe.stage2.enabled:
+            work["features"] = both
+        work["scores 1"] = sum(images.values()) - images["train"]
+    if 2 in stages and recipe.stage2.enabled:
+        trained = [epoch.round for epoch in plan_epochs(recipe.stage2) if epoch.step in ("E", "bce")]
+        work["stage 2"] = len(trained) * epoch + len(set(trained)) * both
+        work["scores 2"] = sum(images.values()) - images["train"]
+    return work
 
 
 def _locate(recipe: Recipe, dataset: Dataset, out: Path, *, stages: tuple[int, ...], fresh: bool) -> RunDirectory:

@@ -56,7 +56,7 @@ def predict(
     """
     model.eval()
     shares: list[Tensor] = []
-    for batch in track(loader.epoch(), len(loader), f"predict {split}"):
+    for batch in track(loader.epoch(), len(loader), f"predict {split}", work=len(dataset.splits[split])):
         views = (batch.images,) if crop is None else _ten_crops(batch.images, crop)
         with compute.autocast():
             logits = torch.stack([model(view).logits.double().cpu() for view in views])

@@ -13,7 +13,7 @@ from ltml.checksums import is_finished
 from ltml.data.batches import BatchLoader
 from ltml.data.dataset import Dataset
 from ltml.objectives.objective import Step
-from ltml.processes.bars import track
+from ltml.processes.bars import begin_step, track
 from ltml.processes.collectives import broadcast, rank_zero_only
 from ltml.recipe.schema import Recipe
 from ltml.seeds import derive_seed
@@ -35,7 +35,7 @@ from ltml.stages.run_directory import RunDirectory, begin_run, begin_stage1, rec
 from ltml.stages.warm_start import load_initial_weights
 from ltml.training.checkpoint import load_weights, save_weights
 from ltml.training.devices import Compute, choose_compute
-from ltml.training.loop import seed_epoch, train_epoch
+from ltml.training.loop import TRAINING_WORK, seed_epoch, train_epoch
 from ltml.training.optim import make_optimizer, make_schedule, step_schedule
 from ltml.training.resume import TrainingState
 from ltml.types import Batch
@@ -69,11 +69,13 @@ def run_stage1(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
     if world.is_first:
         (run.shared / "state.pt").unlink(missing_ok=True)
     if recipe.stage2.enabled and not has_features(run.features):
+        begin_step("features")
         weights, _ = load_weights(run.checkpoint1)
         model = compute.place(rebuild_model(recipe, dataset, weights, stage=1))
         for split in SPLITS:
             loader = build_loader(recipe, dataset, split, compute.device, world=world)
             extract_features(model, loader, dataset, split, run.features, compute, dtype=recipe.train.feature_dtype)
+    begin_step("scores 1")
     predict_missing(run, 1, recipe, dataset, compute)
     rank_zero_only(partial(score_run, recipe, dataset, run, stage=1), world)
 
@@ -188,8 +190,14 @@ class Stage1Training:
 
         seed_epoch(self.recipe.seeds.train, "epoch", epoch, world=world)
         self.model.train()
+        work = TRAINING_WORK * len(self.dataset.splits["train"])
         return train_epoch(
-            track(batches.epoch(epoch), len(batches), f"stage 1, epoch {epoch + 1}/{self.recipe.train.epochs}"),
+            track(
+                batches.epoch(epoch),
+                len(batches),
+                f"stage 1, epoch {epoch + 1}/{self.recipe.train.epochs}",
+                work=work,
+            ),
             loss_of,
             self.optimizer,
             model=self.model,

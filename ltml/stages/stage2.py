@@ -29,7 +29,7 @@ from ltml.files import write_atomically
 from ltml.gaussians.resampler import GaussianResampler
 from ltml.losses.bce import bce_loss
 from ltml.losses.gce import gce_loss
-from ltml.processes.bars import track
+from ltml.processes.bars import begin_step, track
 from ltml.processes.collectives import broadcast, gather_rows, rank_zero_only
 from ltml.recipe.schema import Recipe
 from ltml.registry import REBALANCING
@@ -42,7 +42,7 @@ from ltml.stages.refit import ClassifierRefit, Epoch, plan_epochs, validate
 from ltml.stages.run_directory import RunDirectory, begin_run, record_environment, remove_stage
 from ltml.training.checkpoint import load_weights, save_weights
 from ltml.training.devices import Compute, choose_compute
-from ltml.training.loop import seed_epoch, train_epoch
+from ltml.training.loop import TRAINING_WORK, seed_epoch, train_epoch
 from ltml.training.optim import make_optimizer
 from ltml.training.resume import TrainingState
 from ltml.types import Batch, FeatureSet
@@ -79,6 +79,7 @@ def run_stage2(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, fresh: bo
         rank_zero_only(partial(_begin, recipe, dataset, run, overwrite=fresh or stale), world)
         training.fit()
     rank_zero_only(partial(_finish, recipe, dataset, run), world)
+    begin_step("scores 2")
     predict_missing(run, 2, recipe, dataset, compute)
     rank_zero_only(partial(score_run, recipe, dataset, run, stage=2), world)
 
@@ -249,8 +250,14 @@ class Stage2Training:
             return loss(*gather_rows([output.logits, batch.targets, batch.known], world))
 
         self.model.train()
+        work = TRAINING_WORK * len(self.dataset.splits["train"])
         return train_epoch(
-            track(batches.epoch(self.recipe.train.epochs + number), len(batches), title),  # goes on after stage 1
+            track(
+                batches.epoch(self.recipe.train.epochs + number),
+                len(batches),
+                title,
+                work=work,
+            ),  # goes on after stage 1
             loss_of,
             self.e_optimizer,
             model=self.model,

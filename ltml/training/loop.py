@@ -23,6 +23,10 @@ class NonFiniteLossError(LtmlError):
     """The loss is NaN or infinite."""
 
 
+TRAINING_WORK = 3
+"""Work of training on an image, in passes through the model: forward, and backward at twice the cost."""
+
+
 def seed_epoch(seed: int, *parts: str | int, world: World = SINGLE_PROCESS) -> None:
     """Seed torch's generators for an epoch, so that dropout does not depend on what ran before.
 

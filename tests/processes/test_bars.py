@@ -108,9 +108,50 @@ def test_a_grid_of_several_processes_draws_one_bar(tmp_path: Path) -> None:
     nobody = "digits: no patients are known"
     screen = [line.split(",")[0] for line in _screen(written) if not line.startswith(nobody)]
     unseen, few = "warning: no known positive in test_natural", "warning: digits_tiny: fewer than 10 known positives"
-    assert [line for line in screen if not line.startswith("warning: ")] == ["1 of 2 runs", "2 of 2 runs"]
+    plain = [line for line in screen if not line.startswith("warning: ")]
+    assert plain[:2] == ["1 of 2 runs", "2 of 2 runs"]
+    assert " ".join(plain[2:]).startswith("next: ltml report ")
     assert sum(line.startswith(unseen) for line in screen) == 2  # told by each process, printed by the first
     assert sum(line.startswith(few) for line in screen) == 1
     assert "warning: one seed: nothing is tested over seeds; take --seeds 0..4 or more" in screen
     assert sum("No patients are known" in line for line in screen) == 1
-    assert len(screen) == 7
+    assert len([line for line in screen if line not in plain]) == 5
+
+
+@pytest.mark.process
+def test_a_run_shows_its_steps_and_the_time_left(tmp_path: Path) -> None:
+    sizes = ["train.epochs=2", "stage2.rounds=1", "data.train_size=64", "data.val_size=32", "data.test_size=32"]
+    command = ["run", "digits_tiny", "method=ldrnet", *sizes, "--out", str(tmp_path)]
+    written = _on_a_terminal([sys.executable, "-m", "ltml_cli", *command])
+    steps = ["stage 1", "features", "scores 1", "stage 2", "scores 2"]
+    bars = {
+        line for frame in _frames(written) for line in frame if _is_bar(line) and re.search(r"[\d-]:[\d-]{2}", line)
+    }
+    begins = [" → ".join(steps[number:]) + " ━" for number in range(len(steps))]
+    assert [begin for begin in begins if not any(begin in line for line in bars)] == [], bars
+    screen = _screen(written)
+    assert not [line for line in screen if _is_bar(line)]
+    assert screen[-1].startswith("next: ltml report ")
+
+
+PLAN = """
+from ltml.processes.bars import _plan, begin_step, plan_steps, track
+
+def bar():
+    (task,) = (task for task in _plan.get().display.tasks if task.id == _plan.get().task)
+    return task.completed, task.total, task.description
+
+with plan_steps({"one": 10, "two": 30}):
+    begin_step("one")
+    list(track(range(5), 5, "inner", work=4))
+    list(track(range(5), 5, "unweighted"))
+    assert round(bar()[0]) == 4 and bar()[1:] == (40, "one → two"), bar()
+    begin_step("two")  # six of ten were skipped
+    begin_step("of another plan")
+    assert round(bar()[1]) == 34 and bar()[2] == "two", bar()
+assert _plan.get() is None
+"""
+
+
+def test_work_that_is_skipped_is_not_waited_for() -> None:
+    assert not _screen(_on_a_terminal([sys.executable, "-c", PLAN]))
