@@ -239,17 +239,26 @@ def _heat_map(chart: HeatMap, axes: Axes) -> None:
     colours = mpl.colormaps["RdBu_r" if chart.signed else "Blues"].with_extremes(bad="0.85")
     values = np.array(chart.values, dtype=np.float64).reshape(count, count)
     image = axes.imshow(values, cmap=colours, vmin=-1 if chart.signed else 0, vmax=1)
-    side = (_height(chart, 1) - 0.8) / max(count, 1)
+    side = _side(chart)
     size = min(FONT - 0.5, 72 * 0.9 * side)
     axes.set_xticks(range(count), [_label(name) for name in chart.names], rotation=90, fontsize=size)
     axes.set_yticks(range(count), [_label(name) for name in chart.names], fontsize=size)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    label = "cosine similarity" if chart.signed else "share of the row's positives"
+    label = "cosine similarity" if chart.signed else "% of the row's positives"
     bar = axes.figure.colorbar(image, ax=axes, shrink=0.75, aspect=25, pad=0.02, label=label)
     bar.outline.set_visible(False)
-    if side >= MIN_SQUARE_WITH_NUMBER * (1.4 if chart.signed else 1.0):
+    factor, digits = (1, 1) if chart.signed else (100, 0)
+    bar.ax.yaxis.set_major_formatter(lambda value, _: f"{factor * value:.{digits}f}".replace("-", "−"))
+    if side >= MIN_SQUARE_WITH_NUMBER * (1.6 if chart.signed else 1.0):
         _write_values(chart, axes)
+
+
+def _side(chart: HeatMap) -> float:
+    """Return the approximate side of a square in inches, beside the names and the colour bar."""
+    names = 0.1 + LETTER * max((text_width(_label(name)) for name in chart.names), default=0)
+    room = min(max(SINGLE, _width(chart)) - 0.65 - names, _height(chart, 1) - names)
+    return room / max(len(chart.names), 1)
 
 
 def _write_values(chart: HeatMap, axes: Axes) -> None:
