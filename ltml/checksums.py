@@ -1,9 +1,9 @@
-"""Checksums of what is saved, so that a file which was cut off or changed is never taken for a result.
+"""Checksums of saved files, so that a truncated or changed file is never used as a result.
 
-A folder that is written as a unit keeps ``checksums.json``: the SHA-256 of every finished file in it, by path. An entry
-goes before its file is replaced, and comes back once the new file is in place. So a process that is killed in between
-leaves a file without an entry, which counts as unfinished and is made again. Equal files have equal checksums: there
-are no times in it. Folders of earlier versions have none; their files are read as they are.
+The folder of a run keeps ``checksums.json``: the SHA-256 of every finished file in it, by path. An entry is removed
+before its file is replaced, and added when the new file is in place. A process that is killed in between leaves a file
+without an entry, which counts as unfinished and is written again. The file holds no times, so equal runs have equal
+checksums. Folders of earlier versions have no checksums; their files are read unverified.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from ltml.errors import InputError
 from ltml.files import hash_file, hash_json, json_text, read_json, write_atomically, write_json, write_utf8
 
 Shape = Mapping[str, type | Collection[str]]
-"""What a JSON object must have: by key a type, or the keys of every object in a list."""
+"""Required content of a JSON object: by key a type, or the keys of every object in a list."""
 
 log = logging.getLogger(__name__)
 
 NAME = "checksums.json"
 AGAIN = "remove it and run the same recipe again, which makes what is missing, or redo the stage with --fresh"
-"""What to do about a file that `ltml.run` makes again alone."""
-REMEMBERED = 16 << 20
-"""Bytes from which a file is hashed once per process as long as it does not change."""
+"""Remedy for a damaged file that `ltml.run` can restore."""
+MIN_CACHED_SIZE = 16 << 20
+"""Size in bytes from which the hash of an unchanged file is cached in the process."""
 
 
 class DamagedFileError(InputError):
-    """A saved file is not what was saved."""
+    """A saved file is damaged: it has changed, is unfinished or missing."""
 
 
 def begin_checksums(folder: Path) -> None:
-    """Let a folder keep checksums from now on; files that it holds already count as unfinished."""
+    """Start keeping checksums in a folder; existing files count as unfinished."""
     write_json(folder / NAME, _sealed({}))
 
 
 def keeps_checksums(folder: Path) -> bool:
-    """Whether a folder keeps checksums."""
+    """Return whether a folder keeps checksums."""
     return (folder / NAME).is_file()
 
 
 def write_recorded(path: Path, write: Callable[[Path], None]) -> None:
-    """Write a file atomically and its checksum, where a folder above keeps them."""
+    """Write a file atomically, and its checksum if a folder above keeps them."""
     folder = _unit_of(path)
     if folder is None:
         write_atomically(path, write)
@@ -72,15 +72,15 @@ def write_recorded_json(path: Path, value: Any) -> None:
 
 
 def read_recorded_json(path: Path, remedy: str, shape: Shape) -> dict[str, Any]:
-    """Read a JSON object that was saved, checked for its checksum and its shape.
+    """Read a saved JSON object after checking its checksum; check its content too.
 
     Args:
-        path: the file.
-        remedy: how to get it back.
-        shape: that it must have.
+        path: file to read.
+        remedy: how to restore the file, for the message.
+        shape: required content.
 
     Raises:
-        DamagedFileError: it is missing, has changed, or is something else.
+        DamagedFileError: the file is missing, has changed, or lacks required content.
     """
     check_file(path, remedy)
     try:
@@ -101,29 +101,32 @@ def _fits(value: Any, wanted: type | Collection[str]) -> bool:
 def forget_missing(folder: Path) -> None:
     """Drop the checksums of files that have been removed."""
     if keeps_checksums(folder):
-        there = {name: digest for name, digest in _read(folder).items() if (folder / name).is_file()}
-        write_json(folder / NAME, _sealed(there))
+        existing = {name: digest for name, digest in _read(folder).items() if (folder / name).is_file()}
+        write_json(folder / NAME, _sealed(existing))
 
 
 def is_finished(path: Path) -> bool:
-    """Whether a file is there and was written to its end, as far as checksums are kept; it is not read."""
+    """Return whether a file exists and was written completely, without reading it.
+
+    Without checksums every file counts as complete.
+    """
     folder = _unit_of(path)
     return path.is_file() and (folder is None or _name(path, folder) in _read(folder))
 
 
 def is_intact(path: Path) -> bool:
-    """Whether a file is there and proven to be what was saved; False where no checksums are kept."""
+    """Return whether a file exists and matches its checksum; False without checksums."""
     folder = _unit_of(path)
     return path.is_file() and folder is not None and _digest(path) == _read(folder).get(_name(path, folder))
 
 
 def check_file(path: Path, remedy: str = AGAIN, what: str = "") -> None:
-    """Refuse a saved file that is unfinished or has changed; one that is missing is the reader's to refuse.
+    """Raise if a saved file is unfinished or has changed; a missing file passes, since its reader reports it.
 
     Args:
-        path: the file.
-        remedy: how to get it back.
-        what: the file is to a user, with a blank after it.
+        path: file to check.
+        remedy: how to restore the file, for the message.
+        what: kind of the file for the message, followed by a blank.
 
     Raises:
         DamagedFileError: names the file and the remedy.
@@ -141,10 +144,10 @@ def check_file(path: Path, remedy: str = AGAIN, what: str = "") -> None:
 
 
 def check_if_recorded(path: Path, remedy: str = AGAIN) -> None:
-    """Refuse a file that has changed since a run saved it; files of any other origin pass.
+    """Raise if a file has changed since a run saved it; files of other origin pass.
 
     Raises:
-        DamagedFileError: as `check_file`.
+        DamagedFileError: as in `check_file`.
     """
     try:
         folder = _unit_of(path)
@@ -157,12 +160,12 @@ def check_if_recorded(path: Path, remedy: str = AGAIN) -> None:
 
 @cache
 def say_unverified(folder: Path) -> None:
-    """Say once that a folder keeps no checksums."""
+    """Warn once that a folder keeps no checksums."""
     log.warning("%s was saved without checksums, by an earlier version: its files are read unverified", folder)
 
 
 def _unit_of(path: Path) -> Path | None:
-    """The folder that keeps the checksum of a file."""
+    """Return the folder that keeps the checksum of a file, if any."""
     return next((folder for folder in (path.parent, path.parent.parent) if keeps_checksums(folder)), None)
 
 
@@ -190,7 +193,7 @@ def _read(folder: Path) -> dict[str, str]:
 
 def _digest(path: Path) -> str:
     status = path.stat()
-    if status.st_size < REMEMBERED:
+    if status.st_size < MIN_CACHED_SIZE:
         return hash_file(path)
     return _digest_of_large(path, status.st_ino, status.st_size, status.st_mtime_ns)
 

@@ -1,4 +1,4 @@
-"""Errors that a user can cause or meet: one message that says what, which value, what is allowed, how to fix it."""
+"""Errors with a message for users: what is wrong, which value, what is allowed, and how to fix it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Iterable
 
 
 class LtmlError(Exception):
-    """A failure while working (exit code 1): the message is all a user needs to see."""
+    """A failure at run time (exit code 1), fully explained by its message."""
 
     exit_code = 1
 
 
 class InputError(LtmlError):
-    """Bad input (exit code 2): a recipe, file, label, name or value that has to be changed."""
+    """Bad input (exit code 2): a recipe, file, label, name or value that the user has to change."""
 
     exit_code = 2
 
@@ -30,15 +30,15 @@ STORAGE = {
     errno.EPERM: ("permission is denied", "Give a folder that this user can write to."),
     errno.EIO: ("the disk reports an error", "Look after it, and run the same command again elsewhere."),
 }
-"""By the system's number for it what keeps a file from being written, and the remedy."""
+"""Reason why a file cannot be written, and the remedy, by the number of the system's error."""
 
 
 class StorageError(LtmlError):
-    """A file cannot be written: the disk is full, say."""
+    """A file cannot be written, for example because the disk is full."""
 
 
 def explain_storage(error: OSError, path: object) -> LtmlError | None:
-    """Return one sentence for what keeps a file from being written, with its remedy; None for any other trouble."""
+    """Return an error that explains why a file cannot be written, and the remedy; None for other errors."""
     if error.errno == errno.ENAMETOOLONG:
         return InputError(f"the name '{str(path)[:80]}…' ({len(str(path))} letters) is too long for the file system")
     if error.errno not in STORAGE:
@@ -48,7 +48,7 @@ def explain_storage(error: OSError, path: object) -> LtmlError | None:
 
 
 def suggest(name: str, allowed: Iterable[str], *, most: int = 20) -> str:
-    """Say what is allowed in place of `name`, nearest match first.
+    """Return what is allowed in place of `name`, the most similar first.
 
     Returns a phrase such as ``did you mean 'alpha'? Allowed: alpha, epsilon``; of a long list only near matches.
     """
@@ -74,7 +74,7 @@ MAX_MESSAGE = 600
 
 
 def shorten(message: str, most: int = MAX_MESSAGE) -> str:
-    """Return a message without its middle where it is too long: what is wrong stands first, the way out last."""
+    """Cut the middle out of a long message: the fault stands at its beginning, the remedy at its end."""
     if len(message) <= most:
         return message
     cut = " […] "
@@ -83,7 +83,7 @@ def shorten(message: str, most: int = MAX_MESSAGE) -> str:
 
 
 def in_short(value: object, most: int = 60) -> str:
-    """Return a value of a file for a message: itself where it is short, else what it is, never its content."""
+    """Return a value for a message: the value itself if it is short, otherwise its kind and size."""
     text = repr(value)
     if len(text) <= most:
         return text
@@ -93,7 +93,7 @@ def in_short(value: object, most: int = 60) -> str:
 
 
 def brief(value: object, most: int = 40) -> str:
-    """Return a name or value for a message: what cannot be seen as its escape, the middle of a long one left out."""
+    """Return a name or value for a message: invisible characters escaped, the middle of a long one cut out."""
     text = str(value)
     if len(text) > most:
         text = f"{text[: most // 2]}…{text[-most // 4 :]} ({len(text):,} characters)"
@@ -110,5 +110,5 @@ def _is_visible(letter: str) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an exception's message, or its type if it has none."""
+    """Return the first line of an exception's message, or its type if the message is empty."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

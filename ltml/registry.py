@@ -1,8 +1,8 @@
-"""Named components: one decorator in one file makes a loss, head, objective, stage-2 method or dataset known by name.
+"""Register components by name: losses, heads, objectives, stage-2 methods, datasets and measures.
 
-A registry imports the modules of its room at the first look-up, so that adding a component touches one file.
-The options of a component in a recipe are the keyword-only parameters of its constructor or function; what stands
-before the ``*`` it is given by whoever builds it.
+A registry imports all modules of its package at the first look-up, so that adding a component touches one file.
+The options of a component in a recipe are the keyword-only parameters of its constructor or function. The code that
+builds the component provides the parameters before the ``*``.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 
 FilePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
-"""A path in a recipe: kept absolute, so that a run means the same files from any folder."""
+"""Path in a recipe, stored as absolute path, so that a run finds the same files from any folder."""
 
 
 class Registry(Generic[T]):
     """Components of one kind by name.
 
     Args:
-        kind: what a user calls one of them, e.g. ``"loss"``.
-        room: the package whose modules register themselves, e.g. ``"ltml.losses"``.
+        kind: name of the kind in messages, e.g. ``"loss"``.
+        room: package whose modules register components, e.g. ``"ltml.losses"``.
         base: the class whose public attributes are the hooks of a component, as ``"package.module:Class"``; a class
             that is not derived from it gets the defaults of those that it lacks.
         wrapper: where functions are components too, the class that `create` makes objects of from a function and its
@@ -51,7 +51,7 @@ class Registry(Generic[T]):
         self._discovered = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Decorate a component to make it known as `name`.
+        """Return a decorator that registers a component as `name`.
 
         Raises:
             ValueError: the name is taken.
@@ -71,7 +71,7 @@ class Registry(Generic[T]):
         return add
 
     def names(self, pattern: str = "*") -> list[str]:
-        """Sorted names that match a shell-style wildcard."""
+        """Return the sorted names that match a shell-style wildcard."""
         self._discover()
         return sorted(fnmatch.filter(self._components, pattern))
 
@@ -81,10 +81,10 @@ class Registry(Generic[T]):
         return dict(self._components)
 
     def get(self, name: str) -> T:
-        """The component called `name`.
+        """Return the component called `name`.
 
         Raises:
-            InputError: there is none; the message names the nearest.
+            InputError: no component has this name; the message suggests similar ones.
         """
         self._discover()
         if name not in self._components:
@@ -92,16 +92,16 @@ class Registry(Generic[T]):
         return self._components[name]
 
     def origin(self, name: str) -> str:
-        """Name of the module that registers a component; empty if there is no such component."""
+        """Return the name of the module that registers a component; empty for an unknown component."""
         self._discover()
         return self._origins.get(name, "")
 
     def summary(self, name: str) -> str:
-        """First line of the component's docstring."""
+        """Return the first line of a component's docstring."""
         return (inspect.getdoc(self.get(name)) or "").partition("\n")[0]
 
     def options(self, name: str) -> type[BaseModel]:
-        """The typed options of a component: its keyword-only parameters, unknown keys refused."""
+        """Return a model of a component's options, its keyword-only parameters; the model forbids other keys."""
         return options_model(self.get(name))
 
     def needs(self, name: str) -> list[str]:
@@ -120,7 +120,7 @@ class Registry(Generic[T]):
         ]
 
     def build(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        """Return a component made with arguments by name; a function where functions are components is wrapped."""
+        """Build a component from keyword arguments; wrap a function if this kind of component may be one."""
         component = self.get(name)
         if self._is_wrapped(component):
             return pkgutil.resolve_name(self._wrapper)(component, **arguments)
@@ -149,7 +149,7 @@ class Registry(Generic[T]):
 
 @cache
 def options_model(component: Callable[..., Any]) -> type[BaseModel]:
-    """A pydantic model of the keyword-only parameters of `component`."""
+    """Return a pydantic model of the keyword-only parameters of a component."""
     function = component.__init__ if inspect.isclass(component) else component
     hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {
@@ -173,16 +173,16 @@ MEASURES: Registry[Any] = Registry("measure", "ltml.metrics.measures")
 
 
 def create(registry: Registry[Any], name: str, options: dict[str, Any], facts: Mapping[str, Any] | None = None) -> Any:
-    """Build a component from its options and what it needs besides.
+    """Build a component from its options and its required parameters.
 
     Args:
-        registry: where it is known.
-        name: of the component.
-        options: by name; what the component needs before the ``*`` may stand here too.
-        facts: what can be given to any component of this kind; each takes what it needs.
+        registry: registry of the component's kind.
+        name: name of the component.
+        options: options by name; may include required parameters.
+        facts: values available to every component of this kind, of which each takes the parameters that it requires.
 
     Raises:
-        InputError: an unknown name, an unknown option, a value that is not allowed, or something needed is missing.
+        InputError: the name, an option or its value is not allowed, or a required parameter is missing.
     """
     needs = registry.needs(name)
     try:

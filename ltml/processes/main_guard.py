@@ -1,7 +1,7 @@
-"""Helper processes that import the script which started them, where that script has no main guard.
+"""Checks that helper processes do not run the user's script again because it lacks a main guard.
 
-Processes that start by spawn or forkserver (macOS, Windows, Linux from Python 3.14 on) import the script first. Where
-it does not keep its work under ``if __name__ == "__main__":``, each of them begins that work again.
+Processes that start by spawn or forkserver (macOS, Windows, Linux from Python 3.14 on) import the script first. If the
+script does not keep its work under ``if __name__ == "__main__":``, each of them begins that work again.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from ltml.errors import InputError
 
 
 def refuse_second_start() -> None:
-    """Refuse to work in a helper process that is still importing the script of the one that started it.
+    """Raise in a helper process that is still importing the script of its parent.
 
     Raises:
-        InputError: it is one, and the script needs a main guard; uncaught, it is one line and no traceback.
+        InputError: the script needs a main guard. Uncaught, the error is printed in one line without traceback.
     """
     if getattr(current_process(), "_inheriting", False):  # what multiprocessing itself asks
         sys.excepthook = lambda _kind, error, _trace: print(f"error: {error}", file=sys.stderr)
@@ -27,13 +27,13 @@ def refuse_second_start() -> None:
 
 
 def check_main_guard(method: str) -> None:
-    """Refuse to start helper processes that would begin the script that is at work again.
+    """Raise if helper processes would run the current script again.
 
     Args:
-        method: how they start: ``fork``, ``spawn`` or ``forkserver``.
+        method: start method of the processes: ``fork``, ``spawn`` or ``forkserver``.
 
     Raises:
-        InputError: they import the script, and it has no main guard.
+        InputError: the processes import the script, and it has no main guard.
     """
     if method != "fork" and (script := _unguarded_script()):
         raise InputError(_remedy(script))
@@ -47,11 +47,11 @@ def _remedy(script: str) -> str:
 
 
 def _unguarded_script() -> str:
-    """File of the script that is at work outside of every condition on ``__name__``; empty if there is none."""
+    """Return the file of the running script if its current line is under no condition on ``__name__``; else empty."""
     main = sys.modules["__main__"]
     name = getattr(main.__spec__, "name", "")
     if name == "__main__" or name.endswith(".__main__"):
-        return ""  # of a package that is run by `python -m`: helper processes leave it out
+        return ""  # a package run by `python -m`, which helper processes do not import
     frame: FrameType | None = sys._getframe()
     while frame and not (frame.f_code.co_name == "<module>" and frame.f_globals is vars(main)):
         frame = frame.f_back

@@ -1,6 +1,6 @@
-"""Where recipes and method presets lie: shipped with the package, found by name, or a file given by path.
+"""Find recipes, experiments and method presets: shipped ones by name, files by path.
 
-Nothing heavy is imported here, so that listing recipes is instant.
+This module imports nothing heavy, so that listing recipes is instant.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ltml.file_kinds import foreign_kind
 from ltml.files import write_text
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-"""What a recipe can be called: its name is a folder."""
+"""Allowed names of recipes, which are also names of folders."""
 
 
 def _shipped(folder: str = "") -> dict[str, Traversable]:
@@ -30,20 +30,20 @@ def _shipped(folder: str = "") -> dict[str, Traversable]:
 
 
 def recipe_names() -> list[str]:
-    """Names of the shipped recipes."""
+    """Return the names of the shipped recipes."""
     return list(_shipped())
 
 
 def method_names() -> list[str]:
-    """Names of the shipped method presets."""
+    """Return the names of the shipped method presets."""
     return list(_shipped("methods"))
 
 
 def find_recipe(name_or_path: str) -> str:
-    """The YAML text of a shipped recipe by name, or of a file by path.
+    """Return the YAML text of a shipped recipe by name, or of a file by path.
 
     Raises:
-        InputError: there is no such recipe or file.
+        InputError: the recipe or file does not exist.
     """
     return _find(name_or_path, _shipped(), "recipe")
 
@@ -66,14 +66,14 @@ def _find(name_or_path: str, shipped: Mapping[str, Traversable], kind: str) -> s
 
 
 TABLES = (".csv", ".csv.gz", ".tsv", ".parquet", ".pq", ".xlsx")
-"""Endings of files that hold labels, not recipes."""
+"""File name endings of tables, which are no recipes."""
 
 
 def _refuse_other_files(path: Path, kind: str) -> None:
-    """Refuse data where a recipe belongs, and say what to type.
+    """Raise if a data file is given instead of a recipe, and say what to type.
 
     Raises:
-        InputError: the path is that of a table, an array, an image or a folder of a run.
+        InputError: the path is a table, an array, an image or the folder of a run.
     """
     try:
         found = foreign_kind(path) if path.exists() else ""
@@ -100,7 +100,7 @@ def _refuse_other_files(path: Path, kind: str) -> None:
 
 
 def _use_of_table(path: Path) -> str:
-    """Say what to type for a table: predictions are scored, labels are data of a recipe."""
+    """Return what to type for a table: predictions can be scored, labels can be the data of a recipe."""
     if path.suffix == ".csv":
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             header = file.readline(100_000)
@@ -111,7 +111,7 @@ def _use_of_table(path: Path) -> str:
 
 
 def yaml_fault(error: Exception) -> str:
-    """Return what is wrong with a YAML file and where, without a line of the file itself."""
+    """Return what is wrong with a YAML file and where, without quoting the file."""
     mark = getattr(error, "problem_mark", None)
     place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark is not None else ""
     problem = getattr(error, "problem", None) or first_line(error)
@@ -119,15 +119,15 @@ def yaml_fault(error: Exception) -> str:
 
 
 def experiment_names() -> list[str]:
-    """Names of the shipped experiments."""
+    """Return the names of the shipped experiments."""
     return list(_shipped("experiments"))
 
 
 def find_experiment(name_or_path: str) -> str:
-    """The YAML text of a shipped experiment by name, or of a file by path.
+    """Return the YAML text of a shipped experiment by name, or of a file by path.
 
     Raises:
-        InputError: there is no such experiment or file.
+        InputError: the experiment or file does not exist.
     """
     return _find(name_or_path, _shipped("experiments"), "experiment")
 
@@ -138,7 +138,7 @@ def find_method(name_or_path: str) -> tuple[str, str]:
     A file's preset is called by the file's name without its ending, which also names the folder of the run.
 
     Raises:
-        InputError: there is no such preset or file, or the file has the name of a shipped preset.
+        InputError: the preset or file does not exist, or the file has the name of a shipped preset.
     """
     shipped = _shipped("methods")
     text = _find(name_or_path, shipped, "method")
@@ -165,10 +165,10 @@ def describe_recipes() -> dict[str, str]:
 
 
 def copy_recipe(name: str, target: Path) -> Path:
-    """Copy a recipe to a file of one's own and give it that file's name.
+    """Copy a recipe to a new file and name the copy after the file.
 
     Raises:
-        InputError: no such recipe, the target exists, or its name cannot be that of a recipe.
+        InputError: the recipe does not exist, the target exists, or its name is not allowed for a recipe.
     """
     path = target / f"{Path(name).stem}.yaml" if target.is_dir() else target
     if path.suffix not in (".yaml", ".yml"):

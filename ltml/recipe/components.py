@@ -1,4 +1,4 @@
-"""Which code from outside the project a recipe's components are made of: a plugin counts by what is taken from it."""
+"""Hash the code of a recipe's components that come from plugins."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ltml.recipe.schema import Recipe
 from ltml.registry import DATASETS, HEADS, LOSSES, MEASURES, OBJECTIVES, REBALANCING, Registry
 
 INSTALLED = {"site-packages", "dist-packages"}
-"""Folders of packages that are known by their version."""
+"""Folders of installed packages, whose versions are recorded elsewhere."""
 
 
 def component_code(recipe: Recipe, stage: int) -> dict[str, dict[str, str]]:
-    """The code from outside the project that a stage's components are made of.
+    """Return hashes of the code outside this project that implements the components of a stage.
 
     Returns:
-        By component, such as ``"loss 'mine'"``, SHA-256 by path of the module that registers it and of the modules
-        beside that one which it imports. Components of the project, and those of a script that was started, are left
-        out, and so are plugins from which the recipe takes nothing.
+        By component, such as ``"loss 'mine'"``, the SHA-256 by path of the module that registers it and of the modules
+        that it imports from the same folder. Left out are components of this project, components of the running script,
+        and plugins from which the recipe uses nothing.
     """
     found = {}
     for registry, name in _components(recipe, stage):
@@ -48,7 +48,7 @@ def _components(recipe: Recipe, stage: int) -> Iterator[tuple[Registry[Any], str
 
 
 def _code_of(name: str) -> set[Path]:
-    """Files of a module and of those in its folder or below that it imports, directly or not."""
+    """Return the file of a module and of the modules in its folder or below that it imports, directly or not."""
     first = _file_of(name)
     if first is None:
         return set()
@@ -72,7 +72,7 @@ def _file_of(name: str) -> Path | None:
 
 
 def _imports(name: str, file: Path) -> Iterator[str]:
-    """Full names of what a module's statements import, of which some may be no modules."""
+    """Yield the full names that a module imports; some may be functions or classes instead of modules."""
     package = getattr(sys.modules[name], "__package__", None) or ""
     for node in ast.walk(ast.parse(file.read_bytes())):
         if isinstance(node, ast.Import):

@@ -1,4 +1,4 @@
-"""From a name or file and ``KEY=VALUE`` overrides to a validated `Recipe`.
+"""Load a recipe by name or path, apply ``KEY=VALUE`` overrides, and validate it.
 
 Order: schema defaults < method preset < recipe < overrides. ``method=…`` among the overrides replaces the
 recipe's preset.
@@ -33,18 +33,18 @@ from ltml.registry import DATASETS, HEADS, LOSSES, OBJECTIVES, REBALANCING, Regi
 log = logging.getLogger(__name__)
 
 RUN_FIELDS = ("variant", "stage1", "data_fingerprint")
-"""What a run adds to its ``recipe.yaml``."""
+"""Keys that a run adds to its ``recipe.yaml``."""
 
 PRESET_FIELDS = ("description", "head", "loss", "objectives", "stage2", "data.train_on", "data.separate")
 """Keys of a method preset; everything else belongs to the recipe, the same for all methods that are compared."""
 
 RESOLVER = re.compile(r"\$\{([^{}:]*):")
-"""What OmegaConf would hand to a function: ``${oc.env:HOME}``."""
+"""Pattern of values that OmegaConf would pass to a function: ``${oc.env:HOME}``."""
 
 C = TypeVar("C", bound=Component)
 
 Plugins = Literal["import", "refuse", "leave"]
-"""What happens to the plugins of a recipe: imported; or not, and their components are refused or left as written."""
+"""Treatment of a recipe's plugins: import them; or do not, and refuse their components or leave those as written."""
 
 _trusts_plugins: ContextVar[bool] = ContextVar("_trusts_plugins", default=False)
 
@@ -82,7 +82,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), *, trust_plugi
 
 
 def recipe_from_dict(values: Mapping[str, Any], *, where: str = "recipe") -> Recipe:
-    """Validate plain values as a recipe, as when a run's ``recipe.yaml`` is read back.
+    """Validate plain values as a recipe, for example those of a run's ``recipe.yaml``.
 
     The plugins that it names are not imported (see `trusting_plugins`), and components of theirs stay as written.
     """
@@ -91,7 +91,7 @@ def recipe_from_dict(values: Mapping[str, Any], *, where: str = "recipe") -> Rec
 
 @contextmanager
 def trusting_plugins(trust: bool = True) -> Iterator[None]:
-    """Import, inside the block, the plugins of the runs that are read there, which runs their code."""
+    """Import the plugins of runs that are read inside the block; importing runs their code."""
     token = _trusts_plugins.set(trust)
     try:
         yield
@@ -100,7 +100,7 @@ def trusting_plugins(trust: bool = True) -> Iterator[None]:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"train": {"epochs": 3}}`` as ``{"train.epochs": 3}``."""
+    """Return ``{"train": {"epochs": 3}}`` as ``{"train.epochs": 3}``."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
@@ -111,9 +111,9 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def identity(recipe: Recipe) -> dict[str, Any]:
-    """Flat fields that say what a run is: all but the machine's, the prose, and the list of plugins.
+    """Return the flat fields that identify a run: all but machine fields, the description and the list of plugins.
 
-    A plugin counts by the components that are taken from it, which are among the fields; see `component_code`.
+    A plugin counts by the components that the recipe uses from it, which are among the fields; see `component_code`.
     """
     flat = flatten(recipe.to_dict())
     left_out = (*MACHINE_FIELDS, "description", "plugins")
@@ -121,7 +121,7 @@ def identity(recipe: Recipe) -> dict[str, Any]:
 
 
 def identity_by_content(recipe: Recipe) -> dict[str, Any]:
-    """What `identity` gives, without the paths of data: what their files hold is in the fingerprint of the data."""
+    """Return `identity` without the paths of data, whose content is in the fingerprint of the data."""
     others = {key: value for key, value in identity(recipe).items() if not key.startswith("data.")}
     machine = [field.partition(".")[2] for field in MACHINE_FIELDS if field.startswith("data.")]
     data = {key: value for key, value in dict(recipe.data).items() if key not in machine}
@@ -162,15 +162,15 @@ def _take_preset(raw: DictConfig, changes: dict[str, Any], *, is_saved: bool) ->
 def _variant(
     recipe: Recipe, raw: DictConfig, preset: DictConfig, changes: Mapping[str, Any], where: str, plugins: Plugins
 ) -> str:
-    """Eight hex digits of what the overrides changed; empty if nothing that matters.
+    """Return eight hex digits that identify the overrides; empty if they change no result.
 
-    The name, the method and the training seed have their own place in a run's path; the sampling seed counts
-    where it is not the training seed.
+    The name, the method and the training seed are left out, since they are other parts of a run's path. The sampling
+    seed counts if it differs from the training seed.
     """
     kept = {"name": recipe.name, "method": recipe.method, "seeds.train": recipe.seeds.train}
     if recipe.seeds.sample == recipe.seeds.train:
         kept["seeds.sample"] = recipe.seeds.sample
-    opened = set(OmegaConf.missing_keys(raw))  # what the recipe leaves open is no variant of it
+    opened = set(OmegaConf.missing_keys(raw))  # fields that the recipe leaves open make no variant
     kept |= {key: value for key, value in changes.items() if key in opened}
     ours, plain = identity(recipe), identity(_resolve(raw, preset, kept, where, plugins))
     changed = {key: ours.get(key) for key in ours.keys() | plain.keys() if ours.get(key) != plain.get(key)}
@@ -206,7 +206,7 @@ def _parse(text: str, where: str, kind: str = "recipe") -> DictConfig:
 
 
 def _refuse_resolvers(value: Any, where: str) -> None:
-    """Refuse ``${oc.env:NAME}`` and the like, which read the machine or run code; ``${other.key}`` may stand."""
+    """Raise on ``${oc.env:NAME}`` and similar, which read the environment or run code; ``${other.key}`` is allowed."""
     if isinstance(value, Mapping):
         for item in value.values():
             _refuse_resolvers(item, where)
@@ -221,14 +221,14 @@ def _refuse_resolvers(value: Any, where: str) -> None:
 
 
 def _without_references(text: str) -> str:
-    """The text with ``${other.key}`` replaced by its key, the innermost first."""
+    """Replace ``${other.key}`` by its key, the innermost first."""
     while (shorter := re.sub(r"\$\{([^{}:]*)\}", r"\1", text)) != text:
         text = shorter
     return text
 
 
 def _parse_overrides(overrides: Sequence[str]) -> dict[str, Any]:
-    """Values by dotted key; a later one of the same key counts."""
+    """Return values by dotted key; the last one of a key counts."""
     changes: dict[str, Any] = {}
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -260,7 +260,7 @@ def _validate(values: dict[str, Any], where: str, plugins: Plugins) -> Recipe:
 
 
 def _refuse_nul(value: Any, where: str, path: str = "") -> None:
-    """Refuse a NUL byte, which no name of a file or folder can have and no other text needs."""
+    """Raise on a NUL byte, which no file name can have and no other text needs."""
     if isinstance(value, Mapping):
         for key, inner in value.items():
             _refuse_nul(inner, where, f"{path}.{key}".removeprefix("."))
@@ -302,7 +302,7 @@ def _import_plugins(names: Sequence[str], where: str) -> None:
         is_new = name not in sys.modules
         try:
             module = importlib.import_module(name)
-        except (Exception, SystemExit) as error:  # whatever a user's module does at import
+        except (Exception, SystemExit) as error:  # a user's module may raise anything
             raise InputError(f"plugins: cannot import '{name}': {type(error).__name__}: {error}") from error
         file = Path(str(module.__file__))
         beside = Path.cwd() / f"{name}.py"
@@ -315,11 +315,11 @@ def _import_plugins(names: Sequence[str], where: str) -> None:
 
 
 _own_folders: list[str] = []
-"""Folders that were added to where Python looks for modules, the latest first."""
+"""Folders that were added to Python's search path for modules, the latest first."""
 
 
 def _look_in(folder: Path) -> None:
-    """Let Python look for modules in a folder after all other places, so that nothing in it hides a package."""
+    """Append a folder to Python's search path, so that nothing in it hides a package."""
     ours = [str(folder), *(entry for entry in _own_folders if entry != str(folder))]
     others = [entry for entry in sys.path if entry not in _own_folders]
     if str(folder) not in others:
@@ -328,7 +328,7 @@ def _look_in(folder: Path) -> None:
 
 
 def _untrusted(names: Sequence[str], where: str) -> str:
-    """What is not imported, where it lies, and how to allow it."""
+    """Return which plugins were not imported, where they are, and how to allow them."""
     found = {name: PathFinder.find_spec(name, [*sys.path, str(Path.cwd())]) for name in names if "." not in name}
     files = [f"'{name}' ({spec.origin})" if (spec := found.get(name)) else f"'{name}'" for name in names]
     return (
@@ -387,7 +387,7 @@ def _known(registry: Registry[Any], name: str, key: str) -> None:
 def _check(
     model: type[Any], values: Mapping[str, Any], path: str, where: str, *, also: type[BaseModel] | None = None
 ) -> Any:
-    """Validate strictly (no text for numbers, no booleans for integers) and explain what is wrong."""
+    """Validate strictly (no text for numbers, no booleans for integers) and explain all faults."""
     try:
         return model.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
@@ -397,13 +397,13 @@ def _check(
 
 
 def _location(problem: Any) -> tuple[str, ...]:
-    """Keys down to a problem, without the names that pydantic gives to the members of a union."""
+    """Return the keys that lead to a problem, without the names that pydantic gives to the members of a union."""
     steps = (str(step) for step in problem["loc"])
     return tuple(step for step in steps if not step.startswith(("tuple[", "literal[", "dict[", "constrained-")))
 
 
 def _distinct(problems: Sequence[Any]) -> list[Any]:
-    """One problem per place, the innermost: a wrong item also makes its list too short."""
+    """Return one problem per place, the innermost, since a wrong item also makes its list too short."""
     by_place: dict[tuple[str, ...], Any] = {}
     for problem in problems:  # each member of a union has its own at the same place
         first = by_place.setdefault(_location(problem), dict(problem))
@@ -438,7 +438,7 @@ def _expected(problem: Any) -> list[str]:
 
 
 def _fields_at(model: type[BaseModel], steps: Sequence[str]) -> list[str]:
-    """Names of the fields at a place, through sections and lists of sections."""
+    """Return the names of the fields at a place, through sections and lists of sections."""
     for step in steps:
         if step.isdigit():
             continue

@@ -1,4 +1,4 @@
-"""The typed recipe: every field with its meaning, unknown keys refused.
+"""The typed recipe: every field with its meaning; unknown keys are forbidden.
 
 A component (`head`, `loss`, an objective) is written as its type and, if need be, a block of options under
 that type's name: ``head: {type: prompt_query, prompt_query: {depth: 2}}``. A block for a type that is not the
@@ -23,14 +23,14 @@ Share = Annotated[float, Field(ge=0, le=1)]
 SourceChoice = Literal["all", "first"] | Annotated[tuple[str, ...], Field(min_length=1)]
 
 MACHINE_FIELDS = ("data.root", "data.roots", "data.workers", "train.device")
-"""Fields that say where and on what a run happens, not what comes out: left out of hashes and comparisons."""
+"""Fields that do not change the results, such as paths and the device; left out of hashes and comparisons."""
 
 VARIANT_PATTERN = r"^([0-9a-f]{8})?$"
-"""What a variant looks like: it is part of a folder's name."""
+"""Form of a variant, which is part of a folder's name."""
 
 
 class Section(BaseModel):
-    """A part of the recipe: frozen, unknown keys refused."""
+    """A part of the recipe: frozen, unknown keys forbidden."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
@@ -54,13 +54,13 @@ class Component(Section):
 
 
 class HeadSection(Component):
-    """What turns a feature map into features and logits."""
+    """Head: maps a feature map to features and logits."""
 
     type: str = Field("linear", description="`ltml list heads`")
 
 
 class LossSection(Component):
-    """What the supervised objective minimises."""
+    """Loss that the supervised objective minimises."""
 
     type: str = Field("bce", description="`ltml list losses`")
 
@@ -128,7 +128,7 @@ class DataSection(Section):
     train_on: SourceChoice = Field(
         "all", description="sources to train and validate on: all, first, or a list; the labels that they know"
     )
-    test_on: SourceChoice = Field("all", description="sources to test on, likewise")
+    test_on: SourceChoice = Field("all", description="sources to test on: all, first, or a list")
     novel: tuple[str, ...] = Field(
         (), description="labels held out of training: no classes, and rows that have them leave train and val"
     )

@@ -1,4 +1,4 @@
-"""A resolved recipe as YAML, each field with its meaning."""
+"""Write a resolved recipe as YAML, each field with its meaning."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _REGISTRIES: dict[str, Registry[Any]] = {
 
 
 def annotated_yaml(recipe: Recipe) -> str:
-    """YAML of every field, default or not, with its one-line meaning as a comment."""
+    """Return YAML of every field, default or not, with its one-line meaning as a comment."""
     return "\n".join(_lines(recipe, 0)) + "\n"
 
 
@@ -40,7 +40,7 @@ def _lines(section: BaseModel, depth: int) -> Iterator[str]:
 
 
 def _known_options(section: BaseModel) -> type[BaseModel] | None:
-    """Options of the component that a section describes; None of one from a plugin that was not imported."""
+    """Return the options of a section's component; None if the component comes from a plugin that was not imported."""
     registry = DATASETS if isinstance(section, DataSection) else _REGISTRIES.get(type(section).__name__)
     name = section.chosen if isinstance(section, Component) else getattr(section, "type", None)
     return registry.options(name) if registry and name in registry.names() else None

@@ -1,4 +1,4 @@
-"""What a recipe says of stage 2: settings that the method must allow, and keys of earlier versions."""
+"""Check the stage-2 section of a recipe against its method, and translate keys of earlier versions."""
 
 from __future__ import annotations
 
