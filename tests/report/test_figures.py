@@ -164,7 +164,8 @@ def test_points_lie_where_their_values_are(paper: Callable) -> None:
 
 
 def test_text_is_neither_cut_nor_on_other_text(figures: dict[str, list[Figure]]) -> None:
-    for figure in [*figures["run"], *figures["comparison"]]:
+    keys = [Key("dots", number, f"method_{number}") for number in range(8)]
+    for figure in [*figures["run"], *figures["comparison"], Figure("f", [Panel(ALL_KINDS[1])], "c", keys)]:
         with style.context(["default", STYLE]):
             canvas = draw_figure(figure)
             canvas.draw_without_rendering()

@@ -306,7 +306,7 @@ def _add_legend(canvas: Canvas, keys: Sequence[Key]) -> None:
             face = "white" if key.kind == "hollow" else colour
             marker = _marker(key.series)
             handles.append(Line2D([], [], color=colour, label=name, marker=marker, markerfacecolor=face, linestyle=""))
-    letters = max(text_width(_label(key.name)) for key in keys) + 6
+    letters = max(text_width(_label(key.name)) for key in keys) + 9  # sample and gap
     columns = min(len(handles), max(1, int(canvas.get_figwidth() / (letters * LETTER))))
     lines = math.ceil(len(handles) / columns)
     canvas.set_figheight(canvas.get_figheight() + 0.06 + 0.15 * lines)
