@@ -26,7 +26,8 @@ def intervals_table(metrics: Mapping[str, Any], title: str) -> Table:
     lines = []
     for row, intervals in zip(metrics["per_class"], ci["per_class"], strict=True):
         suffix = " (not learned)" if row["label"] in metrics.get("not_learned", []) else ""
-        lines.append([TableCell(f"{row['label']}{suffix}"), count_cell(row["n_pos"]), *_cells(row, intervals)])
+        own = {measure: intervals[measure] for measure in ci["macro"]}  # they also hold the label
+        lines.append([TableCell(f"{row['label']}{suffix}"), count_cell(row["n_pos"]), *_cells(row, own)])
     has_all = len(ci["classes"]) == len(ci["per_class"])
     if not has_all:
         lines.append([TableCell("mean"), TableCell(""), *_cells(metrics["macro"], dict.fromkeys(ci["macro"]))])
