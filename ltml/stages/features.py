@@ -1,4 +1,4 @@
-"""Features of a split, extracted once to a memory map with their labels beside them."""
+"""Extract the features of a split once, and read them as a memory map with their labels."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ from ltml.training.devices import Compute
 from ltml.types import FeatureSet
 
 SPLITS = ("train", "val")
+"""Splits whose features stage 2 reads."""
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, AttributeError, TypeError, zipfile.BadZipFile, zlib.error)
-"""What numpy raises on files that are damaged or something else."""
+"""Exceptions of numpy for files that are damaged or of another kind."""
 
 
 @torch.inference_mode()
@@ -42,18 +43,18 @@ def extract_features(
 ) -> None:
     """Write ``<split>.npy`` (features) and then ``<split>.npz`` (targets, known, ids) to a folder.
 
-    Features are those of eval mode and the fixed view, in the order of the split. The ``.npz`` comes last, so that it
-    marks a complete store. Of several processes each computes its share, and the first one writes.
+    Features are computed in eval mode on the evaluation view, in the order of the split. The ``.npz`` is written last,
+    so that it marks a complete store. Each of several processes computes its share; rank 0 writes.
 
     Args:
-        model: of stage 1; in eval mode afterwards.
-        loader: of the split, in order.
-        dataset: what the loader reads.
-        split: its name.
-        folder: where the files go.
+        model: the model; in eval mode afterwards.
+        loader: batches of the split in order.
+        dataset: data that the loader reads.
+        split: name of the split.
+        folder: folder of the files.
         compute: device, precision, processes.
-        dtype: of the stored features.
-        write: `write_recorded`, or `ltml.files.write_atomically` for a store that goes again.
+        dtype: type of the stored features.
+        write: `write_recorded`, or `ltml.files.write_atomically` for a temporary store.
     """
     model.eval()
     rows = dataset.splits[split]
@@ -61,12 +62,12 @@ def extract_features(
     def parts() -> Iterator[FloatArray]:
         for batch in track(loader.epoch(), len(loader), f"features {split}", work=len(rows)):
             with compute.autocast():
-                own = model.features(batch.images)
-            (values,) = gather_rows([own], compute.world)
+                share = model.features(batch.images)
+            (values,) = gather_rows([share], compute.world)
             yield values.float().cpu().numpy()
 
     def write_features(path: Path) -> None:
-        """One part after the other: a full disk is an error here, where a memory map would end in a bus error."""
+        """Write one part after the other: a full disk raises here, while a memory map would end in a bus error."""
         with path.open("wb") as file:
             for number, values in enumerate(parts()):
                 if number == 0:
@@ -86,19 +87,19 @@ def extract_features(
     else:
         for _ in parts():
             pass
-    barrier(compute.world)  # the others may read it now
+    barrier(compute.world)  # from here on all processes may read it
 
 
 def has_features(folder: Path) -> bool:
-    """Whether a folder holds the features of all splits that stage 2 reads."""
+    """Return whether a folder holds the features of all splits that stage 2 reads."""
     return all(is_finished(folder / f"{split}.{kind}") for split in SPLITS for kind in ("npy", "npz"))
 
 
 def load_features(folder: Path, split: str) -> FeatureSet:
-    """Memory-map the features that a run has saved of a split.
+    """Memory-map the features of a split that a run has saved.
 
     Raises:
-        InputError: there are none, or the files are damaged.
+        InputError: the files are missing or damaged.
     """
     for kind in ("npy", "npz"):
         check_file(folder / f"{split}.{kind}", _remedy(folder))
@@ -106,10 +107,10 @@ def load_features(folder: Path, split: str) -> FeatureSet:
 
 
 def open_features(folder: Path, split: str) -> FeatureSet:
-    """The same of a store without checksums.
+    """Memory-map the features of a split in a store without checksums.
 
     Raises:
-        InputError: there are none, or the files do not fit together.
+        InputError: the files are missing, or do not fit together.
     """
     path = folder / f"{split}.npy"
     try:
@@ -127,4 +128,4 @@ def open_features(folder: Path, split: str) -> FeatureSet:
 
 
 def _remedy(folder: Path) -> str:
-    return f"remove the folder {folder} and run the same recipe again: the features are extracted again"
+    return f"remove the folder {folder} and run the same recipe again, which extracts the features"

@@ -1,4 +1,4 @@
-"""What a stage 1 starts from, all of it looked for before anything is trained."""
+"""Find the weights and word embeddings that a stage 1 starts from before anything is trained."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from ltml.stages.warm_start import find_start
 
 
 def missing_inputs(recipe: Recipe, label_names: Callable[[], Sequence[str]]) -> list[LtmlError]:
-    """Return an error for each thing that a stage 1 starts from and that is not to be had.
+    """Return an error for each input of a stage 1 that is neither local nor can be fetched.
 
-    Where a hub answers, what has to be fetched from it counts as there.
+    If a hub can be reached, its files count as available.
 
     Args:
         recipe: the recipe.
-        label_names: returns its labels; asked for where word embeddings of their prompts may be in the cache.
+        label_names: returns the labels; called only if word embeddings of their prompts may be in the cache.
     """
-    looks: list[Callable[[], object]] = []
+    checks: list[Callable[[], object]] = []
     if recipe.init_from is not None:
-        looks.append(partial(find_start, recipe.init_from))
+        checks.append(partial(find_start, recipe.init_from))
     elif recipe.backbone.weights is not None:
-        looks.append(partial(check_file, recipe.backbone.weights))
+        checks.append(partial(check_file, recipe.backbone.weights))
     elif recipe.backbone.pretrained:
-        looks.append(partial(check_pretrained, recipe.backbone.name))
+        checks.append(partial(check_pretrained, recipe.backbone.name))
     if text_modes(recipe):
-        looks.append(partial(_find_words, recipe, label_names))
-    return [error for error in map(_error_of, looks) if error is not None]
+        checks.append(partial(_find_words, recipe, label_names))
+    return [error for error in map(_error_of, checks) if error is not None]
 
 
 def raise_missing(errors: Sequence[LtmlError]) -> None:
-    """Raise what is missing as one error.
+    """Raise one error for all missing inputs; do nothing without any.
 
     Raises:
-        InputError: all of it is for the user to give.
-        LtmlError: some of it could not be fetched.
+        InputError: the user has to provide all of them.
+        LtmlError: some could not be fetched.
     """
     if len(errors) == 1:
         raise errors[0]
@@ -55,15 +55,17 @@ def _in_short(error: LtmlError) -> str:
     return f"cannot {error.what}: {error.remedy}" if isinstance(error, NotHereError) else str(error).rstrip(".")
 
 
-def _error_of(look: Callable[[], object]) -> LtmlError | None:
+def _error_of(check: Callable[[], object]) -> LtmlError | None:
+    """Return the error that a check raises; None if it raises none."""
     try:
-        look()
+        check()
     except LtmlError as error:
         return error
     return None
 
 
 def _find_words(recipe: Recipe, label_names: Callable[[], Sequence[str]]) -> None:
+    """Raise if the text encoder is missing and its embeddings of the labels are not in the cache."""
     check_text(recipe)
     text = recipe.text
     is_of_hub = text.encoder in ("open_clip", "transformers")

@@ -19,21 +19,26 @@ from ltml.types import FeatureSet
 log = logging.getLogger(__name__)
 
 PART_BYTES = 1 << 25
-"""Of the rows that are read at a time, as float64."""
+"""Number of bytes of rows that are read at a time, as float64."""
 TOLERANCE = 1e-8
-"""Largest gradient, and half Newton decrement, at which a fit ends."""
-STEPS, HALVINGS = 100, 21
-LEAST_PENALTY = 1e-12
-"""Penalty per sample below which the minimum need not exist."""
+"""Largest gradient, and largest half Newton decrement, of a converged fit."""
+MAX_STEPS, MAX_HALVINGS = 100, 21
+"""Maximum number of Newton steps, and of halvings of a step."""
+MIN_PENALTY = 1e-12
+"""Smallest penalty per sample; with less the minimum need not exist."""
 
 
 def fit_probe(features: FeatureSet, *, l2: float) -> PerClassLinear:
-    """Fit a logistic regression per class to its known samples: mean BCE plus ``l2/2 ‖w‖²``, as stage 1 would end.
+    """Fit a logistic regression per class to its known samples: mean BCE plus ``l2/2 ‖w‖²``, in place of stage 1.
 
-    A class with one known label gets no direction, and the log-odds of one half sample of the other label as bias.
+    A class with only one known label gets weight 0, and as bias its log-odds with half a sample of the other label.
+
+    Args:
+        features: training features, ``(N, C, D)`` or ``(N, D)``, with their labels.
+        l2: penalty on the weights.
     """
     targets, width = features.masked_targets(), features.features.shape[-1]
-    weight, bias, unfinished = torch.zeros(targets.shape[1], width), torch.zeros(targets.shape[1]), []
+    weight, bias, not_converged = torch.zeros(targets.shape[1], width), torch.zeros(targets.shape[1]), []
     for c, column in enumerate(targets.T):
         rows = np.flatnonzero(~np.isnan(column))
         positives = int((column[rows] == 1).sum())
@@ -42,15 +47,15 @@ def fit_probe(features: FeatureSet, *, l2: float) -> PerClassLinear:
             continue
         inputs = features.features if features.features.ndim == 2 else features.features[:, c]
         solution, converged = _minimise(inputs, rows, column[rows].astype(np.float64), l2)
-        unfinished += [] if converged else [c]
+        not_converged += [] if converged else [c]
         weight[c], bias[c] = torch.from_numpy(solution[:-1]).float(), float(solution[-1])
-    if unfinished:
-        log.warning("the logistic regression of stage 1 did not converge for class %s", first_few(unfinished))
+    if not_converged:
+        log.warning("the logistic regression of stage 1 did not converge for class %s", first_few(not_converged))
     return PerClassLinear(weight, bias)
 
 
 class _Point(NamedTuple):
-    """The objective at some weights: value, gradient ``(D + 1,)``, Hessian ``(D + 1, D + 1)``; the bias is last."""
+    """Value, gradient ``(D + 1,)`` and Hessian ``(D + 1, D + 1)`` of the objective at a point; the bias is last."""
 
     value: float
     gradient: Float64Array
@@ -60,28 +65,28 @@ class _Point(NamedTuple):
 def _minimise(
     inputs: FloatArray, rows: npt.NDArray[np.intp], labels: Float64Array, l2: float
 ) -> tuple[Float64Array, bool]:
-    """Return weights and bias ``(D + 1,)``, and whether they are the minimum.
+    """Return weights and bias ``(D + 1,)``, and whether the fit converged.
 
-    Newton's steps, each halved until the objective falls as it should (Armijo): their end does not depend on how the
-    features are scaled, and what they need of the data are sums over rows.
+    Newton steps, each halved until the objective decreases enough (Armijo): the result does not depend on the scale of
+    the features, and each step needs only sums over rows.
     """
-    penalty = max(l2, LEAST_PENALTY / len(rows))
+    penalty = max(l2, MIN_PENALTY / len(rows))
     weights = np.zeros(inputs.shape[1] + 1)
-    here = _evaluate(inputs, rows, labels, weights, penalty)
-    for _ in range(STEPS):
-        step = -_solve(here.hessian, here.gradient)
-        slope, decrement = float(here.gradient @ step), float(step @ here.hessian @ step)
-        for halving in range(HALVINGS):
+    point = _evaluate(inputs, rows, labels, weights, penalty)
+    for _ in range(MAX_STEPS):
+        step = -_solve(point.hessian, point.gradient)
+        slope, decrement = float(point.gradient @ step), float(step @ point.hessian @ step)
+        for halving in range(MAX_HALVINGS):
             share = 0.5**halving
-            there = _evaluate(inputs, rows, labels, weights + share * step, penalty)
-            fell = there.value - here.value <= share * slope / 2048
-            flat = abs(there.value - here.value) <= 16 * np.finfo(np.float64).eps * abs(here.value)
-            if fell or (flat and np.abs(there.gradient).sum() <= np.abs(here.gradient).sum()):
+            next_point = _evaluate(inputs, rows, labels, weights + share * step, penalty)
+            decreased = next_point.value - point.value <= share * slope / 2048
+            flat = abs(next_point.value - point.value) <= 16 * np.finfo(np.float64).eps * abs(point.value)
+            if decreased or (flat and np.abs(next_point.gradient).sum() <= np.abs(point.gradient).sum()):
                 break
         else:
             return weights, False
-        weights, here = weights + share * step, there
-        if np.abs(here.gradient).max() <= TOLERANCE and share**2 * decrement / 2 <= TOLERANCE:
+        weights, point = weights + share * step, next_point
+        if np.abs(point.gradient).max() <= TOLERANCE and share**2 * decrement / 2 <= TOLERANCE:
             return weights, True
     return weights, False
 

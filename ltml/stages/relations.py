@@ -1,4 +1,4 @@
-"""How alike a run's classes are: by their learned queries and by their mean features (Label- and Data-Assemble)."""
+"""Measure how similar a run's classes are, by learned queries and by mean features (Label- and Data-Assemble)."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from ltml.stages.run_directory import RunDirectory, read_run, read_train_counts
 from ltml.training.checkpoint import load_weights
 
 QUERIES = ("head.classifier.queries", "head.label_embedding")
-"""Where a checkpoint keeps the class queries of ``label_adapter``, and of ``prompt_query`` and ``query2label``."""
+"""Names in a checkpoint of the class queries of ``label_adapter``, and of ``prompt_query`` and ``query2label``."""
 PART_BYTES = 64 << 20
-"""Features are summed in parts of this size."""
+"""Number of bytes of features that are summed at a time."""
 
 
 def describe_relations(run_dir: str | Path, stage: int = 1) -> dict[str, Any]:
-    """Cosine similarity of a run's classes, and its hierarchical clustering, ready for `json.dumps`.
+    """Return cosine similarities of a run's classes and their hierarchical clustering, ready for `json.dumps`.
 
     ``queries`` compares the learned class queries (Label-Assemble, ISBI 2023, footnote 1): the rows of ``q (C, C)`` of
     ``label_adapter``, the label embeddings ``L (C, D)`` of ``prompt_query`` without the indicator that all labels
@@ -37,8 +37,8 @@ def describe_relations(run_dir: str | Path, stage: int = 1) -> dict[str, Any]:
     stored (Data-Assemble, section 5). Every class that has a vector other than zero takes part in the clustering.
 
     Args:
-        run_dir: the run's folder.
-        stage: whose queries, 1 or 2; ``features`` is None for 2, for only stage 1 stores them.
+        run_dir: folder of the run.
+        stage: stage of the queries, 1 or 2; ``features`` is None for 2, because only stage 1 stores features.
 
     Returns:
         ``{"stage", "head", "labels": [{"label", "n_pos"}], "queries", "features", "absent"}``. ``n_pos`` counts known
@@ -47,7 +47,7 @@ def describe_relations(run_dir: str | Path, stage: int = 1) -> dict[str, Any]:
         undefined; see `cluster`; and the ``{"label", "reason"}`` of each class without a similarity.
 
     Raises:
-        InputError: not a run, one whose stage is not finished, or one with neither queries nor features.
+        InputError: the folder holds no run, the stage is not finished, or the run has neither queries nor features.
     """
     run, recipe = read_run(Path(run_dir))
     weights, names = _load_checkpoint(run, stage)
@@ -73,7 +73,7 @@ def describe_relations(run_dir: str | Path, stage: int = 1) -> dict[str, Any]:
 
 
 def cosine_similarities(vectors: FloatArray) -> Float64Array:
-    """Cosine of the angle between every two rows.
+    """Return the cosine of the angle between every two rows.
 
     Args:
         vectors: ``(C, D)``.
@@ -89,23 +89,22 @@ def cosine_similarities(vectors: FloatArray) -> Float64Array:
 
 
 def mean_features(features: FloatArray, targets: FloatArray) -> Float64Array:
-    """Mean feature of each class over its known positives, after subtracting the global mean.
+    """Return the mean feature of each class over its known positives, after subtracting the global mean.
 
     The paper shifts "the origin point of the feature space to the mean vector of all features" (Data-Assemble, section
-    5), and its feature is shared by the classes. The mean of all samples lies beside the frequent classes, which makes
-    rare ones alike for being rare; so the global mean is that of the classes' means, each class counting once.
-    Class-aware features have no common origin: each class reads the image through a query of its own, whose offset
-    would outweigh what the image adds. So the mean of each class's own features over its known samples is subtracted,
-    and what is left is the change that the presence of the class makes; how frequent it is changes its length alone,
-    not its direction.
+    5), and its feature is shared by the classes. The mean of all samples is close to the frequent classes, which would
+    make rare classes similar merely because they are rare; so the global mean is the mean of the classes' means.
+    Class-aware features have no common origin: each class reads the image through its own query, whose offset would
+    outweigh the content of the image. So the mean of each class's own features over its known samples is subtracted;
+    the difference is the effect of the presence of the class. Its frequency changes the length of the difference, not
+    the direction.
 
     Args:
         features: shared ``(N, D)`` or class-aware ``(N, C, D)``; may be memory-mapped.
         targets: ``(N, C)``: 0, 1, or NaN where unknown.
 
     Returns:
-        ``(C, D)``; a row of NaN for a class without known positives, or without anything else beside them, which says
-        nothing of the class.
+        ``(C, D)``; a row of NaN for a class without known positives, or with nothing but known positives.
     """
     positive = targets == 1
     counted = np.ones_like(positive) if features.ndim == 2 else ~np.isnan(targets)
@@ -118,16 +117,16 @@ def mean_features(features: FloatArray, targets: FloatArray) -> Float64Array:
 
 
 def cluster(similarity: Float64Array, names: Sequence[str]) -> dict[str, Any] | None:
-    """Hierarchical clustering, average linkage on ``1 − similarity``, of the classes whose similarity is defined.
+    """Cluster the classes with a defined similarity hierarchically, by average linkage on ``1 − similarity``.
 
     Args:
         similarity: ``(C, C)`` as from `cosine_similarities`.
         names: the ``C`` labels.
 
     Returns:
-        ``{"labels", "order", "merges"}``: the labels that take part; the same in the order of the dendrogram's leaves;
-        and ``[left, right, distance, size]`` per merge as scipy's linkage matrix has it, where a number below
-        ``len(labels)`` is a label and ``len(labels) + i`` is the i-th merge. None with fewer than two such labels.
+        ``{"labels", "order", "merges"}``: the clustered labels; the same in the order of the dendrogram's leaves; and
+        ``[left, right, distance, size]`` per merge as in scipy's linkage matrix, where a number below ``len(labels)``
+        is a label and ``len(labels) + i`` is the i-th merge. None with fewer than two such labels.
     """
     defined = np.flatnonzero(~np.isnan(similarity.diagonal())).tolist()
     if len(defined) < 2:
@@ -143,14 +142,14 @@ def cluster(similarity: Float64Array, names: Sequence[str]) -> dict[str, Any] | 
 
 
 def similarity_gain_correlation(similarity: npt.ArrayLike, gains: npt.ArrayLike) -> tuple[float, float]:
-    """Pearson's r between similarity to a class and the gain from adding it (Label-Assemble, fig. 1C).
+    """Return Pearson's r between similarity to added classes and the gain from adding them (Label-Assemble, fig. 1C).
 
     Args:
-        similarity: of the class of interest to each added class; any shape.
-        gains: what adding each of them gained; the same shape. Where either is NaN the pair is left out.
+        similarity: similarity of the class of interest to each added class; any shape.
+        gains: gain from adding each class, in the same shape. Pairs with a NaN are left out.
 
     Returns:
-        r and its two-sided p; both NaN with fewer than three pairs or where one side is constant.
+        r and its two-sided p; both NaN with fewer than three pairs or if one side is constant.
 
     Raises:
         InputError: the shapes differ.
@@ -164,61 +163,65 @@ def similarity_gain_correlation(similarity: npt.ArrayLike, gains: npt.ArrayLike)
     x, y = (values[complete] for values in pairs)
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan"), float("nan")
-    found = pearsonr(x, y)
-    return float(found.statistic), float(found.pvalue)
+    result = pearsonr(x, y)
+    return float(result.statistic), float(result.pvalue)
 
 
 def partial_correlation(similarity: npt.ArrayLike, gains: npt.ArrayLike, counts: npt.ArrayLike) -> tuple[float, float]:
-    """Pearson's r between similarity and gain given the logarithm of the classes' training positives.
+    """Return Pearson's r between similarity and gain, given the logarithm of the classes' training positives.
 
-    A frequent class brings many images, and its vector is measured well: both similarity and gain can follow from that.
-    This is the correlation of what is left of both after a linear regression on the log count.
+    A frequent class adds many images, and its vector is estimated well, so both similarity and gain may follow from its
+    frequency. This is the correlation of the residuals of both after a linear regression on the log count.
 
     Args:
-        similarity: of the class of interest to each added class, ``(n,)``.
-        gains: what adding each of them gained, ``(n,)``.
-        counts: training positives of each of them, ``(n,)``. Classes with 0, or with a NaN anywhere, are left out.
+        similarity: similarity of the class of interest to each added class, ``(n,)``.
+        gains: gain from adding each class, ``(n,)``.
+        counts: training positives of each class, ``(n,)``. Classes with 0 positives or a NaN are left out.
 
     Returns:
-        r and its two-sided p, of a t statistic with n − 3 degrees of freedom; both NaN with fewer than four classes or
-        where nothing is left of one side.
+        r and its two-sided p, from a t statistic with n − 3 degrees of freedom; both NaN with fewer than four classes
+        or if the residuals of one side vanish.
     """
     x, y, n = (np.asarray(values, dtype=np.float64) for values in (similarity, gains, counts))
     complete = ~(np.isnan(x) | np.isnan(y) | ~(n > 0))
     if complete.sum() < 4:
         return float("nan"), float("nan")
     design = np.column_stack([np.ones(complete.sum()), np.log(n[complete])])
-    left = [values - design @ np.linalg.lstsq(design, values, rcond=None)[0] for values in (x[complete], y[complete])]
-    spread = [np.linalg.norm(rest) for rest in left]
+    residuals = [
+        values - design @ np.linalg.lstsq(design, values, rcond=None)[0] for values in (x[complete], y[complete])
+    ]
+    spread = [np.linalg.norm(residual) for residual in residuals]
     whole = [np.linalg.norm(values[complete]) for values in (x, y)]
-    if any(rest <= 1e-10 * size for rest, size in zip(spread, whole, strict=True)):
+    if any(length <= 1e-10 * size for length, size in zip(spread, whole, strict=True)):
         return float("nan"), float("nan")
-    r = float(np.clip(left[0] @ left[1] / (spread[0] * spread[1]), -1, 1))
+    r = float(np.clip(residuals[0] @ residuals[1] / (spread[0] * spread[1]), -1, 1))
     freedom = int(complete.sum()) - 3
     return r, float(2 * student.sf(abs(r) * np.sqrt(freedom / max(1 - r**2, 1e-300)), freedom))
 
 
 def _load_checkpoint(run: RunDirectory, stage: int) -> tuple[dict[str, Tensor], list[str]]:
-    """Weights and label names after a stage."""
+    """Return weights and label names after a stage."""
     if stage not in (1, 2):
         raise InputError(f"stage = {stage!r}: a run has the stages 1 and 2")
     path = run.checkpoint1 if stage == 1 else run.checkpoint2
     if not path.is_file():
         raise InputError(f"{run.path} has no finished stage {stage}: run `ltml stage{stage}` with its recipe first")
-    weights, about = load_weights(path)
-    return weights, list(about["label_names"])
+    weights, metadata = load_weights(path)
+    return weights, list(metadata["label_names"])
 
 
 def _queries_of(weights: Mapping[str, Tensor]) -> Float64Array | None:
-    found = [weights[name].double().numpy() for name in QUERIES if name in weights]
-    return found[0] if found else None
+    """Return the class queries ``(C, D)`` of a checkpoint; None if it has none."""
+    queries = [weights[name].double().numpy() for name in QUERIES if name in weights]
+    return queries[0] if queries else None
 
 
 def _why_no_features(run: RunDirectory, recipe: Recipe, stage: int) -> str | None:
+    """Return the reason why a run has no stored features of a stage; None if it has."""
     if stage == 2:
         return "only stage 1 stores its features"
     if run.shared.parent == run.path.resolve():
-        return "the run began from feature files and keeps no copy: use ltml.stages.relations.mean_features on them"
+        return "the run uses feature files and keeps no copy: call ltml.stages.relations.mean_features on them"
     if has_features(run.features):
         return None
     setting = "" if recipe.stage2.enabled else f" and stage2.method=NAME (any of {', '.join(REBALANCING.names())})"
@@ -226,7 +229,7 @@ def _why_no_features(run: RunDirectory, recipe: Recipe, stage: int) -> str | Non
 
 
 def _means(features: FloatArray, chosen: npt.NDArray[np.bool_]) -> Float64Array:
-    """Float64 means ``(C, D)`` over the chosen samples ``(N, C)`` of each class; NaN where there are none."""
+    """Return float64 means ``(C, D)`` over the chosen samples ``(N, C)`` of each class; NaN for a class without any."""
     total = np.zeros((chosen.shape[1], features.shape[-1]))
     rows = max(1, PART_BYTES // (8 * int(np.prod(features.shape[1:]))))
     for start in range(0, len(features), rows):
@@ -237,12 +240,13 @@ def _means(features: FloatArray, chosen: npt.NDArray[np.bool_]) -> Float64Array:
 
 
 def _reasons(positives: Mapping[str, int]) -> dict[str, str]:
-    """Why the mean feature of a label, if it has no similarity, has none."""
+    """Return by label the reason why its mean feature would have no similarity."""
     none, same = "no known positives", "its mean feature is the global mean"
     return {name: same if count else none for name, count in positives.items()}
 
 
 def _relate(vectors: Float64Array | None, names: list[str], reasons: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return similarities and clustering of vectors ``(C, D)``, with a reason for each class without a similarity."""
     if vectors is None:
         return None
     similarity = cosine_similarities(vectors)

@@ -258,7 +258,7 @@ def test_a_run_on_features_says_what_it_lacks(
     assert not [name for _, about in shown.tags for name in about if name.startswith("on")]
     for name in evil_names:
         assert name in shown.text
-    assert "the run began from feature files" in shown.text
+    assert "the run uses feature files" in shown.text
     undefined = {line[0]: line for line in shown.tables[CLASSES][1:]}
     assert undefined[evil_names[5]][4:7] == ["–", "–", "–"]
 

@@ -311,7 +311,7 @@ def test_a_run_on_feature_files_has_none_of_its_own(tmp_path: Path) -> None:
         np.savez(file, features=features, targets=targets, label_names=list("abcde"), ids=ids)
     recipe = ltml.load_recipe("digits_tiny", ["stage2.method=bias_shift"])
     run = ltml.stage2(recipe, tmp_path / "runs", features=files)
-    with pytest.raises(InputError, match="began from feature files"):
+    with pytest.raises(InputError, match="the run uses feature files"):
         describe_relations(run.run_dir)
 
 
