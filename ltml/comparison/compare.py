@@ -10,11 +10,8 @@ from typing import Any
 
 from ltml.checksums import (
     DamagedFileError,
-    Shape,
     begin_checksums,
-    read_recorded_json,
     write_recorded,
-    write_recorded_json,
 )
 from ltml.comparison.across import rank_over_data
 from ltml.comparison.gain import relate_own_runs
@@ -22,6 +19,7 @@ from ltml.comparison.grid import GridRun, data_fields, data_key, make_grid, run_
 from ltml.comparison.launch import Launch
 from ltml.comparison.patients import add_patients
 from ltml.comparison.plan import NOVEL, Plan
+from ltml.comparison.result import ComparisonResult, read_comparison
 from ltml.comparison.statistics import LEVEL
 from ltml.comparison.summary import (
     add_rounds,
@@ -50,9 +48,6 @@ MIN_SEEDS = 6
 """Minimum number of seeds with which Wilcoxon's test can be significant."""
 FOLDER = "_comparisons"
 """Where under the root of the runs the tables of comparisons lie."""
-
-SHAPE: Shape = {"measure": str, "rows": ("data", "row", "mean"), "cells": ("data", "row", "seed", "run", "state")}
-"""Of a ``comparison.json``, as far as comparing reads one."""
 
 
 def dry_run(plan: Plan, out: str | os.PathLike[str] = "runs") -> list[dict[str, Any]]:
@@ -90,7 +85,7 @@ def compare(
         seed: of the resamples.
 
     Returns:
-        ``name``, ``paper``, ``measure``, ``higher_is_better``, ``split``, ``seeds``,
+        ``format``, ``name``, ``paper``, ``measure``, ``higher_is_better``, ``split``, ``seeds``,
         ``folder``, ``interest``; ``cells`` as from `dry_run`
         with ``error``; ``rows`` from `summarise`, `add_rounds` and `add_patients`; ``groups`` from `read_groups`;
         ``groups_by`` from `describe_groups`; ``not_learned``, labels by data; ``rare`` from `find_rare`; ``patients``:
@@ -135,7 +130,7 @@ def tabulate(
     add_rounds(rows, cells)
     patients, warnings = add_patients(plan, cells, rows, resamples=resamples, seed=seed)
     ranks, of_ranks = rank_over_data(rows, plan.seeds, sign=measure_sign(plan.measure))
-    result = {
+    content = {
         "name": plan.name,
         "paper": plan.paper,
         "measure": plan.measure,
@@ -166,34 +161,22 @@ def tabulate(
             *of_ranks,
         ],
     }
+    result = ComparisonResult.make(content)
     with lock_folder(folder):
         begin_checksums(folder)
         write_recorded(folder / "scores.csv", lambda path: scores.to_csv(path, index=False))
-        write_recorded_json(folder / "comparison.json", result)
-    return result
-
-
-def read_comparison(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """A comparison that `compare` has written.
-
-    Raises:
-        InputError: there is none.
-        DamagedFileError: it is damaged, or something else.
-    """
-    path = Path(folder) / "comparison.json"
-    if not path.is_file():
-        raise InputError(f"{folder} is not a comparison: it has no {path.name}. `ltml compare` prints its folder")
-    return read_recorded_json(path, "run the same comparison again, which writes the file from its runs", SHAPE)
+        result.write(folder / "comparison.json")
+    return result.to_json()
 
 
 def read_tables_there(folder: Path) -> dict[str, Any] | None:
-    """A comparison that lies where another is about to be written; None where there is none, or a damaged one."""
+    """Return the comparison that lies where another is about to be written; None if there is none or it is damaged."""
     if not (folder / "comparison.json").is_file():
         return None
     try:
         return read_comparison(folder)
     except DamagedFileError as error:
-        log.warning("the tables in %s are written anew: %s", folder, error)
+        log.warning("the tables in %s are written again: %s", folder, error)
         return None
 
 

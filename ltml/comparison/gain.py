@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ltml.comparison.grid import GridRun
+from ltml.comparison.result import read_comparison
 from ltml.errors import InputError, suggest
 from ltml.stages.relations import describe_relations, partial_correlation, similarity_gain_correlation
 
@@ -32,8 +33,6 @@ def relate_gain(run_dir: str | Path, comparison: str | Path) -> dict[str, Any]:
     Raises:
         InputError: not a run or a comparison of that kind, or the run does not know the class of interest.
     """
-    from ltml.comparison.compare import read_comparison  # which relates gains itself
-
     table = read_comparison(comparison)
     interest, rows = table["interest"], [row for row in table["rows"] if row["adds"] is not None]
     if interest is None or not rows:

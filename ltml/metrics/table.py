@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
 
 from ltml.class_counts import TrainCounts, not_learned
 from ltml.metrics.groups import Counts, Groups
@@ -16,6 +17,18 @@ from ltml.metrics.inputs import read_counts, read_label_groups, read_table, read
 from ltml.metrics.measures import ClassScores, mean_or_nan
 from ltml.metrics.odir import odir_score
 from ltml.registry import MEASURES
+from ltml.saved import Saved
+
+
+class SavedClass(BaseModel):
+    """Line of one class; its measures are the further keys, None if undefined."""
+
+    model_config = ConfigDict(extra="allow")
+
+    label: str
+    train_pos: int | None
+    n_pos: int
+    n_known: int
 
 
 @dataclass(frozen=True)
@@ -48,6 +61,7 @@ class MetricTable:
     def to_json(self, split: str) -> dict[str, Any]:
         """The content of ``metrics.json``: undefined figures are None."""
         content = {
+            "format": SavedMetrics.model_fields["format"].default,
             "split": split,
             "threshold": self.threshold,
             "macro": self.macro,
@@ -60,6 +74,37 @@ class MetricTable:
         }
         plain: dict[str, Any] = _undefined_to_none(content)
         return plain
+
+
+class SavedMetrics(Saved):
+    """Content of ``metrics.json`` and ``calibrated.json``: scores of one split after one stage."""
+
+    format: int = 1
+    split: str
+    threshold: float | list[float] = 0.5
+    macro: dict[str, float | None]
+    n_classes: dict[str, int]
+    not_learned: list[str] = Field(default_factory=list)
+    groups: dict[str, dict[str, Any]]
+    groups_by: str = ""
+    per_class: list[SavedClass]
+    odir: dict[str, float | None] = Field(default_factory=dict)
+
+
+class SavedChange(BaseModel):
+    """Differences of one split: after minus before, None if undefined."""
+
+    split: str
+    macro: dict[str, float | None]
+    groups: dict[str, dict[str, float | None]]
+    per_class: list[dict[str, Any]]
+
+
+class SavedChanges(Saved):
+    """Content of ``changes.json``: a `SavedChange` for every split that both stages scored."""
+
+    __pydantic_extra__: dict[str, SavedChange] = Field(init=False)
+    format: int = 1
 
 
 def score(

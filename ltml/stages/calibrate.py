@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
-from ltml.checksums import Shape, read_recorded_json, write_recorded_json
 from ltml.class_counts import TrainCounts
 from ltml.errors import InputError, first_few
 from ltml.files import lock_folder
@@ -24,7 +24,9 @@ from ltml.metrics.calibration import (
     brier,
     fit_temperature,
 )
+from ltml.metrics.table import SavedMetrics
 from ltml.recipe.schema import Recipe
+from ltml.saved import Saved
 from ltml.stages.evaluate import saved_predictions, score_predictions
 from ltml.stages.run_directory import RunDirectory, read_run, read_train_counts
 from ltml.types import Predictions
@@ -33,10 +35,29 @@ log = logging.getLogger(__name__)
 
 CALIBRATION = {"brier": brier, "adaptive_ece": adaptive_ece}
 """Measures of single classes in addition to those of `ltml.score`; lower is better."""
-FITTED = {"temperature", "threshold"}
-"""Names of the numbers fitted for every class."""
 KEPT = 0.5
 """Threshold of a class without both labels in val."""
+
+
+class FittedLabel(BaseModel):
+    """Temperature and threshold of one class, with its counts in val."""
+
+    label: str
+    n_pos: int
+    n_known: int
+    temperature: float
+    threshold: float
+
+
+class SavedCalibration(Saved):
+    """Content of ``calibration.json``."""
+
+    format: int = 1
+    stage: int
+    per_class: bool
+    temperature: float
+    labels: list[FittedLabel]
+    kept: list[str]
 
 
 def calibrate(run_dir: str | Path, stage: int | None = None, *, per_class: bool = False) -> dict[str, Any]:
@@ -55,7 +76,8 @@ def calibrate(run_dir: str | Path, stage: int | None = None, *, per_class: bool 
         per_class: whether each class with both labels in val has its own temperature; the others use the run's.
 
     Returns:
-        ``{"run_dir", "stage", "per_class", "temperature", "labels", "kept", "splits"}``: the temperature of the run;
+        ``run_dir``, ``format``, ``stage``, ``per_class``, ``temperature``, ``labels``, ``kept`` and ``splits``: the
+        temperature of the run;
         per class ``label``, ``n_pos`` and ``n_known`` in val, ``temperature`` and ``threshold``; the labels without
         both outcomes in val, which keep 0.5; and by split ``before`` and ``after``, two contents of a ``metrics.json``
         with ``brier`` and ``adaptive_ece``.
@@ -66,13 +88,13 @@ def calibrate(run_dir: str | Path, stage: int | None = None, *, per_class: bool 
     run, recipe = read_run(Path(run_dir))
     stage, predictions = _predictions_of(run, stage)
     fitted = fit_calibration(predictions["val"], per_class=per_class)
-    calibration = {"stage": stage, "per_class": per_class} | fitted
+    calibration = SavedCalibration.make({"stage": stage, "per_class": per_class} | fitted)
     splits = _before_and_after(run, recipe, predictions, fitted["labels"])
     with lock_folder(run.path):
-        write_recorded_json(run.calibration(stage), calibration)
+        calibration.write(run.calibration(stage))
         for split, scores in splits.items():
-            write_recorded_json(run.calibrated(stage, split), scores["after"])
-    return {"run_dir": str(run.path)} | calibration | {"splits": splits}
+            SavedMetrics.make(scores["after"]).write(run.calibrated(stage, split))
+    return {"run_dir": str(run.path)} | calibration.to_json() | {"splits": splits}
 
 
 def read_calibration(run: RunDirectory, recipe: Recipe, stage: int) -> dict[str, Any] | None:
@@ -89,8 +111,7 @@ def read_calibration(run: RunDirectory, recipe: Recipe, stage: int) -> dict[str,
     if not path.is_file():
         return None
     remedy = f"run `ltml calibrate {run.path}` again"
-    shape: Shape = {"temperature": float, "labels": {"label", "n_pos", "n_known", *FITTED}, "kept": list}
-    calibration = read_recorded_json(path, remedy, shape)
+    calibration = SavedCalibration.read(path, remedy).to_json()
     by_split = {split: predictions for number, split, predictions in saved_predictions(run) if number == stage}
     names = tuple(entry["label"] for entry in calibration["labels"])
     if any(predictions.label_names != names for predictions in by_split.values()):

@@ -14,12 +14,9 @@ import pandas as pd
 
 from ltml.checksums import (
     AGAIN,
-    Shape,
     check_file,
     check_if_recorded,
-    read_recorded_json,
     write_recorded,
-    write_recorded_json,
 )
 from ltml.class_counts import TrainCounts
 from ltml.csv_table import read_csv_table
@@ -28,21 +25,12 @@ from ltml.errors import InputError
 from ltml.metrics.groups import describe_rule, make_groups
 from ltml.metrics.inputs import NO_PATIENTS
 from ltml.metrics.ranking import auroc
-from ltml.metrics.table import MetricTable, changes, score
+from ltml.metrics.table import MetricTable, SavedChanges, SavedMetrics, changes, score
 from ltml.recipe.schema import MetricsSection, Recipe
 from ltml.stages.run_directory import WRITTEN_AGAIN, RunDirectory, read_run, read_train_counts
 from ltml.types import Predictions
 
 log = logging.getLogger(__name__)
-
-METRICS: Shape = {
-    "split": str,
-    "macro": dict,
-    "n_classes": dict,
-    "groups": dict,
-    "per_class": ("label", "n_pos", "n_known", "train_pos"),
-}
-"""Shape of a ``metrics.json``."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +115,7 @@ def score_run(recipe: Recipe, dataset: Dataset, run: RunDirectory, *, stage: int
     counts = train_counts(dataset)
     for split in scored_splits(dataset):
         table = score_predictions(read_predictions(run, stage, split), recipe.metrics, counts)
-        write_recorded_json(run.metrics(stage, split), table.to_json(split))
+        SavedMetrics.make(table.to_json(split)).write(run.metrics(stage, split))
 
 
 def collect(run: RunDirectory) -> RunResult:
@@ -149,7 +137,7 @@ def save_changes(run: RunDirectory, result: RunResult) -> None:
     """Write ``changes.json``: the change from stage 1 to stage 2 on every scored split."""
     both = {split: stages for split, stages in result.splits.items() if len(stages) == 2}
     content = {split: changes(both[split]["stage1"], both[split]["stage2"]) for split in sorted(both)}
-    write_recorded_json(run.path / "changes.json", content)
+    SavedChanges.make(content).write(run.path / "changes.json")
 
 
 def evaluate(
@@ -324,4 +312,4 @@ def read_metrics(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it is missing, damaged, or something else.
     """
-    return read_recorded_json(path, WRITTEN_AGAIN, METRICS)
+    return SavedMetrics.read(path, WRITTEN_AGAIN).to_json()

@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 import ltml
-from ltml.comparison.compare import read_comparison
 from ltml.comparison.gain import relate_gain
+from ltml.comparison.result import read_comparison
 from ltml.errors import InputError
 from ltml.report.comparison.data import Comparison
 from ltml.report.comparison.sections import terminal_blocks

@@ -15,9 +15,10 @@ import optuna
 import pytest
 
 from ltml.comparison import search as search_module
-from ltml.comparison.compare import read_comparison, rows_of
+from ltml.comparison.compare import rows_of
 from ltml.comparison.grid import GridRun, make_grid
 from ltml.comparison.plan import Plan
+from ltml.comparison.result import read_comparison
 from ltml.comparison.search import _trials, plan_search, search
 from ltml.comparison.sweep import read_sweep
 from ltml.errors import InputError, LtmlError

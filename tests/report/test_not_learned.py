@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 import ltml
-from ltml.comparison.compare import read_comparison
+from ltml.comparison.result import read_comparison
 
 NAMES = ("bright", "odd", "rare")
 SMALL = (

@@ -10,7 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from ltml.checksums import Shape, check_file, read_recorded_json
+from ltml.checksums import check_file
+from ltml.comparison.result import REMEDY
+from ltml.comparison.result import read_comparison as read_result
 from ltml.errors import InputError, first_line
 from ltml.metrics.measures import measure_title
 from ltml.stages.evaluate import read_metrics
@@ -18,18 +20,6 @@ from ltml.stages.run_directory import RunDirectory
 
 SCORE_COLUMNS = {"data": str, "row": str, "seed": int, "split": str, "label": str, "measure": str, "value": float}
 """Columns of ``scores.csv`` with their types; a label may be called NA."""
-SHAPE: Shape = {
-    "measure": str,
-    "split": str,
-    "rows": ("data", "row", "seeds", "mean", "sd", "values", "per_label", "groups", "versus"),
-    "cells": ("data", "row", "seed", "run", "state"),
-    "reference": str,
-    "groups": dict,
-    "patients": dict,
-    "ranks": object,
-    "warnings": list,
-}
-"""Required keys of ``comparison.json``."""
 LEVEL = 0.05
 """Significance level of adjusted p values."""
 NOT_FOUND = "no difference found"
@@ -153,9 +143,8 @@ def read_comparison(folder: Path) -> Comparison:
     Raises:
         InputError: ``comparison.json`` or ``scores.csv`` is missing or was not written by `ltml.compare`.
     """
-    remedy = "run the same comparison again, which writes the file; finished runs are not repeated"
-    result = read_recorded_json(folder / "comparison.json", remedy, SHAPE)
-    check_file(folder / "scores.csv", remedy)
+    result = read_result(folder)
+    check_file(folder / "scores.csv", REMEDY)
     try:
         undefined = {"value": [""]}
         scores = pd.read_csv(
@@ -166,7 +155,7 @@ def read_comparison(folder: Path) -> Comparison:
             na_values=undefined,
         )
     except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {folder / 'scores.csv'}: {first_line(error)}; {remedy}") from error
+        raise InputError(f"cannot read {folder / 'scores.csv'}: {first_line(error)}; {REMEDY}") from error
     done = [cell for cell in result["cells"] if cell["state"] == "done"]
     runs = {run_key(cell): run for cell in done if (run := _find_run(folder, cell)) is not None}
     metrics = {key: _last_metrics(run, result["split"]) for key, run in runs.items()}
