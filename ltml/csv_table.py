@@ -148,9 +148,9 @@ def need_columns(table: pd.DataFrame, columns: Sequence[str], path: Path) -> Non
         return
     near = {name: near_misses(table.columns, name) for name in absent}
     hints = [f"{shown(found[0])} must be called '{name}'" for name, found in near.items() if found]
-    there = first_few((brief(name) for name in table.columns), most=12)
+    columns_found = first_few((brief(name) for name in table.columns), most=12)
     hint = f" ({'; '.join(hints[:3])})" if hints else ""
-    raise InputError(f"{path} has no column {first_few(absent)}{hint}; its columns are {there}")
+    raise InputError(f"{path} has no column {first_few(absent)}{hint}; its columns are {columns_found}")
 
 
 def check_header(header: Sequence[str], path: Path, *, nameless: bool = False) -> None:

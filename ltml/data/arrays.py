@@ -131,13 +131,13 @@ def read_torchvision(
         download: whether to download missing files.
 
     Raises:
-        InputError: the files are not there, damaged, or cannot be downloaded.
+        InputError: if the files are missing, damaged or cannot be downloaded.
     """
     root = context.need_root(name)
     try:
         parts = {split: dataset(root, train=split == "train", download=download) for split in ("train", "test")}
     except (RuntimeError, OSError, ValueError, AssertionError) as error:
-        hint = "Check the network." if download else "Put the official files there, or add data.download=true."
+        hint = "Check the network." if download else "Put the official files into it, or add data.download=true."
         raise InputError(
             f"data.root {root} does not hold {name} as torchvision.datasets.{dataset.__name__} has it, or a file is "
             f"damaged ({first_line(error)}). {hint}"

@@ -192,7 +192,7 @@ class ChosenImages:
 
     Args:
         images: reader of all rows.
-        rows: row numbers there, in the order of the new rows.
+        rows: row numbers of that reader, in the order of the new rows.
     """
 
     def __init__(self, images: ImageReader, rows: npt.NDArray[Any]) -> None:

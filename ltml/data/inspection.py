@@ -183,7 +183,7 @@ class SeenFiles:
 
     def __init__(self, paths: Sequence[Path], folder: str | None = None) -> None:
         stamps = {path: stamp(path) for path in dict.fromkeys(paths)}
-        self.stamps = {path: there for path, there in stamps.items() if there is not None}
+        self.stamps = {path: seen for path, seen in stamps.items() if seen is not None}
         shared = shared_folder(paths) if folder is None else folder
         self._store = cache_folder() / "inspections" / f"{hash_json([FORMAT, DECODER, shared])[:16]}.jsonl"
 
@@ -196,8 +196,8 @@ class SeenFiles:
         lines: dict[str, tuple[Stamp, Seen]] = {}
         for line in text.splitlines():
             try:
-                name, there, content, values = json.loads(line)
-                lines[name] = (tuple(there), Seen(int(content), None if values is None else Picture(*values)))
+                name, times, content, values = json.loads(line)
+                lines[name] = (tuple(times), Seen(int(content), None if values is None else Picture(*values)))
             except (ValueError, TypeError):
                 continue
         found = {path: lines.get(str(path)) for path in self.stamps}

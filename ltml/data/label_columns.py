@@ -34,7 +34,7 @@ def find_file(folder: Path, name: str) -> Path:
     """Return the path of a file in a folder, plain or as ``.gz``.
 
     Raises:
-        InputError: neither is there.
+        InputError: if neither exists.
     """
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():

@@ -276,16 +276,16 @@ def _check_split_names(column: pd.Series, file: Path) -> None:
 
 
 def _strange_ids(strange: pd.Series, ids: pd.Series) -> str:
-    """Say how many ids are not in the data, and which are there in another spelling."""
+    """Say how many ids are not in the data, and which the data spell differently."""
     spelled = {fold_id(name): name for name in ids.astype(str)}
     near = [(name, spelled[fold_id(name)]) for name in strange if fold_id(name) in spelled]
     count = f"({len(strange):,} such id(s))"
     if not near:
         return f"the id {shown(strange.iloc[0])} is not in the data {count}; give the split of this dataset"
-    given, there = near[0]
+    given, spelling = near[0]
     return (
-        f"the id {shown(strange.iloc[0])} is not in the data {count}, which spell {len(near):,} of them otherwise: "
-        f"{shown(given)} is {shown(there)} there. Write ids alike in both files (case, blanks, zeros in front, '.0')."
+        f"the id {shown(strange.iloc[0])} is not in the data {count}, which spell {len(near):,} of them differently: "
+        f"{shown(given)} is {shown(spelling)} in them. Write ids alike in both (case, blanks, zeros in front, '.0')."
     )
 
 
@@ -331,7 +331,10 @@ def check_groups_apart(groups: pd.Series, splits: Mapping[str, npt.NDArray[Any]]
     for number, rows in enumerate(splits.values()):
         inside[codes[rows], number] = True
     shared: list[int] = np.flatnonzero(inside.sum(axis=1) > 1).tolist()
-    places = [" and ".join(name for name, there in zip(names, inside[group], strict=True) if there) for group in shared]
+    places = [
+        " and ".join(name for name, is_inside in zip(names, inside[group], strict=True) if is_inside)
+        for group in shared
+    ]
     faults.report(
         [
             Fault("group in two splits", f"{where}, group '{labels[group]}'", f"it is in {place}")

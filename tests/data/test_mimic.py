@@ -185,6 +185,6 @@ def test_label_files_of_other_studies_are_refused(tmp_path: Path) -> None:
     file = root / "mimic-cxr-2.0.0-chexpert.csv"
     file.write_text(file.read_text().replace(",5000", ",s5000"))
     with pytest.raises(
-        InputError, match=r"no study of .* has labels of chexpert: studies are '50000001' .*'s50000002'"
+        InputError, match=r"no study of .* has labels of chexpert: its first study is '50000001', .*'s50000002'"
     ):
         _load(root)

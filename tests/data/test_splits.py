@@ -210,7 +210,7 @@ def test_a_stored_split_comes_back(tmp_path: Path) -> None:
             "line 4: the split 'valid' must be called 'val'",
         ),
         (lambda t: t.assign(split=["", *t["split"].iloc[1:]]), "line 2: the split is empty"),
-        (lambda t: t.assign(id=t["id"].str.upper()), r"'I0' is not in the data \(6 such .*'I0' is 'i0' there"),
+        (lambda t: t.assign(id=t["id"].str.upper()), r"'I0' is not in the data \(6 such .*'I0' is 'i0' in them"),
     ],
 )
 def test_wrong_stored_splits_are_refused(

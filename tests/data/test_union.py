@@ -163,7 +163,7 @@ def test_a_stored_split_is_that_of_the_union(tables: Path) -> None:
 
 
 def test_wrong_sources_are_named(tables: Path) -> None:
-    with pytest.raises(InputError, match="north is there more than once"):
+    with pytest.raises(InputError, match="north appears more than once"):
         load(tables, source(tables, "north"), source(tables, "north"))
     with pytest.raises(InputError, match="data.roots names 'nort'.*did you mean 'north'"):
         load(tables, source(tables, "north"), context={"roots": {"nort": tables}})

@@ -113,11 +113,11 @@ def _label_folder(root: Path) -> Path:
     if (root / "train.csv").is_file():
         return root
     places = [root / prefix for prefix in PREFIXES] + sorted(root.glob(BATCHES))
-    there = [place for place in places if (place / "train.csv").is_file()]
-    if len(there) == 1:
-        return there[0]
-    if there:
-        names = first_few(place.name for place in there)
+    existing = [place for place in places if (place / "train.csv").is_file()]
+    if len(existing) == 1:
+        return existing[0]
+    if existing:
+        names = first_few(place.name for place in existing)
         raise InputError(f"{root} holds {names}, each with a train.csv; give one of them as data.root")
     raise InputError(
         f"{root} has no train.csv, and no folder {', '.join(PREFIXES)} or '{BATCHES}' in it has one; give "

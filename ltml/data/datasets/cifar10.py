@@ -18,14 +18,14 @@ LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse
 def load(
     context: DataContext,
     *,
-    download: Annotated[bool, Field(description="fetch the files into data.root if they are not there")] = False,
+    download: Annotated[bool, Field(description="download the files into data.root if they are missing")] = False,
 ) -> LabelTable:
     """CIFAR-10: 60,000 colour photographs of 32 px, one of 10 labels each; torchvision's files.
 
     The test part is the official one; validation is taken out of the training part.
 
     Raises:
-        InputError: the files are not under the root, or damaged.
+        InputError: if the files are missing under the root or damaged.
     """
     from torchvision.datasets import CIFAR10  # slow to import, and every dataset's module is looked at
 

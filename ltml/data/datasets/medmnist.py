@@ -108,13 +108,13 @@ def load(
         Field(description="the .npz file; null: of FLAG.npz, FLAG_64.npz … in the root, the smallest large enough"),
     ] = None,
     download: Annotated[
-        bool, Field(description="fetch the file into data.root through the medmnist package if it is not there")
+        bool, Field(description="download the file into data.root with the medmnist package if it is missing")
     ] = False,
 ) -> LabelTable:
     """MedMNIST's DermaMNIST, TissueMNIST, OrganAMNIST, RetinaMNIST or ChestMNIST; their own splits.
 
     Raises:
-        InputError: the file is not there, or something in it is not as published.
+        InputError: if the file is missing or something in it is not as published.
     """
     file = file or _find_file(context, flag, download=download)
     arrays = read_npz(file)
@@ -130,9 +130,9 @@ def load(
     return array_table(flag, LABELS[flag], parts, file, VERSIONS[flag])
 
 
-def choose_side(there: list[int], size: int) -> int:
+def choose_side(existing: list[int], size: int) -> int:
     """Return the smallest side that is not below the requested size, else the largest."""
-    return min((side for side in there if side >= size), default=max(there))
+    return min((side for side in existing if side >= size), default=max(existing))
 
 
 def _file_name(flag: str, side: int) -> str:
@@ -141,9 +141,9 @@ def _file_name(flag: str, side: int) -> str:
 
 def _find_file(context: DataContext, flag: str, *, download: bool) -> Path:
     root = context.need_root("medmnist")
-    there = [side for side in SIDES if (root / _file_name(flag, side)).is_file()]
-    if there:
-        return root / _file_name(flag, choose_side(there, context.size))
+    existing = [side for side in SIDES if (root / _file_name(flag, side)).is_file()]
+    if existing:
+        return root / _file_name(flag, choose_side(existing, context.size))
     side = choose_side(list(SIDES), context.size)
     if not download:
         raise InputError(

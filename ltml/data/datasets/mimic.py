@@ -94,8 +94,8 @@ def load(
     codes, labelled = studies.of(listed["study_id"])
     if not labelled.any():
         raise InputError(
-            f"no study of {where} has labels of {labeler}: studies are {shown(listed['study_id'].iloc[0])} there and "
-            f"{shown(studies.numbers[0])} in the label file; use files of one release as they are published"
+            f"no study of {where} has labels of {labeler}: its first study is {shown(listed['study_id'].iloc[0])}, "
+            f"that of the label file {shown(studies.numbers[0])}; use files of one release as they are published"
         )
     by_reader = (listed["split"] == "test").to_numpy() & (test_labels == "radiologist")
     if test_labels == "radiologist":

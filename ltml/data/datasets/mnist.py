@@ -19,14 +19,14 @@ DIGITS = tuple(str(digit) for digit in range(10))
 def load(
     context: DataContext,
     *,
-    download: Annotated[bool, Field(description="fetch the files into data.root if they are not there")] = False,
+    download: Annotated[bool, Field(description="download the files into data.root if they are missing")] = False,
 ) -> LabelTable:
     """MNIST: 70,000 handwritten digits, one label each; torchvision's files.
 
     The test part is the official one; validation is taken out of the training part.
 
     Raises:
-        InputError: the files are not under the root, or damaged.
+        InputError: if the files are missing under the root or damaged.
     """
     parts = {
         split: (pixels, class_codes(digits, len(DIGITS), f"{context.root}, {split}", context.faults))

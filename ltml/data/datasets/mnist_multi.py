@@ -23,7 +23,7 @@ def load(
     context: DataContext,
     *,
     test_size: Annotated[int, Field(gt=0, description="test images, two digits each")] = 10_000,
-    download: Annotated[bool, Field(description="fetch MNIST into data.root if it is not there")] = False,
+    download: Annotated[bool, Field(description="download MNIST into data.root if it is missing")] = False,
 ) -> LabelTable:
     """MNIST with single digits to train on, and tests of two digits side by side.
 

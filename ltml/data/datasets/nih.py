@@ -139,10 +139,10 @@ def load(
 
 
 def _label_file(root: Path, key: str) -> Path:
-    there = [root / name for name in LABEL_FILES if (root / name).is_file()]
-    if not there:
+    existing = [root / name for name in LABEL_FILES if (root / name).is_file()]
+    if not existing:
         raise InputError(f"{root} has neither {' nor '.join(LABEL_FILES)}; give the folder that has one, or {key}")
-    return there[0]
+    return existing[0]
 
 
 def _read(file: Path) -> pd.DataFrame:
@@ -156,8 +156,8 @@ def _read(file: Path) -> pd.DataFrame:
     }
     absent = [" or ".join(COLUMNS[ours]) for ours, place in places.items() if place < 0]
     if absent:
-        there = first_few(map(brief, header), most=12)
-        raise InputError(f"{file} has no column {first_few(absent)}; its columns are {there}")
+        names = first_few(map(brief, header), most=12)
+        raise InputError(f"{file} has no column {first_few(absent)}; its columns are {names}")
     for line, row in body:
         if len(row) <= max(places.values()):
             raise InputError(f"{file}, line {line}: {len(row)} cells under a header of {len(header)}")
@@ -229,7 +229,7 @@ def _read_list(path: Path, key: str) -> list[str]:
 def _find_images(root: Path, *, need: bool) -> Mapping[str, Path]:
     """Find image files by name: flat in ``images/``, or in ``images_001/images/`` … ``images_012/images/``."""
     folders = [root / "images", *sorted(root.glob("images_*/images"))]
-    there = [folder for folder in folders if folder.is_dir()]
-    if need and not there:
+    existing = [folder for folder in folders if folder.is_dir()]
+    if need and not existing:
         raise InputError(f"{root} has no folder images/ and none like images_001/images/; give the folder that has")
-    return {name: folder / name for folder in there for name in os.listdir(folder)}
+    return {name: folder / name for folder in existing for name in os.listdir(folder)}

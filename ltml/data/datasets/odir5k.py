@@ -268,10 +268,10 @@ def _meta(table: pd.DataFrame, patients: npt.NDArray[np.intp]) -> pd.DataFrame:
 
 
 def _label_file(root: Path, key: str) -> Path:
-    there = [root / name for name in LABEL_FILES if (root / name).is_file()]
-    if not there:
+    existing = [root / name for name in LABEL_FILES if (root / name).is_file()]
+    if not existing:
         raise InputError(f"{root} has none of {', '.join(LABEL_FILES)}; give the folder that has one, or {key}")
-    return there[0]
+    return existing[0]
 
 
 def _read(file: Path) -> pd.DataFrame:
@@ -321,5 +321,5 @@ def _compare(official: Codes, joined: Codes, table: pd.DataFrame, file: Path, fa
 
 def _find_images(root: Path) -> Mapping[str, Path]:
     """Find image files by name in the folders that copies of the data use."""
-    there = [root / folder for folder in FOLDERS if (root / folder).is_dir()]
-    return {name: folder / name for folder in reversed(there) for name in os.listdir(folder)}
+    existing = [root / folder for folder in FOLDERS if (root / folder).is_dir()]
+    return {name: folder / name for folder in reversed(existing) for name in os.listdir(folder)}

@@ -39,7 +39,7 @@ class UnionSource(BaseModel):
     type: str = Field(description="`ltml list datasets`")
     name: str = Field("", description="what the source is called; empty: its type")
     labels_kept: tuple[str, ...] | None = Field(
-        None, description="labels that stay known in train and val, all others become unknown there; null: all"
+        None, description="labels that stay known in train and val, all others become unknown in them; null: all"
     )
     part: Annotated[tuple[int, int], Field(description="[k, n]")] | None = Field(
         None, description="[k, n]: the k-th of n disjoint parts of its training groups; null: all"
@@ -108,7 +108,7 @@ def load(
     """
     titles = [source.title for source in sources]
     if repeated := sorted({title for title in titles if titles.count(title) > 1}):
-        raise InputError(f"data.sources: {first_few(repeated)} is there more than once; give each a name of its own")
+        raise InputError(f"data.sources: {first_few(repeated)} appears more than once; give each its own name")
     if strange := sorted(context.roots.keys() - set(titles)):
         raise InputError(f"data.roots names '{strange[0]}', which is no source: {suggest(strange[0], titles)}")
     if context.root is not None:
@@ -221,11 +221,11 @@ def _check_split_file(file: Path, titles: Sequence[str]) -> None:
 
 
 def _check_aliases(aliases: Mapping[str, str], parts: Sequence[Dataset]) -> None:
-    there = [name for part in parts for name in part.label_names]
-    spelled = {name.replace("_", " ").casefold() for name in (*there, *aliases.values())}
+    labelled = [name for part in parts for name in part.label_names]
+    spelled = {name.replace("_", " ").casefold() for name in (*labelled, *aliases.values())}
     for name in aliases:
         if name.replace("_", " ").casefold() not in spelled:
-            raise InputError(f"data.aliases names '{name}', which no source labels: {suggest(name, there, most=40)}")
+            raise InputError(f"data.aliases names '{name}', which no source labels: {suggest(name, labelled, most=40)}")
 
 
 def _codes(dataset: Dataset) -> Codes:
