@@ -1,1 +1,1 @@
-"""Terms of the training objective, found by name and summed with their weights."""
+"""Terms of the training objective, registered by name and summed with their weights."""

@@ -1,4 +1,4 @@
-"""The strong view's answers to unknown labels follow the weak view's (Label-Assemble, ISBI 2023, section 2)."""
+"""Consistency of two views on unknown labels (Label-Assemble, ISBI 2023, section 2)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Consistency(ObjectiveTerm):
     """Mean squared distance of the strong view's predictions of unknown labels from the weak view's pseudo-labels.
 
     Args:
-        loss: unused; every term is built alike.
+        loss: unused; all terms have the same constructor.
         context: unused.
         threshold: see `sharpen`.
         t: see `sharpen`.
@@ -35,7 +35,7 @@ class Consistency(ObjectiveTerm):
         self.threshold, self.t = threshold, t
 
     def forward(self, step: Step) -> Tensor:
-        """Scalar; 0 for a batch without unknown labels."""
+        """Return a scalar; 0 for a batch without unknown labels."""
         assert step.strong is not None
         weak, strong = step.output.logits.float().sigmoid(), step.strong.logits.float().sigmoid()
         return mean_where((strong - sharpen(weak, self.threshold, self.t)) ** 2, ~step.batch.known)

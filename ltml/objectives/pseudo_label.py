@@ -1,4 +1,4 @@
-"""Unknown labels from the model's own answers, sharpened (Label-Assemble, ISBI 2023, section 2)."""
+"""Pseudo labels: sharpened predictions as targets of unknown labels (Label-Assemble, ISBI 2023, section 2)."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from ltml.losses.loss import Loss
 from ltml.objectives.objective import ObjectiveTerm, Step, TrainingContext, mean_where
 from ltml.registry import OBJECTIVES
 
-Threshold = Annotated[float, Field(gt=0, lt=1, description="answers above it go towards 1, the others towards 0")]
+Threshold = Annotated[float, Field(gt=0, lt=1, description="predictions above it move towards 1, the others towards 0")]
 Sharpness = Annotated[
-    float | None, Field(ge=1, description="t: answers move a t-th of the way; 1 gives hard labels, null leaves them")
+    float | None,
+    Field(ge=1, description="t: predictions move 1/t of the way; 1: hard labels, null: unchanged"),
 ]
 
 
-def sharpen(answers: Tensor, threshold: float = 0.5, t: float | None = 4.0) -> Tensor:
-    """Pseudo labels: ``a + (1 - a) / t`` above the threshold, else ``a - a / t``; detached.
+def sharpen(predictions: Tensor, threshold: float = 0.5, t: float | None = 4.0) -> Tensor:
+    """Return detached pseudo labels: ``a + (1 - a) / t`` for predictions above the threshold, else ``a - a / t``.
 
     Args:
-        answers: probabilities of any shape.
-        threshold: where answers part.
-        t: 1 gives hard labels, None (infinity) the answers themselves.
+        predictions: probabilities ``a`` of any shape.
+        threshold: probability above which a prediction moves towards 1.
+        t: sharpness; 1 gives hard labels, None (infinity) the predictions themselves.
     """
-    fixed = answers.detach()
+    fixed = predictions.detach()
     if t is None:
         return fixed
     return torch.where(fixed > threshold, fixed + (1 - fixed) / t, fixed - fixed / t)
@@ -37,7 +38,7 @@ class PseudoLabel(ObjectiveTerm):
     """Mean squared distance of predictions of unknown labels from their own sharpened values (``L_pseudo``).
 
     Args:
-        loss: unused; every term is built alike.
+        loss: unused; all terms have the same constructor.
         context: unused.
         threshold: see `sharpen`.
         t: see `sharpen`.
@@ -55,6 +56,6 @@ class PseudoLabel(ObjectiveTerm):
         self.threshold, self.t = threshold, t
 
     def forward(self, step: Step) -> Tensor:
-        """Scalar; 0 for a batch without unknown labels."""
-        answers = step.output.logits.float().sigmoid()
-        return mean_where((answers - sharpen(answers, self.threshold, self.t)) ** 2, ~step.batch.known)
+        """Return a scalar; 0 for a batch without unknown labels."""
+        predictions = step.output.logits.float().sigmoid()
+        return mean_where((predictions - sharpen(predictions, self.threshold, self.t)) ** 2, ~step.batch.known)

@@ -15,7 +15,7 @@ class Supervised(ObjectiveTerm):
 
     Args:
         loss: the recipe's loss.
-        context: unused; every term is built alike.
+        context: unused; all terms have the same constructor.
     """
 
     def __init__(self, loss: Loss, context: TrainingContext) -> None:  # noqa: ARG002
@@ -23,7 +23,7 @@ class Supervised(ObjectiveTerm):
         self.loss = loss
 
     def forward(self, step: Step) -> Tensor:
-        """Scalar loss of a step."""
+        """Return the scalar loss of a step."""
         self.loss.set_epoch(step.epoch)
         value: Tensor = self.loss(step.output.logits, step.batch.targets, step.batch.known)
         return value

@@ -1,4 +1,4 @@
-"""Unknown labels from the average of past predictions, the certain ones first (Luo et al., TMI 2020, eqs. 4-6)."""
+"""Averages of past predictions as targets of unknown labels (Luo et al., TMI 2020, eqs. 4-6)."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ class TemporalEnsemble(ObjectiveTerm):
     """Squared distance of predictions of unknown labels from their moving average over epochs, where it is certain.
 
     For a sample's ``t``-th update ``Z_t = gamma Z_(t-1) + (1 - gamma) p_(t-1)`` and the target is
-    ``z_t = Z_t / (1 - gamma^(t-1))``; before there is a past prediction a sample is passed over. Updates are counted
-    per sample, at most one an epoch, with its last prediction of that epoch: where sources are drawn equally some
-    samples come several times. An entry counts if ``|0.5 - p| >= H``, and ``H`` falls linearly over training (the paper
-    does not say how).
+    ``z_t = Z_t / (1 - gamma^(t-1))``; a sample without a past prediction is skipped. Updates are counted per
+    sample, at most one per epoch, with its last prediction of that epoch, because some samples are drawn several times
+    where sources are drawn equally. An entry counts if ``|0.5 - p| >= H``. ``H`` falls linearly over training; the
+    paper does not say how.
 
     Eq. 6 names no divisor. The sum over the selected entries is divided by ``B C``, samples times all classes, as eq. 1
     divides (``over: all``), so that the term grows with the number of certain entries. The mean over the selected ones
     (``over: selected``) has full strength however few they are.
 
-    Of several processes each remembers its share of the samples, ``row % size == rank``. What is saved is the memory of
-    all, so that any number of processes can go on with it.
+    With several processes each stores its share of the samples, ``row % size == rank``. Checkpoints hold the shares of
+    all, so that any number of processes can resume from them.
 
     Args:
-        loss: unused; every term is built alike.
-        context: of the training set.
+        loss: unused; all terms have the same constructor.
+        context: the training set.
         gamma: momentum of the average.
-        uncertainty: False lets every unknown entry count (the ablation TE).
+        uncertainty: whether only certain entries count; False is the ablation TE.
         h_start: ``H`` in the first epoch.
-        h_end: ``H`` in the last.
-        hard: targets are 0 or 1 (the ablation with hard pseudo labels).
-        over: what the sum is divided by, all entries of the batch or the selected ones.
+        h_end: ``H`` in the last epoch.
+        hard: round targets to 0 or 1 (the ablation with hard pseudo labels).
+        over: divisor of the sum: ``all`` entries of the batch or the ``selected`` ones.
     """
 
     ensemble: Tensor
@@ -77,49 +77,49 @@ class TemporalEnsemble(ObjectiveTerm):
             self.register_load_state_dict_pre_hook(_take_share)  # type: ignore[no-untyped-call]
 
     def forward(self, step: Step) -> Tensor:
-        """Scalar; 0 for a batch without unknown labels that have a past."""
+        """Return a scalar; 0 for a batch without unknown labels that have a past prediction."""
         rows = step.batch.rows.to(self.ensemble.device)
-        answers = step.output.logits.float().sigmoid()
+        predictions = step.output.logits.float().sigmoid()
         own = rows % self.world.size == self.world.rank
-        places = rows[own] // self.world.size
-        self._close_epochs(places, step.epoch)
-        average, counts = self._recall(own, places)
+        indices = rows[own] // self.world.size
+        self._close_epochs(indices, step.epoch)
+        average, counts = self._recall(own, indices)
         past = 1 - self.gamma ** counts.clamp(min=1)
         targets = average / past[:, None]
         targets = (targets > 0.5).float() if self.hard else targets
         counted = ~step.batch.known & (counts > 0)[:, None]
         if self.uncertainty:
-            counted = counted & ((0.5 - answers.detach()).abs() >= self.threshold(step.epoch))
-        self.latest[places] = answers.detach()[own]
-        self.latest_epoch[places] = step.epoch
-        distances = (answers - targets) ** 2
+            counted = counted & ((0.5 - predictions.detach()).abs() >= self.threshold(step.epoch))
+        self.latest[indices] = predictions.detach()[own]
+        self.latest_epoch[indices] = step.epoch
+        distances = (predictions - targets) ** 2
         if self.over == "selected":
             return mean_where(distances, counted)
         return torch.where(counted, distances, torch.zeros_like(distances)).sum() / distances.numel()
 
     def threshold(self, epoch: int) -> float:
-        """``H`` in an epoch, from 0."""
+        """Return ``H`` in an epoch, counted from 0."""
         share = min(epoch / max(self.epochs - 1, 1), 1.0)
         return self.h_start + (self.h_end - self.h_start) * share
 
-    def _recall(self, own: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Average ``(B, C)`` and updates ``(B,)``, float32, of all rows of a step; each process knows its own."""
+    def _recall(self, own: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the average ``(B, C)`` and the updates ``(B,)``, float32, of all rows, summed over processes."""
         memory = self.ensemble.new_zeros(len(own), self.ensemble.shape[1] + 1)
-        memory[own] = torch.cat([self.ensemble[places], self.updates[places, None].float()], dim=1)
+        memory[own] = torch.cat([self.ensemble[indices], self.updates[indices, None].float()], dim=1)
         sum_over(memory, self.world)
         return memory[:, :-1], memory[:, -1]
 
-    def _close_epochs(self, places: Tensor, epoch: int) -> None:
-        """Take the last prediction of an earlier epoch into the average, once."""
-        latest = self.latest_epoch[places]
-        waiting = torch.unique(places[(latest >= 0) & (latest < epoch)])
+    def _close_epochs(self, indices: Tensor, epoch: int) -> None:
+        """Add the last prediction of an earlier epoch to the average, once."""
+        latest = self.latest_epoch[indices]
+        waiting = torch.unique(indices[(latest >= 0) & (latest < epoch)])
         self.ensemble[waiting] = self.gamma * self.ensemble[waiting] + (1 - self.gamma) * self.latest[waiting]
         self.updates[waiting] += 1
         self.latest_epoch[waiting] = -1
 
 
 def _join_shares(term: nn.Module, state: dict[str, Any], prefix: str, _: Mapping[str, Any]) -> None:
-    """Before saving: the memory of all processes in the order of the rows."""
+    """Join the shares of all processes in the order of the rows, before saving."""
     assert isinstance(term, TemporalEnsemble)
     order = torch.cat([torch.arange(rank, term.rows, term.world.size) for rank in range(term.world.size)])
     names = [prefix + name for name, _ in term.named_buffers()]
@@ -128,7 +128,7 @@ def _join_shares(term: nn.Module, state: dict[str, Any], prefix: str, _: Mapping
 
 
 def _take_share(term: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
-    """Before loading: of the memory of all processes what this one remembers."""
+    """Keep this process's share of a joined state, before loading."""
     assert isinstance(term, TemporalEnsemble)
     for name, _buffer in term.named_buffers():
         state[prefix + name] = state[prefix + name][term.world.rank :: term.world.size]

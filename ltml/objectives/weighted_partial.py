@@ -25,9 +25,9 @@ class WeightedPartial(ObjectiveTerm):
     is divided by the number of samples and of all classes, known or not.
 
     Args:
-        loss: unused; every term is built alike.
-        context: of the training set.
-        common_weight: ``alpha`` of common classes.
+        loss: unused; all terms have the same constructor.
+        context: the training set.
+        common_weight: weight ``alpha`` of classes that every source labels.
     """
 
     alpha: Tensor
@@ -45,7 +45,7 @@ class WeightedPartial(ObjectiveTerm):
         self.register_buffer("alpha", torch.where(context.common, common_weight, 1.0))
 
     def forward(self, step: Step) -> Tensor:
-        """Scalar; 0 for a batch without known labels."""
+        """Return a scalar; 0 for a batch without known labels."""
         logits, targets, known = prepare(step.output.logits, step.batch.targets, step.batch.known)
         present, absent = functional.logsigmoid(logits), functional.logsigmoid(-logits)
         entries = -self.alpha * (self.beta * targets * present + (1 - targets) * absent)

@@ -1,4 +1,4 @@
-"""One branch per class, so that each class has a feature of its own (Luo et al., TMI 2020, section III-B)."""
+"""One branch and thus one feature per class (Luo et al., TMI 2020, section III-B)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class BranchesHead(Head):
     branch, so there is none, and does not say ``N'``: the default is 128.
 
     Args:
-        context: of the backbone and the labels.
-        width: width ``N'`` of a class's feature.
+        context: the backbone's width and the labels.
+        width: width ``N'`` of each class's feature.
     """
 
     def __init__(
@@ -33,10 +33,10 @@ class BranchesHead(Head):
     ) -> None:
         super().__init__()
         self.shape = (context.num_classes, width)
-        self.branches = nn.Linear(context.width, context.num_classes * width)  # the maps one below the other
+        self.branches = nn.Linear(context.width, context.num_classes * width)  # the maps stacked
         self.classifier = PerClassLinear.initialised(context.num_classes, context.images_per_row * width)
 
     def features(self, feature_map: Tensor) -> Tensor:
-        """Class-aware features ``(B, C, N')`` of a map ``(B, N, H, W)``."""
-        answers: Tensor = self.branches(feature_map.mean(dim=(2, 3)))
-        return answers.reshape(-1, *self.shape)
+        """Return class-aware features ``(B, C, N')`` of a map ``(B, N, H, W)``."""
+        features: Tensor = self.branches(feature_map.mean(dim=(2, 3)))
+        return features.reshape(-1, *self.shape)

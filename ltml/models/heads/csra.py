@@ -1,4 +1,4 @@
-"""Class-specific residual attention (Zhu & Wu, ICCV 2021): each class adds the places that look like it."""
+"""Class-specific residual attention (Zhu & Wu, ICCV 2021): each class adds the image regions that resemble it."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)] | Literal["max"
 
 
 class ResidualAttention(nn.Module):
-    """``f_c = g + λ a_c`` with ``g`` the mean of the places ``x_k`` and ``a_c`` their mean by the attention of class c.
+    """``f_c = g + λ a_c``: the mean ``g`` over positions ``x_k`` plus their mean ``a_c`` by the attention of class c.
 
-    ``a_c = Σ_k s_k x_k`` with ``s = softmax_k(T m_c · x_k)``; ``T = max`` is its limit for ``T → ∞``, the place of the
-    largest ``m_c · x_k``. Several heads stand side by side, each with weights and a temperature of its own.
+    ``a_c = Σ_k s_k x_k`` with ``s = softmax_k(T m_c · x_k)``; ``T = max`` is its limit for ``T → ∞``, the position
+    of the largest ``m_c · x_k``. Several heads are concatenated, each with its own weights and temperature.
 
     Args:
-        num_classes: ``C``.
-        width: ``D`` of the map.
-        temperatures: ``T`` of every head.
-        attention_weight: ``λ``.
+        num_classes: number of classes ``C``.
+        width: number of channels ``D`` of the map.
+        temperatures: temperature ``T`` of each head.
+        attention_weight: weight ``λ`` of the attention.
     """
 
     def __init__(
@@ -38,16 +38,16 @@ class ResidualAttention(nn.Module):
         self.weight = nn.Parameter(torch.randn(num_classes, len(self.temperatures) * width) / width**0.5)
 
     def forward(self, feature_map: Tensor) -> Tensor:
-        """Class-aware features ``(B, C, heads · D)`` of a map ``(B, D, H, W)``."""
-        places = feature_map.flatten(2).transpose(1, 2)
-        mean = places.mean(dim=1, keepdim=True)
+        """Return class-aware features ``(B, C, heads · D)`` of a map ``(B, D, H, W)``."""
+        positions = feature_map.flatten(2).transpose(1, 2)
+        mean = positions.mean(dim=1, keepdim=True)
         weights = self.weight.chunk(len(self.temperatures), dim=1)
-        attended = [_attend(places, *head) for head in zip(weights, self.temperatures, strict=True)]
+        attended = [_attend(positions, *head) for head in zip(weights, self.temperatures, strict=True)]
         return torch.cat([mean + self.attention_weight * one for one in attended], dim=-1)
 
 
 class TiedClassifier(nn.Module):
-    """``logit_c = Σ_h m_ch · f_ch`` with the weights of the attention; images side by side are asked by the same."""
+    """``logit_c = Σ_h m_ch · f_ch`` with the attention's weights, the same for all images of a row."""
 
     def __init__(self, attention: ResidualAttention, images_per_row: int) -> None:
         super().__init__()
@@ -55,11 +55,11 @@ class TiedClassifier(nn.Module):
         self.tied = (attention,)  # in a tuple, so that the weights are the head's: trained and saved once
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits ``(B, C)`` of class-aware features ``(B, C, n · heads · D)``."""
+        """Return logits ``(B, C)`` of class-aware features ``(B, C, n · heads · D)``."""
         return (features * self.class_weights()[0]).sum(dim=-1)
 
     def class_weights(self) -> tuple[Tensor, Tensor]:
-        """Weight ``(C, n · heads · D)`` and bias ``(C,)``, which is zero: the paper's classifier has none."""
+        """Return weight ``(C, n · heads · D)`` and bias ``(C,)``, which is zero: the paper's classifier has none."""
         weight = self.tied[0].weight.repeat(1, self.images_per_row)
         return weight, weight.new_zeros(len(weight))
 
@@ -78,9 +78,9 @@ class CsraHead(Head):
     length; here, as in the equations, it is not divided.
 
     Args:
-        context: of the backbone and the labels.
-        temperatures: ``T`` of every head, a number above 0 or ``max``.
-        attention_weight: ``λ``.
+        context: the backbone's width and the labels.
+        temperatures: temperature ``T`` of each head, a number above 0 or ``max``.
+        attention_weight: weight ``λ`` of the attention.
     """
 
     def __init__(
@@ -97,14 +97,14 @@ class CsraHead(Head):
         self.classifier = TiedClassifier(self.attention, context.images_per_row)
 
     def features(self, feature_map: Tensor) -> Tensor:
-        """Class-aware features ``(B, C, heads · D)`` of a map ``(B, D, H, W)``."""
-        answers: Tensor = self.attention(feature_map)
-        return answers
+        """Return class-aware features ``(B, C, heads · D)`` of a map ``(B, D, H, W)``."""
+        features: Tensor = self.attention(feature_map)
+        return features
 
 
-def _attend(places: Tensor, weight: Tensor, temperature: float | Literal["max"]) -> Tensor:
-    """Means ``(B, C, D)`` of places ``(B, H·W, D)`` by the attention of weights ``(C, D)``."""
-    scores = weight @ places.transpose(1, 2)
+def _attend(positions: Tensor, weight: Tensor, temperature: float | Literal["max"]) -> Tensor:
+    """Return means ``(B, C, D)`` of positions ``(B, H·W, D)`` by the attention of weights ``(C, D)``."""
+    scores = weight @ positions.transpose(1, 2)
     if temperature == "max":
-        return places.take_along_dim(scores.argmax(dim=2, keepdim=True), dim=1)
-    return (temperature * scores).softmax(dim=2) @ places
+        return positions.take_along_dim(scores.argmax(dim=2, keepdim=True), dim=1)
+    return (temperature * scores).softmax(dim=2) @ positions

@@ -19,11 +19,11 @@ class QueryClassifier(nn.Module):
         self.to_weights = nn.Linear(num_classes, width)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits ``(B, C)`` of shared features ``(B, D)``."""
+        """Return logits ``(B, C)`` of shared features ``(B, D)``."""
         return torch.nn.functional.linear(features, self.to_weights(self.queries))
 
     def class_weights(self) -> tuple[Tensor, Tensor]:
-        """Weight ``w(q) (C, D)`` and bias ``(C,)``, which is zero: the adapter has none."""
+        """Return weight ``w(q) (C, D)`` and bias ``(C,)``, which is zero: the adapter has none."""
         weight = self.to_weights(self.queries)
         return weight, weight.new_zeros(len(weight))
 
@@ -32,11 +32,11 @@ class QueryClassifier(nn.Module):
 class LabelAdapterHead(Head):
     """Global average pooling and learnable class queries (Label-Assemble, ISBI 2023, fig. 1B).
 
-    All classes are answered in one pass (the multi-question strategy). The paper's ``w`` is one fully connected
+    All classes are classified in one pass (the multi-question strategy). The paper's ``w`` is one fully connected
     layer, so it has torch's usual bias; the inner product has none.
 
     Args:
-        context: of the backbone and the labels.
+        context: the backbone's width and the labels.
     """
 
     class_dims = {"classifier.queries": (0, 1), "classifier.to_weights.weight": (1,)}  # noqa: RUF012
@@ -46,5 +46,5 @@ class LabelAdapterHead(Head):
         self.classifier = QueryClassifier(context.num_classes, context.images_per_row * context.width)
 
     def features(self, feature_map: Tensor) -> Tensor:
-        """Shared feature ``(B, D0)`` of a map ``(B, D0, H, W)``."""
+        """Return the shared feature ``(B, D0)`` of a map ``(B, D0, H, W)``."""
         return feature_map.mean(dim=(2, 3))

@@ -18,8 +18,8 @@ class LinearHead(Head):
     """Global average or max pooling and a linear classifier; one shared feature.
 
     Args:
-        context: of the backbone and the labels.
-        pool: how the map becomes one feature.
+        context: the backbone's width and the labels.
+        pool: global pooling, ``avg`` or ``max``.
     """
 
     class_dims = {"classifier.weight": (0,), "classifier.bias": (0,)}  # noqa: RUF012
@@ -35,5 +35,5 @@ class LinearHead(Head):
         self.classifier = PerClassLinear.initialised(context.num_classes, context.images_per_row * context.width)
 
     def features(self, feature_map: Tensor) -> Tensor:
-        """Shared feature ``(B, D0)`` of a map ``(B, D0, H, W)``."""
+        """Return the shared feature ``(B, D0)`` of a map ``(B, D0, H, W)``."""
         return feature_map.mean(dim=(2, 3)) if self.pool == "avg" else feature_map.amax(dim=(2, 3))

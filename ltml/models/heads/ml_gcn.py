@@ -1,4 +1,4 @@
-"""ML-GCN (Chen et al., CVPR 2019): a graph of labels that occur together makes their classification weights."""
+"""ML-GCN (Chen et al., CVPR 2019): a graph of co-occurring labels yields their classification weights."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class GraphClassifier(nn.Module):
         self.second = _uniform(hidden, width)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits ``(B, C)`` of shared features ``(B, D)``."""
+        """Return logits ``(B, C)`` of shared features ``(B, D)``."""
         return nn.functional.linear(features, self.class_weights()[0])
 
     def class_weights(self) -> tuple[Tensor, Tensor]:
-        """Weight ``w (C, D)`` and bias ``(C,)``, which is zero: the inner product has none."""
+        """Return weight ``w (C, D)`` and bias ``(C,)``, which is zero: the inner product has none."""
         embedded = self.first if self.words is None else self.words @ self.first  # one-hot nodes choose rows
         weight = self.graph @ nn.functional.leaky_relu(self.graph @ embedded, LEAK) @ self.second
         return weight, weight.new_zeros(len(weight))
@@ -59,14 +59,14 @@ class MlGcnHead(Head):
     made and refits them as a linear classifier, without it.
 
     Args:
-        context: of the backbone and the labels; without co-occurrence, as before a checkpoint is loaded, no label is
-            linked with another.
+        context: the backbone's width and the labels; without co-occurrence, as before a checkpoint is loaded, no label
+            is linked with another.
         hidden: width between the convolutions.
-        threshold: ``τ``: a label is linked with those that are present in at least this share of its images.
-        reweight: ``p``: the share of a node that comes from the nodes it is linked with.
+        threshold: share ``τ`` of a label's images in which another must be present to be linked.
+        reweight: share ``p`` of a node that comes from the nodes it is linked with.
 
     Raises:
-        InputError: there is not one word embedding per label.
+        InputError: the number of word embeddings differs from that of labels.
     """
 
     text_modes = ("per_class",)
@@ -94,21 +94,21 @@ class MlGcnHead(Head):
         self.classifier = GraphClassifier(context.words, graph, hidden, context.images_per_row * context.width)
 
     def features(self, feature_map: Tensor) -> Tensor:
-        """Shared feature ``(B, D)`` of a map ``(B, D, H, W)``."""
+        """Return the shared feature ``(B, D)`` of a map ``(B, D, H, W)``."""
         return feature_map.amax(dim=(2, 3))
 
 
 def label_graph(pairs: PairCounts, threshold: float, reweight: float) -> Tensor:
-    """``Â = D^(-1/2) A' D^(-1/2)``: how much of each node gathers in each other (section 3.4).
+    """Return ``Â = D^(-1/2) A' D^(-1/2)``, the normalised correlation matrix (section 3.4).
 
     ``P(j | i)`` is counted over the training rows in which both labels are known. ``A_ij = 1`` where it reaches the
     threshold, ``A'_ij = p A_ij / Σ_k≠i A_ik`` beside the diagonal and ``1 - p`` on it, and ``D`` holds the row sums.
-    The authors' code has 0.25 in place of ``p`` and 1 in place of ``1 - p``: that is the paper's ``p = 0.2``, for the
-    normalisation takes a common factor away. It also turns the links round: there a label gathers from those that imply
+    The authors' code has 0.25 in place of ``p`` and 1 in place of ``1 - p``: that is the paper's ``p = 0.2``, because
+    the normalisation cancels a common factor. It also reverses the links: there a label gathers from those that imply
     it, with column sums, and here, as the equations are printed, from those that it implies.
 
     Args:
-        pairs: of the training labels; a label that is never present is linked with none.
+        pairs: co-occurrence of the training labels; a label that is never present is linked with none.
         threshold: ``τ`` in [0, 1].
         reweight: ``p`` in [0, 1).
 
@@ -123,5 +123,5 @@ def label_graph(pairs: PairCounts, threshold: float, reweight: float) -> Tensor:
 
 
 def _uniform(rows: int, columns: int) -> nn.Parameter:
-    """A convolution's matrix, initialised as in the authors' code."""
+    """Return the matrix of a convolution, initialised as in the authors' code."""
     return nn.Parameter(torch.empty(rows, columns).uniform_(-(columns**-0.5), columns**-0.5))

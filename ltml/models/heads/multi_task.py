@@ -20,15 +20,15 @@ class MultiTaskHead(Head):
     """Global average pooling, a hidden layer per source, and a linear classifier per class on its source's layer.
 
     Med3D trains one encoder for all datasets and a decoder for each, so a label of two sources is two classes:
-    ``data.separate=true`` names them ``source: label``, and from that name the head knows whose layer a class reads.
-    Med3D segments and has no such head for images as a whole; one hidden layer with ReLU stands for its decoder.
+    ``data.separate=true`` names them ``source: label``, and the head reads from that name which layer a class uses.
+    Med3D segments and has no head for whole images; one hidden layer with ReLU replaces its decoder.
 
     Args:
-        context: of the backbone and the labels.
-        width: of a source's hidden layer.
+        context: the backbone's width and the labels.
+        width: number of units in each source's hidden layer.
 
     Raises:
-        InputError: a label names no source.
+        InputError: a label's name has no source.
     """
 
     source_of_class: Tensor
@@ -50,10 +50,10 @@ class MultiTaskHead(Head):
         self.shape = (len(sources), width)
         numbers = torch.tensor([sources.index(source) for source in source_of])
         self.register_buffer("source_of_class", numbers, persistent=False)
-        self.hidden = nn.Linear(context.width, len(sources) * width)  # the layers one below the other
+        self.hidden = nn.Linear(context.width, len(sources) * width)  # the layers stacked
         self.classifier = PerClassLinear.initialised(context.num_classes, context.images_per_row * width)
 
     def features(self, feature_map: Tensor) -> Tensor:
-        """Class-aware features ``(B, C, width)``, those of a source's classes alike, of a map ``(B, D0, H, W)``."""
+        """Return class-aware features ``(B, C, width)``, equal within a source, of a map ``(B, D0, H, W)``."""
         hidden: Tensor = self.hidden(feature_map.mean(dim=(2, 3))).relu().reshape(-1, *self.shape)
         return hidden[:, self.source_of_class]

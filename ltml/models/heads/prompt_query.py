@@ -17,7 +17,7 @@ from ltml.registry import HEADS
 
 
 class EncoderBlock(nn.Module):
-    """Pre-norm Transformer encoder layer that can give its attention."""
+    """Pre-norm Transformer encoder layer that can return its attention."""
 
     def __init__(self, width: int, heads: int, ffn: int, dropout: float) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class EncoderBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, tokens: Tensor, *, with_attention: bool = False) -> tuple[Tensor, Tensor | None]:
-        """Tokens ``(B, T, D)`` and, if asked for, attention ``(B, heads, T, T)``."""
+        """Return tokens ``(B, T, D)`` and, if requested, attention ``(B, heads, T, T)``."""
         x = self.norm1(tokens)
         mixed, attention = self.attention(x, x, x, need_weights=with_attention, average_attn_weights=False)
         tokens = tokens + self.dropout(mixed)
@@ -45,12 +45,12 @@ class PromptQueryHead(Head):
     sine-cosine positions. Without word embeddings the word queries are absent (Table 4, "decoupling" alone).
 
     Args:
-        context: of the backbone and the labels; the words are frozen and kept in the checkpoint.
+        context: the backbone's width and the labels; word embeddings are frozen and saved in the checkpoint.
         width: width ``D`` of queries, tokens and class features.
-        depth: encoder layers.
-        heads: attention heads; must divide `width`.
-        ffn_ratio: width of the feed-forward network over `width`.
-        dropout: in attention and feed-forward network.
+        depth: number of encoder layers.
+        heads: number of attention heads; must divide `width`.
+        ffn_ratio: width of the feed-forward network, as a multiple of `width`.
+        dropout: dropout rate in attention and feed-forward network.
         spatial_positions: add sine-cosine positions to the image tokens.
 
     Raises:
@@ -96,17 +96,20 @@ class PromptQueryHead(Head):
         self.classifier = PerClassLinear.initialised(num_classes, context.images_per_row * width)
 
     def features(self, feature_map: Tensor) -> Tensor:
-        """Class-aware features ``X_class (B, C, D)`` of a map ``(B, D0, H, W)``."""
+        """Return class-aware features ``X_class (B, C, D)`` of a map ``(B, D0, H, W)``."""
         return self._encode(feature_map, with_attention=False)[0]
 
     def attention(self, feature_map: Tensor) -> Tensor:
-        """Attention of label queries to image tokens, ``(B, depth, heads, C, H·W)``, for explanation."""
+        """Return the attention of label queries to image tokens, ``(B, depth, heads, C, H·W)``.
+
+        It shows which positions of the feature map each class looks at. Training does not compute it.
+        """
         weights = torch.stack(self._encode(feature_map, with_attention=True)[1], dim=1)
         start = len(self.position)
         return weights[:, :, :, start - self.num_classes : start, start:]
 
     def queries(self) -> Tensor:
-        """``Q (M + C, D)``, eq. 2."""
+        """Return the queries ``Q (M + C, D)`` of eq. 2."""
         labels = self.label_embedding + self.label_indicator
         if self.words is None or self.word_mlp is None or self.word_indicator is None:
             return labels + self.position
@@ -118,13 +121,13 @@ class PromptQueryHead(Head):
             image = image + sincos_positions(feature_map.shape[-2], feature_map.shape[-1], image.shape[-1]).to(image)
         queries = self.queries().expand(len(image), -1, -1)
         tokens = torch.cat([queries, image], dim=1)
-        kept = []
+        layers = []
         for block in self.encoder:
             tokens, attention = block(tokens, with_attention=with_attention)
             if attention is not None:
-                kept.append(attention)
+                layers.append(attention)
         end = queries.shape[1]
-        return self.norm(tokens[:, end - self.num_classes : end]), kept
+        return self.norm(tokens[:, end - self.num_classes : end]), layers
 
 
 def _small(count: int, width: int) -> nn.Parameter:

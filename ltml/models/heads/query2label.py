@@ -1,4 +1,4 @@
-"""Query2Label (Liu et al., 2021): label queries find their class in the image through a Transformer decoder."""
+"""Query2Label (Liu et al., 2021): label queries attend to the image in a Transformer decoder."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Attend(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        """Tokens ``(B, T, D)`` with what `query`, as long as they are, finds in `value`, as long as `key`."""
-        found, _ = self.attention(query, key, value, need_weights=False)
-        mixed: Tensor = self.norm(tokens + self.dropout(found))
+        """Return tokens ``(B, T, D)`` plus the attention of `query` ``(B, T, D)`` over `key` and `value`."""
+        attended, _ = self.attention(query, key, value, need_weights=False)
+        mixed: Tensor = self.norm(tokens + self.dropout(attended))
         return mixed
 
 
@@ -42,13 +42,13 @@ class FeedForward(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens ``(B, T, D)``."""
+        """Return tokens ``(B, T, D)`` of tokens ``(B, T, D)``."""
         mixed: Tensor = self.norm(tokens + self.dropout(self.layers(tokens)))
         return mixed
 
 
 class EncoderLayer(nn.Module):
-    """Image tokens look at each other; positions tell where, and are no part of what is passed on."""
+    """Self-attention of image tokens; positions are added to queries and keys only."""
 
     def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
         super().__init__()
@@ -56,14 +56,14 @@ class EncoderLayer(nn.Module):
         self.ffn = FeedForward(width, inner, dropout)
 
     def forward(self, image: Tensor, positions: Tensor) -> Tensor:
-        """Image tokens ``(B, H·W, D)`` with positions ``(H·W, D)``."""
-        placed = image + positions
-        mixed: Tensor = self.ffn(self.image(image, placed, placed, image))
+        """Return image tokens ``(B, H·W, D)`` of tokens with positions ``(H·W, D)``."""
+        positioned = image + positions
+        mixed: Tensor = self.ffn(self.image(image, positioned, positioned, image))
         return mixed
 
 
 class DecoderLayer(nn.Module):
-    """Label queries look at each other, then at the image."""
+    """Attention of label queries to each other, then to the image."""
 
     def __init__(self, width: int, heads: int, inner: int, dropout: float) -> None:
         super().__init__()
@@ -72,10 +72,10 @@ class DecoderLayer(nn.Module):
         self.ffn = FeedForward(width, inner, dropout)
 
     def forward(self, queries: Tensor, image: Tensor, positions: Tensor) -> Tensor:
-        """Queries ``(B, C, D)`` of image tokens ``(B, H·W, D)`` with positions ``(H·W, D)``."""
+        """Return queries ``(B, C, D)`` after attention to image tokens ``(B, H·W, D)`` with positions ``(H·W, D)``."""
         queries = self.labels(queries, queries, queries, queries)
-        found: Tensor = self.ffn(self.image(queries, queries, image + positions, image))
-        return found
+        updated: Tensor = self.ffn(self.image(queries, queries, image + positions, image))
+        return updated
 
 
 @HEADS.register("query2label")
@@ -91,13 +91,13 @@ class Query2LabelHead(Head):
     part of the paper's decoder, is left out in those commands.
 
     Args:
-        context: of the backbone and the labels.
+        context: the backbone's width and the labels.
         width: width ``D`` of queries, tokens and class features.
-        encoder_layers: over the image's tokens; 0 for none.
-        decoder_layers: over the queries.
+        encoder_layers: number of layers over the image's tokens; may be 0.
+        decoder_layers: number of layers over the queries.
         heads: attention heads; must divide `width`.
-        ffn_ratio: width of the feed-forward network over `width`.
-        dropout: in attention and feed-forward networks.
+        ffn_ratio: width of the feed-forward network, as a multiple of `width`.
+        dropout: dropout rate in attention and feed-forward networks.
 
     Raises:
         InputError: `width` is not divisible by `heads` or by 4.
@@ -125,7 +125,7 @@ class Query2LabelHead(Head):
         self.classifier = PerClassLinear.initialised(context.num_classes, context.images_per_row * width)
 
     def features(self, feature_map: Tensor) -> Tensor:
-        """Class-aware features ``(B, C, D)`` of a map ``(B, D0, H, W)``."""
+        """Return class-aware features ``(B, C, D)`` of a map ``(B, D0, H, W)``."""
         image = self.project(feature_map.flatten(2).transpose(1, 2))
         positions = sincos_positions(feature_map.shape[-2], feature_map.shape[-1], image.shape[-1]).to(image)
         for layer in self.encoder:
