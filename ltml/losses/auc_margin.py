@@ -40,10 +40,10 @@ def auc_margin_loss(
         targets: ``(B, C)`` in [0, 1]; soft targets are allowed.
         known: boolean ``(B, C)``; None means all known.
         frequencies: ``F (C,)`` in [0, 1].
-        a: ``(C,)``, where the scores of positives gather.
-        b: ``(C,)``, where those of negatives do.
-        alpha: ``(C,)``, ≥ 0, the dual variable.
-        margin: distance wanted between the means.
+        a: mean score of positives, ``(C,)``.
+        b: mean score of negatives, ``(C,)``.
+        alpha: dual variable ``(C,)``, ≥ 0.
+        margin: desired distance between the means.
         reduction: ``mean`` over known entries, ``sum``, or ``none``.
 
     Returns:
@@ -83,11 +83,11 @@ class _Ascend(torch.autograd.Function):
 class AUCMarginLoss(Loss):
     """Min-max AUC margin loss with trained variables of its own; see `auc_margin_loss`.
 
-    ``a``, ``b`` and ``α`` are parameters, trained by whoever trains the model: the gradient of ``α`` is reversed, so
+    ``a``, ``b`` and ``α`` are parameters, trained with the model: the gradient of ``α`` is reversed, so
     that it ascends, and before every use ``α`` is put back to 0 where a step took it below. The authors step all from 0
     with an optimiser of their own (PESG, rate 0.1). Here it is the model's, whose rate is usually far smaller, and with
     ``a = b = α = 0`` all scores would first fall to 0 until ``α`` has come up; so they start at the saddle point of a
-    model that answers ½ everywhere: ``a = b = ½``, ``α = margin``.
+    model that predicts ½ everywhere: ``a = b = ½``, ``α = margin``.
 
     Args:
         class_counts: known positives per class. A class without any does not count.

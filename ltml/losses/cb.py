@@ -22,7 +22,7 @@ def cb_loss(
     weights: Tensor,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    """Binary cross entropy whose every entry weighs what its class does.
+    """Binary cross entropy with a weight per class.
 
     Cui et al. (CVPR 2019) weigh a sample by the effective number of samples of its one class. With several labels per
     image the weight is read as that of the class of an entry, for positives and negatives alike.
@@ -56,7 +56,7 @@ class CBLoss(Loss):
 
     Args:
         class_counts: known positives per class. A class without any has weight 1, the mean of the others.
-        beta: of `effective_number_weights`.
+        beta: see `effective_number_weights`.
         reduction: see `cb_loss`.
 
     Raises:

@@ -1,7 +1,7 @@
-"""What losses make of the number of known training labels per class.
+"""Weights and frequencies of losses, from the numbers of known training labels per class.
 
 A loss that needs them takes ``class_counts`` (known positives per class) and ``num_samples`` (known entries per class,
-or one number for all) before the ``*`` of its constructor: they follow from the data and are no options of a recipe.
+or one number for all) before the ``*`` of its constructor, because they come from the data, not from a recipe.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Counts = Sequence[float] | npt.NDArray[Any] | Tensor
 
 
 def read_counts(class_counts: Counts) -> Tensor:
-    """Known positives per class as float64 ``(C,)``.
+    """Return known positives per class as float64 ``(C,)``.
 
     Raises:
         InputError: not one number per class, or one that is negative or not finite.
@@ -33,7 +33,7 @@ def read_counts(class_counts: Counts) -> Tensor:
 
 
 def read_labels(class_counts: Counts, num_samples: Counts | float) -> tuple[Tensor, Tensor]:
-    """Known positives and known entries per class as float64 ``(C,)``.
+    """Return known positives and known entries per class as float64 ``(C,)``.
 
     Raises:
         InputError: see `read_counts`; another number of classes, or fewer entries than positives.
@@ -51,37 +51,37 @@ def read_labels(class_counts: Counts, num_samples: Counts | float) -> tuple[Tens
 
 
 def clipped_frequencies(positives: Tensor, entries: Tensor) -> Tensor:
-    """Share of positives among known entries, within ``[1/(2n), 1 - 1/(2n)]``, ``n`` the known entries of a class.
+    """Return the share of positives among the ``n`` known entries of a class, clipped to ``[1/(2n), 1 - 1/(2n)]``.
 
-    A class without known positives counts as if it had half a one, one without negatives likewise, and one without
-    known entries is as often present as absent.
+    A class without known positives counts as if it had half a positive, one without known negatives as if it had half
+    a negative. The share of a class without known entries is 0.5.
     """
     least = 0.5 / entries.clamp(min=1)
     return (positives / entries.clamp(min=1)).clamp(min=least, max=1 - least)
 
 
 def positive_weights(positives: Tensor, negatives: Tensor) -> Tensor:
-    """Negatives over positives per class; 1 for a class without known positives."""
+    """Return negatives over positives per class; 1 for a class without known positives."""
     return torch.where(positives > 0, negatives / positives.clamp(min=1), 1.0)
 
 
 def effective_number_weights(positives: Tensor, beta: float) -> Tensor:
-    """``(1 - beta) / (1 - beta^n_c)`` per class, scaled to a mean of 1 (Cui et al., CVPR 2019).
+    """Return ``(1 - beta) / (1 - beta^n_c)`` per class, scaled to a mean of 1 (Cui et al., CVPR 2019).
 
-    A class without known positives has weight 1 and no part in the mean: the formula would give it all there is.
+    A class without known positives has weight 1 and is left out of the mean; the formula would make it infinite.
     """
-    there = positives > 0
-    if not bool(there.any()):
+    present = positives > 0
+    if not bool(present.any()):
         return torch.ones_like(positives)
     weights = (1 - beta) / (1 - beta ** positives.clamp(min=1))
-    return torch.where(there, weights / weights[there].mean(), 1.0)
+    return torch.where(present, weights / weights[present].mean(), 1.0)
 
 
 def per_class(values: Tensor, logits: Tensor) -> Tensor:
-    """Numbers of the classes ``(C,)`` with the device and dtype of the logits ``(B, C)``.
+    """Return values per class ``(C,)`` with the device and dtype of the logits ``(B, C)``.
 
     Raises:
-        InputError: numbers of classes differ.
+        InputError: the numbers of classes differ.
     """
     if values.shape != logits.shape[1:]:
         raise InputError(f"The loss was made for {len(values)} classes but got logits of {logits.shape[1]}.")

@@ -15,7 +15,7 @@ from ltml.registry import LOSSES
 
 
 def ldam_margins(class_counts: Tensor, largest: float) -> Tensor:
-    """``largest · (n_c / min n)^(−1/4)`` per class, the minimum over classes with known positives.
+    """Return ``largest · (n_c / min n)^(−1/4)`` per class, the minimum over classes with known positives.
 
     A class without any has the largest margin.
 
@@ -23,8 +23,8 @@ def ldam_margins(class_counts: Tensor, largest: float) -> Tensor:
         class_counts: known positives per class ``(C,)``.
         largest: margin of the rarest class.
     """
-    there = class_counts > 0
-    least = class_counts[there].min() if bool(there.any()) else class_counts.new_ones(())
+    present = class_counts > 0
+    least = class_counts[present].min() if bool(present.any()) else class_counts.new_ones(())
     return largest * (class_counts.clamp(min=least) / least) ** -0.25
 
 
@@ -75,14 +75,14 @@ def ldam_loss(
 class LDAMLoss(Loss):
     """Margins that rare positives have to pass (LDAM), with class weights from `drw_epoch` on; see `ldam_loss`.
 
-    The deferred weights (DRW) are those of `CBLoss`. Whoever trains says which epoch it is by `set_epoch`.
+    The deferred weights (DRW) are those of `CBLoss`. The trainer sets the epoch by `set_epoch`.
 
     Args:
         class_counts: known positives per class. A class without any has the largest margin and weight 1.
         max_margin: margin of the rarest class.
         scale: see `ldam_loss`.
         drw_epoch: epoch, from 0, from which classes are weighted; None never.
-        beta: of the deferred weights.
+        beta: parameter of the deferred weights, see `effective_number_weights`.
         reduction: see `ldam_loss`.
 
     Raises:

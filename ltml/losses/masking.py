@@ -1,4 +1,4 @@
-"""What every masked loss shares: checked inputs and reductions over known entries."""
+"""Input checks and reductions over known entries, shared by all losses."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from ltml.errors import InputError
 
 Reduction = Literal["mean", "sum", "none"]
 Total = Literal["mean", "sum"]
-"""Reduction of a loss that couples entries, so that no part of it belongs to one of them."""
+"""Reduction of a loss that couples entries, so that it has no value per entry."""
 
 
 ROUNDING = 4
-"""Distance from [0, 1], in the machine epsilon of the targets' dtype, that rounding of mixed targets can bring."""
+"""Allowed distance of targets from [0, 1] due to rounding, in machine epsilons of their dtype."""
 
 _ARE_CHECKED: ContextVar[bool] = ContextVar("targets_are_checked", default=False)
 
 
 @contextmanager
 def targets_are_checked() -> Iterator[None]:
-    """Take the values of targets on a device as they are: looking at them would make the host wait in every step."""
+    """Skip the check of target values on a GPU inside the block, because it would make the host wait in every step."""
     token = _ARE_CHECKED.set(True)
     try:
         yield
@@ -37,19 +37,19 @@ def targets_are_checked() -> Iterator[None]:
 def prepare(
     logits: Tensor, targets: Tensor, known: Tensor | None, *, any_shape: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Check what a loss is given; return logits and targets in float32 at least, and a boolean mask.
+    """Check the arguments of a loss; return logits and targets in float32 at least, and a boolean mask.
 
     Args:
         logits: floating ``(B, C)``.
         targets: ``(B, C)``, real, boolean or whole numbers, in [0, 1] where known, no NaN.
         known: boolean ``(B, C)``; None means all known.
-        any_shape: the three may have another shape than ``(B, C)``, since every entry is on its own.
+        any_shape: allow other shapes than ``(B, C)``, for losses of independent entries.
 
     Returns:
-        The three, ``(B, C)`` each; targets of unknown entries are finite.
+        Logits, targets and mask, ``(B, C)`` each; targets of unknown entries are finite.
 
     Raises:
-        InputError: an argument is no tensor, shapes or devices differ, logits are not floating, the mask is not
+        InputError: an argument is not a tensor, shapes or devices differ, logits are not floating, the mask is not
             boolean, or targets hold NaN or, where known, a number outside [0, 1].
     """
     _check_form(logits, targets, known, any_shape=any_shape)
@@ -61,7 +61,7 @@ def prepare(
 
 
 def guard(loss: nn.Module) -> nn.Module:
-    """Let a loss check its arguments before every call, whether or not its code does; return it."""
+    """Make a loss check its arguments before every call, whatever its own code does; return the loss."""
     loss.register_forward_pre_hook(_check_arguments, with_kwargs=True)
     return loss
 
@@ -73,7 +73,7 @@ def _check_arguments(_loss: nn.Module, positional: tuple[Any, ...], named: dict[
 
 
 def _check_form(logits: Tensor, targets: Tensor, known: Tensor | None, *, any_shape: bool) -> None:
-    """Raise InputError for what can be seen without looking at values."""
+    """Raise InputError for wrong types, shapes, dtypes or devices, without reading values."""
     for name, value in (("logits", logits), ("targets", targets), ("known", known)):
         if not isinstance(value, Tensor) and not (name == "known" and value is None):
             raise InputError(f"Expected {name} as a torch tensor (B, C) but got {type(value).__name__}.")
@@ -96,7 +96,7 @@ def _check_form(logits: Tensor, targets: Tensor, known: Tensor | None, *, any_sh
 
 
 def _check_values(targets: Tensor, known: Tensor) -> Tensor:
-    """Refuse targets outside [0, 1] where known, and NaN anywhere; put 0 in place of other numbers where unknown.
+    """Refuse targets outside [0, 1] where known and NaN anywhere; replace other values of unknown entries by 0.
 
     Raises:
         InputError: names the first value that is refused.
@@ -121,9 +121,9 @@ def _check_values(targets: Tensor, known: Tensor) -> Tensor:
 
 
 def reduce(entries: Tensor, known: Tensor, reduction: Reduction) -> Tensor:
-    """Reduce per-entry losses ``(B, C)`` over known entries; unknown ones contribute exactly nothing.
+    """Reduce per-entry losses ``(B, C)`` over known entries; unknown ones contribute exactly 0.
 
-    ``mean`` divides by the number of known entries; with none it is 0.
+    ``mean`` divides by the number of known entries and is 0 if there are none.
     """
     kept = torch.where(known, entries, torch.zeros_like(entries))
     if reduction == "none":
@@ -134,7 +134,7 @@ def reduce(entries: Tensor, known: Tensor, reduction: Reduction) -> Tensor:
 
 
 def refuse_soft(targets: Tensor, known: Tensor, name: str) -> None:
-    """Refuse known targets between 0 and 1, for a loss that needs a set of positives.
+    """Raise if known targets lie between 0 and 1, for a loss that needs a set of positives.
 
     Raises:
         InputError: names the loss.
@@ -150,8 +150,8 @@ def refuse_soft(targets: Tensor, known: Tensor, name: str) -> None:
 
 
 def log_sum_exp(values: Tensor, kept: Tensor, dim: int) -> Tensor:
-    """Logarithm of the sum of exponentials of the entries that a mask keeps, `dim` kept as 1.
+    """Return the log-sum-exp along `dim` of the entries where a mask is True; `dim` keeps size 1.
 
-    Of none it is the lowest number of the dtype; no gradient reaches an entry that is left out.
+    Without such entries it is the lowest number of the dtype. Other entries get no gradient.
     """
     return values.masked_fill(~kept, torch.finfo(values.dtype).min).logsumexp(dim=dim, keepdim=True)

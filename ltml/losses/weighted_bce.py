@@ -55,7 +55,7 @@ class WeightedBCELoss(Loss):
     """Binary cross entropy with positives weighted by negatives over positives; see `weighted_bce_loss`.
 
     The weight of a class without known positives is 1. That of a class without known negatives is 0, so its known
-    entries, all positive, do not count: there is nothing to tell.
+    entries, all positive, do not count.
 
     Args:
         class_counts: known positives per class.

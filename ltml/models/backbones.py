@@ -1,4 +1,4 @@
-"""Any timm model as a feature map ``(B, D0, H, W)``."""
+"""Timm models as backbones that give a feature map ``(B, D0, H, W)``."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Backbone(nn.Module):
 
     Args:
         name: timm model name.
-        image_size: side of the input, px; fixed at building for models with position embeddings.
-        channels: 1 or 3 input channels.
+        image_size: side of the input in px; fixed at construction for models with position embeddings.
+        channels: number of input channels, 1 or 3.
         pretrained: load timm's weights of that name from the network or its cache.
         weights: a local file with the model's weights instead.
         options: further arguments of ``timm.create_model``.
         ibn: instance-batch normalisation in the shallow blocks; loaded weights go to the channels they belong to.
 
     Attributes:
-        width: channels ``D0`` of the feature map.
-        channels: of the input.
-        fixed_size: side of the input, px, where the model takes no other; else None.
+        width: number of channels ``D0`` of the feature map.
+        channels: number of input channels.
+        fixed_size: the only side of the input in px that the model takes; None if it takes others.
 
     Raises:
         InputError: unknown name, wrong options, a weight file that does not fit, or IBN where it is not defined.
@@ -67,9 +67,9 @@ class Backbone(nn.Module):
         self._check_input(name, image_size, channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Feature map ``(B, D0, H, W)`` of normalised images ``(B, channels, h, w)``; ``B`` may be 0."""
+        """Return the feature map ``(B, D0, H, W)`` of normalised images ``(B, channels, h, w)``; ``B`` may be 0."""
         if len(images) == 0 and not any(isinstance(module, nn.SyncBatchNorm) for module in self.net.modules()):
-            # Not every model takes an empty batch. SyncBatchNorm does, and would tell the others of blank images.
+            # Not every model takes an empty batch. SyncBatchNorm does, and would pass blank images to the other ranks.
             blank: Tensor = self(images.new_zeros(2, *images.shape[1:]))
             return blank[:0]
         output: Tensor = self.net.forward_features(images)
@@ -81,7 +81,7 @@ class Backbone(nn.Module):
 
     @torch.no_grad()
     def _check_input(self, name: str, image_size: int, channels: int) -> None:
-        """Pass one blank image, so that a size the model cannot take is known before anything else is done."""
+        """Pass one blank image, so that an unsuitable size fails before anything else is done."""
         self.eval()
         try:
             shape = tuple(self(torch.zeros(1, channels, image_size, image_size)).shape)
@@ -108,7 +108,7 @@ def _has_fixed_size(net: Any) -> bool:
 
 
 def list_backbones(pattern: str = "*") -> list[str]:
-    """Names of timm models that match a wildcard."""
+    """Return the names of timm models that match a wildcard."""
     import timm
 
     names: list[str] = timm.list_models(pattern)
@@ -116,7 +116,7 @@ def list_backbones(pattern: str = "*") -> list[str]:
 
 
 def normalization(name: str, channels: int) -> tuple[list[float], list[float]]:
-    """Channel means and standard deviations in [0, 1] that the model's weights expect; their average for grey."""
+    """Return channel means and standard deviations in [0, 1] that the weights expect; their average for one channel."""
     import timm
 
     config = timm.get_pretrained_cfg(name)
@@ -125,7 +125,7 @@ def normalization(name: str, channels: int) -> tuple[list[float], list[float]]:
 
 
 def check_backbone_name(name: str) -> None:
-    """Refuse a name that timm does not have.
+    """Raise if timm has no model or weights of a name.
 
     Raises:
         InputError: names the nearest.
@@ -161,10 +161,10 @@ def _create(name: str, image_size: int, channels: int, options: dict[str, Any], 
 
 
 def check_pretrained(name: str) -> None:
-    """Refuse a model whose pretrained weights are not in the cache where no hub answers; else it is asked later.
+    """Raise if the hub is unreachable and pretrained weights are not in its cache; otherwise they are fetched later.
 
     Raises:
-        NotHereError: they are not.
+        NotHereError: names the weights and the remedies.
     """
     if not can_fetch():
         _create_pretrained(name)
@@ -185,17 +185,17 @@ def _create_pretrained(name: str, **options: Any) -> Any:
 
 
 def check_file(path: Path) -> None:
-    """Refuse weights that are not there.
+    """Raise if a weight file does not exist.
 
     Raises:
-        InputError: there is no such file.
+        InputError: names the file.
     """
     if not path.is_file():
         raise InputError(f"backbone.weights {path} is not a file")
 
 
 def load_weights(net: nn.Module, path: Path) -> None:
-    """Load a local weight file of the same timm model; nothing may be missing, left over or of another shape.
+    """Load a local weight file of the same timm model; all entries must exist and have the same shape.
 
     Entries of the file's classifier are left out, and an input layer for another number of channels is adapted as
     timm adapts its own.
@@ -229,7 +229,7 @@ def load_weights(net: nn.Module, path: Path) -> None:
 
 
 def _with_channels(state: dict[str, Tensor], own: dict[str, Tensor], first: Any) -> dict[str, Tensor]:
-    """The input layers' weights for the model's number of channels, summed or repeated as timm does."""
+    """Return the state with input layers adapted to the model's channels, summed or repeated as timm does."""
     import timm
 
     layers = [f"{name}.weight" for name in ([first] if isinstance(first, str) else first or ())]

@@ -1,4 +1,4 @@
-"""One linear classifier per class, on class-aware or shared features."""
+"""Linear classifiers, one per class, on class-aware or shared features."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class PerClassLinear(nn.Module):
     """``logit_c = w_c · x_c + b_c`` (LDRNet, eq. 6); with a shared feature, ``x_c = x`` for every class.
 
     Args:
-        weight: ``(C, D)``.
-        bias: ``(C,)``.
+        weight: initial weights ``(C, D)``.
+        bias: initial biases ``(C,)``.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
@@ -24,15 +24,15 @@ class PerClassLinear(nn.Module):
 
     @classmethod
     def initialised(cls, num_classes: int, width: int) -> PerClassLinear:
-        """Small random weights, zero biases."""
+        """Return a classifier with small random weights and zero biases."""
         return cls(torch.randn(num_classes, width) / width**0.5, torch.zeros(num_classes))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits ``(B, C)`` of features ``(B, C, D)`` or ``(B, D)``."""
+        """Return logits ``(B, C)`` of features ``(B, C, D)`` or ``(B, D)``."""
         if features.ndim == 2:
             return nn.functional.linear(features, self.weight, self.bias)
         return (features * self.weight).sum(dim=-1) + self.bias
 
     def class_weights(self) -> tuple[Tensor, Tensor]:
-        """Weight ``(C, D)`` and bias ``(C,)``."""
+        """Return weight ``(C, D)`` and bias ``(C,)``."""
         return self.weight, self.bias

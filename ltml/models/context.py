@@ -1,4 +1,4 @@
-"""What a head knows when it is built."""
+"""What a head is built from: width, labels, prompts and co-occurrence."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ltml.arrays import FloatArray
 
 
 class PairCounts(NamedTuple):
-    """How often two labels are present together, over the training rows in which both are known.
+    """Co-occurrence of labels, counted over the training rows in which both are known.
 
     Attributes:
-        both: float64 ``(C, C)``, rows in which labels ``i`` and ``j`` are present.
-        first: float64 ``(C, C)``, rows in which label ``i`` is present, whatever ``j`` is.
+        both: number of rows in which labels ``i`` and ``j`` are present, float64 ``(C, C)``.
+        first: number of rows in which label ``i`` is present and ``j`` known, float64 ``(C, C)``.
     """
 
     both: Tensor
@@ -24,20 +24,20 @@ class PairCounts(NamedTuple):
 
     @classmethod
     def of(cls, targets: FloatArray) -> PairCounts:
-        """Count targets ``(N, C)`` of 0, 1, or NaN where unknown."""
+        """Count pairs in targets ``(N, C)`` of 0, 1, or NaN where unknown."""
         present, known = (targets == 1).astype(np.float64), (~np.isnan(targets)).astype(np.float64)
         return cls(torch.from_numpy(present.T @ present), torch.from_numpy(present.T @ known))
 
 
 class HeadContext(NamedTuple):
-    """What every head may ask for.
+    """Backbone, labels and prompts that a head is built for.
 
     Attributes:
-        width: channels ``D0`` of the backbone's map.
-        label_names: the ``C`` labels.
+        width: number of channels ``D0`` of the backbone's map.
+        label_names: names of the ``C`` labels.
         words: embeddings ``(M, D')`` of the words in the class prompts; None without prompts.
-        images_per_row: images whose features stand side by side before the classifier.
-        pairs: co-occurrence of the training labels, for heads that read it; None where a checkpoint is to be loaded.
+        images_per_row: number of images whose features are concatenated before the classifier.
+        pairs: co-occurrence of the training labels, for heads that read it; None if a checkpoint will be loaded.
     """
 
     width: int
@@ -48,5 +48,5 @@ class HeadContext(NamedTuple):
 
     @property
     def num_classes(self) -> int:
-        """``C``."""
+        """Number of classes ``C``."""
         return len(self.label_names)

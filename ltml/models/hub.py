@@ -1,4 +1,4 @@
-"""Weights from a hub: whether it answers is found out once, and what the libraries log of it is not printed twice."""
+"""Downloads of weights from a hub; its availability is checked once, and log lines of its clients are hidden."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from typing import Any
 from ltml.errors import LtmlError, first_line
 
 PATIENCE = 5.0
-"""Seconds that a hub has to answer."""
+"""Timeout of the hub in seconds."""
 LIBRARIES = ("huggingface_hub", "timm", "open_clip", "transformers", "httpx")
-"""Loggers of those who look for weights."""
+"""Loggers of the libraries that download weights."""
 ELSEWHERE = "Fetch them on a machine with network and copy its Hugging Face cache (HF_HOME)"
 
 
 class NotHereError(LtmlError):
-    """Weights that are neither local nor to be fetched.
+    """Weights that are neither local nor reachable.
 
     Attributes:
-        what: names them.
-        remedy: what to do about them besides fetching them elsewhere.
+        what: the failed action, which names the weights.
+        remedy: what to do besides fetching them elsewhere.
     """
 
     def __init__(self, what: str, remedy: str, error: Exception) -> None:
@@ -38,19 +38,19 @@ class NotHereError(LtmlError):
 
 
 def can_fetch() -> bool:
-    """Tell whether a hub answers; it is asked once, and not where HF_HUB_OFFLINE is set."""
+    """Return whether the hub is reachable; it is asked once, and never if HF_HUB_OFFLINE is set."""
     from huggingface_hub import constants
 
     is_offline = constants.HF_HUB_OFFLINE or os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-    return not is_offline and _answers()
+    return not is_offline and _responds()
 
 
 @contextmanager
 def fetching(*, local: bool = False) -> Iterator[None]:
-    """Let libraries look for weights inside the block: without log lines, and without retries where no hub answers.
+    """Hide log lines of the libraries that download weights, and let them use caches only if the hub is unreachable.
 
     Args:
-        local: they lie in a local file or folder, so that no hub is needed.
+        local: whether the weights lie in a local file or folder, so that no hub is needed.
     """
     with ExitStack() as changes, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -68,7 +68,7 @@ def fetching(*, local: bool = False) -> Iterator[None]:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Let the hub's clients look into their caches alone, those that are imported inside the block too."""
+    """Make the hub's clients use their caches only, also those that are imported inside the block."""
     from huggingface_hub import constants
 
     places: list[tuple[Any, str]] = [(constants, "HF_HUB_OFFLINE")]
@@ -88,18 +88,18 @@ def _offline() -> Iterator[None]:
 
 
 def _is_not_of_open_clip(record: logging.LogRecord) -> bool:
-    """Whether a record is none of open_clip's, which logs as if it were the program."""
+    """Return whether a log record is not from open_clip, which logs to the root logger."""
     return "open_clip" not in record.pathname
 
 
 @cache
-def _answers() -> bool:
-    """Whether the hub answers in time, whatever it says; looking its name up alone may take longer than that."""
-    answers: list[bool] = []
-    asking = Thread(target=lambda: answers.append(_ask()), daemon=True)
+def _responds() -> bool:
+    """Return whether the hub responds in time, with any status; in a thread, because a DNS lookup has no timeout."""
+    responses: list[bool] = []
+    asking = Thread(target=lambda: responses.append(_ask()), daemon=True)
     asking.start()
     asking.join(PATIENCE)
-    return answers == [True]
+    return responses == [True]
 
 
 def _ask() -> bool:

@@ -16,13 +16,13 @@ FAMILIES = ("densenet", "resnet")
 
 
 class MixedNorm(nn.Module):
-    """Batch normalisation of some channels, instance normalisation of the others, then the activation it had.
+    """Batch normalisation of some channels, instance normalisation of the others, then the activation of the old norm.
 
     Args:
         norm: the batch norm it replaces. Batch-norm channels keep their weight, bias, running mean and variance,
             instance-norm channels their weight and bias; an activation inside (timm's ``BatchNormAct2d``) stays.
-        split: channels before `split` are of the first kind, the others of the second.
-        batch_first: the first kind is batch norm, else instance norm.
+        split: number of channels with the first norm; the others have the second.
+        batch_first: whether the first norm is batch norm; otherwise instance norm.
     """
 
     def __init__(self, norm: nn.BatchNorm2d, split: int, *, batch_first: bool) -> None:
@@ -37,7 +37,7 @@ class MixedNorm(nn.Module):
         _take_over(self.instance, norm, of_instance)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised and activated ``(B, channels, H, W)`` of the same shape; ``H · W`` must be more than 1."""
+        """Normalise and activate maps ``(B, channels, H, W)``; ``H · W`` must be more than 1."""
         parts = [self.batch, self.instance] if self.batch_first else [self.instance, self.batch]
         channels = torch.split(x, [part.num_features for part in parts], dim=1)
         mixed = torch.cat([part(own) for part, own in zip(parts, channels, strict=True)], dim=1)
@@ -46,7 +46,7 @@ class MixedNorm(nn.Module):
 
 
 def check_ibn(name: str, net: nn.Module) -> None:
-    """Refuse a backbone for which no IBN is defined.
+    """Raise if IBN is not defined for a backbone.
 
     Raises:
         InputError: names what is allowed.
@@ -66,14 +66,14 @@ def mix_norms(name: str, net: nn.Module, *, loaded: bool) -> None:
     """Put instance-batch normalisation into a timm DenseNet or ResNet that `check_ibn` lets pass, in place.
 
     As in IBN-Net's own code: in a DenseNet ``norm1`` of every third dense layer (the first, fourth, …) of dense blocks
-    1-3 has batch norm on the first 60 % of its channels, rounded down, and instance norm on the others, in 14 places in
+    1-3 has batch norm on the first 60 % of its channels, rounded down, and instance norm on the others, 14 layers in
     DenseNet-121; in a ResNet (IBN-a) ``bn1`` of every block of stages 1-3 has instance norm on the first half and batch
     norm on the second.
 
     Args:
-        name: of the backbone, for the log.
-        net: its weights stay, see `MixedNorm`.
-        loaded: they come from a file, which the log then says.
+        name: name of the backbone, for the log.
+        net: the backbone; its weights stay, see `MixedNorm`.
+        loaded: whether the weights were loaded, so that the log counts loaded and new parameters.
     """
     from timm.models import DenseNet
 
@@ -88,7 +88,7 @@ def mix_norms(name: str, net: nn.Module, *, loaded: bool) -> None:
 
 
 def _places(net: Any) -> list[tuple[nn.Module, str]]:
-    """Blocks, and the name of their norm that is mixed."""
+    """Return blocks, each with the name of its norm that is mixed."""
     from timm.models import ResNet
 
     if isinstance(net, ResNet):
@@ -98,7 +98,7 @@ def _places(net: Any) -> list[tuple[nn.Module, str]]:
 
 
 def _take_over(part: nn.Module, norm: nn.Module, channels: slice) -> None:
-    """Copy what `part` has of the norm's state, for its channels only."""
+    """Copy the entries of the norm's state that `part` has, for its channels only."""
     state = norm.state_dict()
     part.load_state_dict({key: state[key][channels] if state[key].ndim else state[key] for key in part.state_dict()})
 

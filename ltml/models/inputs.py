@@ -1,4 +1,4 @@
-"""Images as the model wants them: values from 0 to 255, which it normalises itself."""
+"""Checks of the images that a model gets: values from 0 to 255, which it normalises itself."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from torch import Tensor
 from ltml.errors import InputError
 
 DARKEST = 2.0
-"""Largest value, on the scale of 0 to 255, below which a batch is taken for one in [0, 1] rather than for black."""
+"""Maximum of a batch below which it is assumed to be in [0, 1], not black images on the scale of 0 to 255."""
 
 
 def check_images(images: Tensor, channels: int, size: int | None = None) -> None:
-    """Refuse images that cannot be what the model wants.
+    """Raise if images have a wrong shape, dtype or range of values.
 
-    Values are looked at unless they are uint8, as in training, where nothing waits for the device; and not while the
-    model is compiled or exported.
+    Values are read unless they are uint8, as in training, so that training never waits for the device. They are not
+    read while the model is compiled or exported.
 
     Args:
         images: ``(B, channels, H, W)``.
-        channels: of all images of a row together.
-        size: side in px that the backbone is built for; None where it takes any.
+        channels: number of channels of all images of a row together.
+        size: side in px that the backbone is built for; None if it takes any.
 
     Raises:
-        InputError: another shape or kind, values outside [0, 255] or not finite, or all of them in [0, 1].
+        InputError: another shape or dtype, values outside [0, 255] or not finite, or all of them in [0, 1].
     """
     if not isinstance(images, Tensor):
         raise InputError(f"Expected images as a torch tensor (B, {channels}, H, W) but got {type(images).__name__}.")

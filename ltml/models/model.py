@@ -17,11 +17,11 @@ class Stage1Model(nn.Module):
     """Normalisation, backbone and head.
 
     Args:
-        backbone: images to a feature map.
-        head: feature map to features and logits, see `ltml.models.heads`.
-        mean: per input channel, in [0, 1].
-        std: per input channel.
-        images_per_row: images in one row of a batch, whose features stand side by side.
+        backbone: module from images to a feature map.
+        head: module from a feature map to features and logits, see `ltml.models.heads`.
+        mean: mean of each input channel, in [0, 1].
+        std: standard deviation of each input channel.
+        images_per_row: number of images in a row of a batch, whose features are concatenated.
     """
 
     mean: Tensor
@@ -42,8 +42,8 @@ class Stage1Model(nn.Module):
     def forward(self, images: Tensor) -> ModelOutput:
         """Return features and logits of images ``(B, channels, H, W)``; logits in float32 under autocast too.
 
-        Images are uint8, or other numbers from 0 to 255: the model normalises them itself. Logits of half precision
-        would tie scores that differ, for some heads more than for others.
+        Images are uint8, or other numbers from 0 to 255, and the model normalises them itself. Logits are not in half
+        precision because that would make different scores equal.
 
         Raises:
             InputError: images of another shape or kind, such as floats in [0, 1].
@@ -62,7 +62,7 @@ class Stage1Model(nn.Module):
         return self._side_by_side(self.head.features(self._map(images)))
 
     def _map(self, images: Tensor) -> Tensor:
-        """Feature map of every single image, those of a row after one another."""
+        """Return the feature map of every image; those of a row follow one another."""
         check_images(images, self._channels, self._size)
         single = torch.stack(images.chunk(self.images_per_row, dim=1), dim=1).flatten(0, 1)
         feature_map: Tensor = self.backbone(
@@ -75,12 +75,12 @@ class Stage1Model(nn.Module):
 
     @property
     def classifier(self) -> nn.Module:
-        """The module from features to logits."""
+        """Module from features to logits."""
         classifier: nn.Module = self.head.classifier
         return classifier
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters of backbone and head without the classifier."""
+        """Return the parameters of backbone and head without the classifier."""
         frozen = {id(parameter) for parameter in self.classifier.parameters()}
         return (parameter for parameter in self.parameters() if id(parameter) not in frozen)
 

@@ -1,4 +1,4 @@
-"""Positions of the places of a feature map."""
+"""Position encodings of a feature map."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def sincos_positions(height: int, width: int, dim: int) -> Tensor:
-    """Fixed 2-D sine-cosine positions, float32 ``(height · width, dim)``; `dim` divisible by 4."""
+    """Return fixed 2-D sine-cosine positions, float32 ``(height · width, dim)``; `dim` must be divisible by 4."""
     rates = 10_000 ** -(torch.arange(dim // 4) / (dim // 4))
     rows = torch.arange(height).float()[:, None] * rates
     columns = torch.arange(width).float()[:, None] * rates

@@ -36,9 +36,9 @@ ENCODERS = {
 
 
 ALIKE = 1e-4
-"""Distance of two embeddings, as a share of the length of one, under which the encoder does not tell prompts apart."""
+"""Distance of two embeddings, as a share of the length of one, at most which two prompts count as equal."""
 WHOLE = "whole prompts"
-"""Part of the cache's key: before, embeddings of prompts that had been cut were kept as well."""
+"""Part of the cache key that excludes embeddings of truncated prompts, which earlier versions cached."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class TextConfig:
 
 
 def make_prompts(config: TextConfig, label_names: Sequence[str]) -> list[str]:
-    """One prompt per class, or one that lists all classes (``mode: joint_tokens``).
+    """Return one prompt per class, or one that lists all classes (``mode: joint_tokens``).
 
     Raises:
         InputError: the template lacks {LN}, or ``label_text`` names a label that does not exist or has no text.
@@ -73,7 +73,7 @@ def make_prompts(config: TextConfig, label_names: Sequence[str]) -> list[str]:
 
 
 def embed_prompts(config: TextConfig, label_names: Sequence[str]) -> Tensor | None:
-    """Word embeddings ``(M, D')`` float32 of the class prompts; None for ``encoder: none``.
+    """Return word embeddings ``(M, D')`` float32 of the class prompts; None for ``encoder: none``.
 
     Raises:
         InputError: the encoder's name, weights or file are missing or wrong, or it takes no prompt as long as one of
@@ -98,7 +98,7 @@ def embed_prompts(config: TextConfig, label_names: Sequence[str]) -> Tensor | No
 
 
 def check_encoder(config: TextConfig) -> None:
-    """Check what can be known of an encoder without loading it.
+    """Check the name and file of an encoder without loading it.
 
     Raises:
         InputError: it has no name, or there is no word-vector file of that name.
@@ -112,7 +112,7 @@ def check_encoder(config: TextConfig) -> None:
 
 
 def _warn_of_equals(config: TextConfig, label_names: Sequence[str], embeddings: npt.NDArray[np.float32]) -> None:
-    """Warn of classes whose prompts an encoder does not tell apart."""
+    """Warn about classes whose prompts have the same embedding."""
     if config.mode != "per_class":
         return
     rows = embeddings.astype(np.float64)
@@ -129,7 +129,7 @@ def _warn_of_equals(config: TextConfig, label_names: Sequence[str], embeddings: 
 
 
 def _refuse_long_prompts(config: TextConfig, prompts: Sequence[str], counts: Sequence[int], most: int) -> None:
-    """Refuse prompts of more tokens than an encoder takes, which it would cut or fail on.
+    """Raise if a prompt has more tokens than an encoder takes, which would truncate it or fail.
 
     Raises:
         InputError: names the longest one.
@@ -152,7 +152,7 @@ def _cache_path(config: TextConfig, prompts: Sequence[str]) -> Path:
 
 
 def _file_state(name: str | None) -> list[tuple[str, int, int]] | None:
-    """Name, size and time of local files, so that another file at the same path is another key."""
+    """Return name, size and time of local files, so that another file at the same path has another key."""
     path = Path(name or "")
     if not name or not path.exists():
         return None
@@ -173,12 +173,12 @@ def _is_local(*names: str | None) -> bool:
 
 
 def _check_local(name: str | None, key: str) -> None:
-    """Refuse a local file or folder whose weights would run code as they are loaded."""
-    place = Path(name or "")
-    if not name or not place.exists():
+    """Raise if the weights of a local file or folder would run code when loaded."""
+    path = Path(name or "")
+    if not name or not path.exists():
         return
     try:
-        check_weights(place)
+        check_weights(path)
     except InputError as error:
         raise InputError(f"{key}: {error}") from error
 
@@ -207,7 +207,7 @@ def _open_clip(config: TextConfig, prompts: list[str]) -> Any:
     tokens = tokenizer(prompts)
     markers = 2 if is_clip else 0  # start and end, which a tokenizer of Hugging Face counts itself
     encode = tokenizer.encode if is_clip else lambda prompt: tokenizer.tokenizer(prompt)["input_ids"]
-    # Looked at before anything is encoded: where the prompt has more tokens than the model takes, it is cut silently.
+    # Checked before encoding, because the model silently truncates prompts that are too long.
     counts = [len(encode(prompt)) for prompt in prompts]
     _refuse_long_prompts(config, prompts, counts, tokens.shape[1] - markers)
     if config.mode == "per_class":
@@ -244,7 +244,7 @@ def _transformers(config: TextConfig, prompts: list[str]) -> Any:
 
 
 def _longest(tokenizer: Any, model: Any) -> int:
-    """Return how many tokens a language model takes; a very large number where it sets no limit."""
+    """Return the largest number of tokens that a language model takes; very large if it sets no limit."""
     positions = getattr(model.config, "max_position_embeddings", None) or -1
     table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
     padding = getattr(table, "padding_idx", None)
@@ -254,7 +254,7 @@ def _longest(tokenizer: Any, model: Any) -> int:
 
 
 def _word_vectors(config: TextConfig, prompts: list[str]) -> Any:
-    """Mean vector of each prompt's words, or each word's vector of the joint prompt."""
+    """Return the mean vector of each prompt's words, or the vector of each word of the joint prompt."""
     words = [re.findall(r"[^\W_]+", prompt.lower()) for prompt in prompts]
     vectors = _read_vectors(Path(str(config.name)), {word for prompt in words for word in prompt})
     unknown = sorted({word for prompt in words for word in prompt if word not in vectors})

@@ -1,4 +1,4 @@
-"""Weight files of others: their tensors are read, and no code in them is run."""
+"""Read the tensors of weight files without running code in them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from torch import Tensor
 from ltml.errors import InputError
 
 NESTED = ("state_dict_ema", "model_ema", "state_dict", "model")
-"""Keys under which training scripts keep a state dict; the first that is there counts."""
+"""Keys under which training scripts keep a state dict; the first that exists counts."""
 WRAPPERS = ("_orig_mod.", "module.", "_orig_mod.")
-"""What compiling and parallel training put before the name of a tensor."""
+"""Prefixes that compiling and parallel training add to the names of tensors."""
 NOT_PICKLED = (".safetensors", ".npz", ".npy", ".json", ".txt")
-"""Endings of files in which libraries expect no pickle."""
+"""Endings of files that libraries do not unpickle."""
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Return the tensors by name of a ``.safetensors`` file, or of a checkpoint that torch has saved.
+    """Return the tensors by name of a ``.safetensors`` file, or of a checkpoint saved by torch.
 
     Raises:
-        InputError: the file is damaged, holds no state dict, or holds objects that only code could make.
+        InputError: the file is damaged, holds no state dict, or holds objects that would run code.
     """
     content = _load(path)
     keys = [key for key in NESTED if isinstance(content, dict) and content.get(key) is not None]
@@ -34,21 +34,19 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return {_unwrapped(str(name)): value for name, value in state.items()}
 
 
-def check_weights(place: Path) -> None:
-    """Refuse weights that a library is about to load itself if they hold more than tensors.
+def check_weights(path: Path) -> None:
+    """Raise if weights that a library will load hold more than tensors.
 
     Args:
-        place: a file, or a folder of a language model, of which ``.safetensors`` files are preferred.
+        path: a file, or a folder of a language model, of which ``.safetensors`` files are preferred.
 
     Raises:
         InputError: see `read_state_dict`.
     """
-    if place.is_file():
-        files = [place]
+    if path.is_file():
+        files = [path]
     else:
-        files = sorted(
-            file for file in place.iterdir() if file.name.startswith(("pytorch_model", "open_clip", "model"))
-        )
+        files = sorted(file for file in path.iterdir() if file.name.startswith(("pytorch_model", "open_clip", "model")))
         files = [] if any(file.suffix == ".safetensors" for file in files) else files
     for file in files:
         if file.suffix not in NOT_PICKLED:
@@ -56,7 +54,7 @@ def check_weights(place: Path) -> None:
 
 
 def _load(path: Path) -> Any:
-    """Content of a weight file; of Python's objects only plain ones and the arguments of a script are allowed."""
+    """Return the content of a weight file; only tensors, plain objects and a script's arguments are allowed."""
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

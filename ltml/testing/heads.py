@@ -1,4 +1,4 @@
-"""What every head keeps."""
+"""Contract of heads."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ltml.testing.hooks import check_hooks
 
 WIDTH, CLASSES, ROWS = 6, 4, 3
 CONTEXT = HeadContext(WIDTH, ("one: a", "one: b", "two: a", "two: c"))
-"""Labels of two sources, for heads that need to know whose a label is."""
+"""Context with labels of two sources, for heads that depend on the source of a label."""
 
 CHANCE = "leave out chance and moving averages when self.training is False"
 ALONE = "normalise over no batch in eval mode, and let no image look at the others"
-STATE = "keep what answers depend on as parameters or registered buffers"
+STATE = "keep what predictions depend on as parameters or registered buffers"
 
 
 def check_head(make: Callable[[HeadContext], Any]) -> None:
@@ -29,8 +29,8 @@ def check_head(make: Callable[[HeadContext], Any]) -> None:
 
     From a map ``(B, D0, H, W)`` it makes features ``(B, C, D)`` or ``(B, D)``, and its ``classifier`` logits ``(B, C)``
     of them, in float32 under autocast too and with the features of several images side by side; every parameter and
-    the map get a gradient; in eval mode answers are repeatable and those of one image do not depend on the others; a
-    saved state gives the same answers; ``class_weights()`` of a classifier is the map it makes; ``class_dims`` names
+    the map get a gradient; in eval mode predictions are repeatable and those of one image do not depend on the others;
+    a saved state gives the same predictions; ``class_weights()`` is the classifier's map; ``class_dims`` names
     dimensions of classes; the map is left alone.
 
     Args:
@@ -47,7 +47,7 @@ def check_head(make: Callable[[HeadContext], Any]) -> None:
     feature_map = torch.randn(ROWS, WIDTH, 2, 2)
     check_hooks(make(CONTEXT), Head)
     _check_shapes(make(CONTEXT).eval(), feature_map)
-    _check_answers(make, feature_map)
+    _check_predictions(make, feature_map)
     _check_gradients(make(CONTEXT), feature_map)
     _check_class_weights(make(CONTEXT).eval(), feature_map)
     _check_class_dims(make(CONTEXT))
@@ -55,7 +55,7 @@ def check_head(make: Callable[[HeadContext], Any]) -> None:
         _check_model(make, images)
 
 
-def _answers(head: Any, feature_map: Tensor) -> Tensor:
+def _predict(head: Any, feature_map: Tensor) -> Tensor:
     logits: Tensor = head.classifier(head.features(feature_map))
     return logits
 
@@ -89,18 +89,19 @@ def _check_shapes(head: Any, feature_map: Tensor) -> None:
 
 
 @torch.no_grad()
-def _check_answers(make: Callable[..., Any], feature_map: Tensor) -> None:
+def _check_predictions(make: Callable[..., Any], feature_map: Tensor) -> None:
     head, other = (make(CONTEXT).eval() for _ in range(2))
-    answers = _answers(head, feature_map)
-    _assert_close(_answers(head, feature_map), answers, "in eval mode the same map has other answers", CHANCE)
-    _assert_close(_answers(head, feature_map[:1]), answers[:1], "answers for an image depend on the others", ALONE)
+    predictions = _predict(head, feature_map)
+    _assert_close(_predict(head, feature_map), predictions, "in eval mode the same map has other predictions", CHANCE)
+    what = "predictions for an image depend on the others"
+    _assert_close(_predict(head, feature_map[:1]), predictions[:1], what, ALONE)
     other.load_state_dict(head.state_dict())
-    _assert_close(_answers(other, feature_map), answers, "a saved state gives other answers", STATE)
+    _assert_close(_predict(other, feature_map), predictions, "a saved state gives other predictions", STATE)
 
 
 def _check_gradients(head: Any, feature_map: Tensor) -> None:
     leaf = feature_map.clone().requires_grad_()
-    _answers(head, leaf).square().sum().backward()  # type: ignore[no-untyped-call]
+    _predict(head, leaf).square().sum().backward()  # type: ignore[no-untyped-call]
     trained = {name: parameter for name, parameter in head.named_parameters() if parameter.requires_grad}
     if without := [name for name, parameter in trained.items() if parameter.grad is None]:
         raise AssertionError(

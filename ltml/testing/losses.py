@@ -1,4 +1,4 @@
-"""What every loss keeps."""
+"""Contract of losses."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ltml.testing.hooks import check_hooks
 
 CLASSES = 5
 COUNTS = (40, 25, 10, 4, 1)
-"""Known positives per class that a factory is given."""
+"""Known positives per class."""
 ENTRIES = (100, 100, 90, 80, 100)
-"""Known entries likewise."""
+"""Known entries per class."""
 ORDER = (3, 0, 4, 1, 2)
 
 MASK = (

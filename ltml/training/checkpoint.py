@@ -1,4 +1,4 @@
-"""Weights in safetensors, and the state of a stage that is under way."""
+"""Weights in safetensors, and the saved state of an unfinished stage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ltml.errors import InputError, first_line
 from ltml.files import write_atomically
 
 BEGIN_AGAIN = "remove it, and the same command begins the stage again"
-"""What to do about a state of a stage that cannot be read."""
+"""Remedy for an unreadable state of a stage."""
 
 
 def save_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -29,7 +29,7 @@ def save_weights(path: Path, state: Mapping[str, Tensor], about: Mapping[str, An
 
 
 def load_weights(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors whose names begin with `prefix`, and the description, of a checkpoint written by `save_weights`.
+    """Read the tensors whose names begin with `prefix`, and the description, from a checkpoint of `save_weights`.
 
     Raises:
         InputError: the file is missing, damaged, or was not written by ltml.
@@ -50,12 +50,12 @@ def load_weights(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write the state of a stage that is under way, atomically."""
+    """Write the state of an unfinished stage atomically."""
     write_atomically(path, lambda temporary: torch.save(dict(state), temporary))
 
 
 def load_state(path: Path) -> dict[str, Any] | None:
-    """Read what `save_state` wrote; None if there is nothing.
+    """Read a state that `save_state` wrote; return None if the file does not exist.
 
     Raises:
         InputError: the file is damaged.
@@ -74,5 +74,5 @@ def load_state(path: Path) -> dict[str, Any] | None:
 
 
 def copy_to_cpu(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """An independent copy of a state dict."""
+    """Return an independent copy of a state dict on the CPU."""
     return {key: value.detach().to("cpu", copy=True) for key, value in state.items()}

@@ -1,4 +1,4 @@
-"""Where and in which precision to compute."""
+"""Device and precision of a stage."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def choose_device(name: str, world: World = SINGLE_PROCESS) -> torch.device:
-    """The device of ``train.device``; ``auto`` is the GPU if there is one. Each of several processes has its own GPU.
+    """Return the device of ``train.device``; ``auto`` is a GPU if available. Each of several processes has its own GPU.
 
     Raises:
-        InputError: the device does not exist on this machine, or is one for all of several processes.
+        InputError: the device does not exist on this machine, or several processes would share it.
     """
     if world.size > 1:
         return _choose_own_device(name, world)
@@ -54,12 +54,12 @@ def _choose_own_device(name: str, world: World) -> torch.device:
 
 @dataclass(frozen=True)
 class Compute:
-    """Device and precision of a stage, and the processes that work on it.
+    """Device, precision and processes of a stage.
 
     Attributes:
-        device: where tensors live.
+        device: device of the tensors of this process.
         bfloat16: whether forward passes run in automatic mixed precision.
-        world: the processes; `device` is this one's.
+        world: processes that run the stage.
     """
 
     device: torch.device
@@ -67,14 +67,14 @@ class Compute:
     world: World = SINGLE_PROCESS
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Automatic mixed precision in bfloat16, or nothing."""
+        """Return a context of automatic mixed precision in bfloat16, or one that does nothing."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16) if self.bfloat16 else nullcontext()
 
     def place(self, model: M) -> M:
         """Move a model to the device; on a GPU with channels last, which its convolutions prefer.
 
         With several processes, batch norm on GPUs sees the images of all of them (SyncBatchNorm). On CPUs, for which
-        torch has none, it sees the process's own share of a batch, so that results depend on the number of processes.
+        torch has no SyncBatchNorm, it sees the process's share of a batch, so results depend on their number.
         """
         if self.device.type == "cuda" and self.world.size > 1:
             model = synchronise_norms(model)
@@ -84,9 +84,9 @@ class Compute:
 
 
 def synchronise_norms(model: M) -> M:
-    """Turn every batch norm into SyncBatchNorm, with the same parameters.
+    """Turn every batch norm into SyncBatchNorm with the same parameters.
 
-    By timm's function: torch's own drops the activations that timm's norms have inside.
+    Uses timm's function, because torch's drops the activations inside timm's norms.
     """
     from timm.layers import convert_sync_batchnorm
 
@@ -94,9 +94,9 @@ def synchronise_norms(model: M) -> M:
 
 
 def choose_compute(device: str, precision: str) -> Compute:
-    """Device and precision of ``train.device`` and ``train.precision``.
+    """Return device and precision of ``train.device`` and ``train.precision``.
 
-    ``auto`` is bfloat16 on a GPU that has it, else float32.
+    Precision ``auto`` is bfloat16 on a GPU that supports it, else float32.
 
     Raises:
         InputError: see `choose_device`.

@@ -1,4 +1,4 @@
-"""One loop for every method and both stages: an epoch of steps, an epoch of answers."""
+"""The training loop of every method and both stages."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ TRAINING_WORK = 3
 
 
 def seed_epoch(seed: int, *parts: str | int, world: World = SINGLE_PROCESS) -> None:
-    """Seed torch's generators for an epoch, so that dropout does not depend on what ran before.
+    """Seed torch's generators for an epoch, so that dropout does not depend on earlier epochs.
 
-    Each of several processes has its own stream, so that they drop different units; dropout is thus the one thing
-    (with batch norm on CPUs) in which several processes do not do what one would.
+    With several processes each has its own stream, so that they drop different units. Apart from batch norm on CPUs,
+    dropout is therefore the only difference between training in one process and in several.
     """
     torch.manual_seed(derive_seed(seed, *parts, *([world.rank] if world.size > 1 else [])))
 
@@ -46,23 +46,23 @@ def train_epoch(
     clip_norm: float | None = None,
     describe: Callable[[B], str] = lambda _: "",
 ) -> float:
-    """Step once per batch.
+    """Train for one epoch, one step per batch.
 
     Args:
-        batches: what an epoch goes through; their targets are 0, 1 or unknown, as those of a dataset are.
-        loss_of: scalar loss of a batch.
-        optimizer: its parameters are the ones that move.
-        model: what several processes train together: each sees its share of a batch, so gradients are summed over
-            them. None where each does the same with the same batches.
-        world: the processes.
+        batches: batches of the epoch; their targets are 0, 1 or unknown, as in a dataset.
+        loss_of: function from a batch to its scalar loss.
+        optimizer: optimiser of the parameters that are trained.
+        model: model that several processes train together; each gets its share of a batch, and gradients are summed
+            over processes. None if every process trains on the same batches.
+        world: processes that train together.
         clip_norm: largest norm of the gradient; None for no clipping.
-        describe: what to say of a batch whose loss is not finite.
+        describe: function from a batch whose loss is not finite to its description in the error.
 
     Returns:
         Mean loss over the steps.
 
     Raises:
-        NonFiniteLossError: names the step and the batch; nothing of that step is applied.
+        NonFiniteLossError: names the step and the batch; the step is not applied.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     losses: list[float] = []
@@ -74,7 +74,7 @@ def train_epoch(
         if not math.isfinite(value):
             raise NonFiniteLossError(
                 f"the loss is {value} at step {step} of the epoch{describe(batch)}. Lower the learning rate, set "
-                "train.clip_norm, or use train.precision=float32; changed so, it is another run and starts anew."
+                "train.clip_norm, or use train.precision=float32; it is then another run from epoch 1."
             )
         loss.backward()  # type: ignore[no-untyped-call]
         if model is not None:
@@ -84,5 +84,5 @@ def train_epoch(
         optimizer.step()
         losses.append(value)
     if model is not None:
-        broadcast(model.buffers(), world)  # statistics of batch norm, where each has its own
+        broadcast(model.buffers(), world)  # batch-norm statistics may differ between processes
     return math.fsum(losses) / max(len(losses), 1)

@@ -20,7 +20,7 @@ def make_optimizer(
     betas: tuple[float, float] = (0.9, 0.999),
     momentum: float = 0.9,
 ) -> Optimizer:
-    """Adam, AdamW or SGD with momentum; fused on a GPU."""
+    """Return Adam, AdamW or SGD with momentum for the trainable parameters; fused on a GPU."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
     fused = bool(trained) and trained[0].is_cuda
     if name == "sgd":
@@ -32,7 +32,7 @@ def make_optimizer(
 def make_schedule(
     name: str, optimizer: Optimizer, *, epochs: int, milestones: Sequence[int], factor: float, patience: int
 ) -> LRScheduler:
-    """Learning rate over epochs: constant, cosine to 0, times `factor` at milestones or on a plateau."""
+    """Return a schedule over epochs: constant, cosine to 0, or times `factor` at milestones or on a plateau."""
     schedules: dict[str, Any] = {
         "constant": lambda: ConstantLR(optimizer, factor=1.0),
         "cosine": lambda: CosineAnnealingLR(optimizer, T_max=epochs),
@@ -44,7 +44,7 @@ def make_schedule(
 
 
 def step_schedule(schedule: LRScheduler, validation: float) -> None:
-    """Advance by an epoch; a plateau schedule looks at the validation measure."""
+    """Advance a schedule by an epoch; only a plateau schedule uses the validation measure."""
     if isinstance(schedule, ReduceLROnPlateau):
         schedule.step(validation)
     else:

@@ -1,4 +1,4 @@
-"""What a stage remembers between epochs, so that a cut-off run goes on where it stopped."""
+"""State of a stage that is saved after every epoch, so that an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ltml.training.checkpoint import BEGIN_AGAIN, copy_to_cpu, load_state, save_
 
 @dataclass
 class TrainingState:
-    """Epochs done, the best weights so far, and the log.
+    """Finished epochs, best weights so far, and log of a stage.
 
     Attributes:
-        done: finished epochs.
+        done: number of finished epochs.
         best: highest validation measure so far.
-        best_at: epoch or round of `best`.
-        weights: state dict of `best`, on the CPU.
+        best_at: epoch or round, from 0, of `best`.
+        weights: state dict of the model at `best`, on the CPU.
         history: one record per epoch, the lines of ``log.jsonl``.
     """
 
@@ -36,14 +36,14 @@ class TrainingState:
 
     @classmethod
     def load(cls, folder: Path, parts: Mapping[str, Any]) -> TrainingState:
-        """Read ``state.pt`` of a folder, if there is one, and put its state into `parts`.
+        """Read ``state.pt`` of a folder, if it exists, and load its state into `parts`.
 
         Args:
-            folder: of the stage.
-            parts: model, optimisers and whatever else has a ``state_dict``, by name.
+            folder: folder of the stage.
+            parts: model, optimisers and other objects with a ``state_dict``, by name.
 
         Raises:
-            InputError: the file is damaged, or of another run.
+            InputError: the file is damaged or belongs to another run.
         """
         state = load_state(folder / "state.pt")
         if state is None:
@@ -56,7 +56,7 @@ class TrainingState:
             raise InputError(f"{folder / 'state.pt'} is of another run, or damaged; {BEGIN_AGAIN}") from error
 
     def update_best(self, value: float, at: int, model: nn.Module) -> bool:
-        """Keep the model's weights if its validation measure is the best so far, and say so."""
+        """Copy the model's weights if its validation measure is the best so far; return whether it is."""
         if value <= self.best:
             return False
         self.best, self.best_at, self.weights = value, at, copy_to_cpu(model.state_dict())
@@ -65,11 +65,11 @@ class TrainingState:
     def finish_epoch(
         self, record: dict[str, Any], folder: Path, parts: Mapping[str, Any], world: World = SINGLE_PROCESS
     ) -> None:
-        """Count an epoch, and save everything before the next begins; of several processes the first one writes."""
+        """Count a finished epoch and save the state and the log; with several processes rank 0 writes."""
         self.done += 1
         self.history.append(record)
-        state = {name: part.state_dict() for name, part in parts.items()}  # some gather theirs from all processes
+        state = {name: part.state_dict() for name, part in parts.items()}  # some gather from all ranks
         if not world.is_first:
             return
         write_text(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in self.history))
-        save_state(folder / "state.pt", state | vars(self))  # last: what it counts as done is not done again
+        save_state(folder / "state.pt", state | vars(self))  # written last: epochs that it counts are not repeated
