@@ -1,4 +1,4 @@
-"""Embeddings that people have already, as ``.npz`` files; features are mapped into memory, not read into it."""
+"""Read a user's own embeddings from ``.npz`` files; features are memory-mapped rather than read."""
 
 from __future__ import annotations
 
@@ -25,33 +25,35 @@ from ltml.near_names import fold_id, fold_name, is_missing, near_misses
 from ltml.types import FeatureSet
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, tokenize.TokenError, UnicodeDecodeError, NotImplementedError)
-"""What numpy and zipfile raise on a damaged archive, besides the usual."""
-LARGEST = 1e15
-"""Size of a feature up to which sums of squares stay far within float32."""
+"""Exceptions of numpy and zipfile for a damaged archive, besides OSError and ValueError."""
+MAX_FEATURE = 1e15
+"""Largest absolute value of a feature; sums of squares then stay far within float32."""
 NEEDED = ("features", "targets", "label_names")
+"""Names of the arrays that every file must have."""
 OPTIONAL = ("known", "ids", "groups")
+"""Names of the arrays that a file may have."""
 SINGULAR = {"groups": "group", "ids": "id", "known": "known"}
-"""By what `near_misses` knows the optional arrays."""
+"""Name of each optional array in `near_misses`."""
 OTHER_NAMES = {
     "features": ("features", "x", "feature", "feats", "embedding", "embeddings", "vectors", "representations"),
     "targets": ("targets", "y", "target", "label", "labels", "truth"),
     "label_names": ("labelnames", "labelname", "names", "classes", "classnames", "labels", "columns"),
 }
-"""What people call the arrays that are needed; case, blanks and underscores aside."""
+"""Other usual names of the needed arrays, without case, blanks and underscores."""
 PART_BYTES = 1 << 25
-"""Of features that are read, checked or unpacked at a time."""
+"""Number of bytes of features that are read, checked or unpacked at a time."""
 
 
 @dataclass(frozen=True)
 class FeatureFile:
-    """One split.
+    """Content of the file of one split.
 
     Attributes:
-        path: the file.
+        path: path of the file.
         label_names: the ``C`` labels.
         store: features, targets, known, ids.
-        groups: text ``(N,)``, the patients; the ids where the file has none.
-        has_groups: whether it has any.
+        groups: patient of each row, text ``(N,)``; the ids if the file has no groups.
+        has_groups: whether the file has groups.
     """
 
     path: Path
@@ -62,7 +64,7 @@ class FeatureFile:
 
 
 class NoImages:
-    """There are none: what stage 2 needs of the images are their features.
+    """Image reader of a dataset without images, of which stage 2 needs the features only.
 
     Args:
         files: hash of the feature file of every row, uint64 ``(N,)``.
@@ -74,19 +76,19 @@ class NoImages:
         self._files = files
 
     def read(self, row: int) -> UInt8Array:
-        """Never called: nothing that reads images runs on feature files."""
+        """Raise: nothing that runs on feature files reads images."""
         raise NotImplementedError(f"row {row} is a feature, not an image")
 
     def files(self, row: int) -> list[Path]:  # noqa: ARG002
-        """None."""
+        """Return no files."""
         return []
 
     def stored(self, row: int) -> UInt8Array | None:  # noqa: ARG002
-        """None."""
+        """Return None: no pixels are stored."""
         return None
 
     def digests(self, rows: IntArray) -> Digests:
-        """Hashes of the feature files of rows, uint64 ``(n, 1)``."""
+        """Return the hashes of the feature files of rows, uint64 ``(n, 1)``."""
         return self._files[rows, None]
 
 
@@ -97,7 +99,8 @@ def read_feature_file(path: Path, split: str) -> FeatureFile:
     text or numbers ``(N,)``.
 
     Raises:
-        InputError: the file cannot be read, or something in it is missing, not allowed, or almost one that is read.
+        InputError: the file cannot be read, or an array is missing, not allowed, or has almost the name of one that is
+            read.
     """
 
     def refuse(problem: str) -> NoReturn:
@@ -122,19 +125,19 @@ def read_feature_file(path: Path, split: str) -> FeatureFile:
         refuse(f"it has {count} rows but {len(ids)} ids and {len(groups)} groups")
     if (row := _first_odd_row(features, known if split == "train" else np.ones_like(known))) is not None:
         refuse(
-            f"features hold NaN, infinity, or numbers too large for float32 to square (beyond {LARGEST:.0e}), first in "
-            f"row {row + 1}, id '{ids[row]}'"
+            f"features hold NaN, infinity, or numbers too large for float32 to square (beyond {MAX_FEATURE:.0e}), "
+            f"first in row {row + 1}, id '{ids[row]}'"
         )
     values = np.nan_to_num(targets).astype(np.uint8)
     return FeatureFile(path, names, FeatureSet(features, values, known, ids), groups, "groups" in arrays)
 
 
 def _first_odd_row(features: npt.NDArray[Any], used: npt.NDArray[np.bool_]) -> int | None:
-    """Return the first row ``(N,)`` with a number that is used and that no statistics can be made of."""
+    """Return the first row with a used feature that is not finite or larger than `MAX_FEATURE`."""
     step = max(1, PART_BYTES // (8 * max(features[0].size, 1)))
     for start in range(0, len(features), step):
         part = features[start : start + step].astype(np.float64)
-        odd = (~(np.abs(part) <= LARGEST)).any(axis=-1)  # NaN compares as False
+        odd = (~(np.abs(part) <= MAX_FEATURE)).any(axis=-1)  # NaN compares as False
         mask = used[start : start + step]
         rows = (odd & mask).any(axis=1) if odd.ndim == 2 else odd & mask.any(axis=1)
         if rows.any():
@@ -143,11 +146,11 @@ def _first_odd_row(features: npt.NDArray[Any], used: npt.NDArray[np.bool_]) -> i
 
 
 def join_feature_files(files: Mapping[str, FeatureFile]) -> Dataset:
-    """The files of all splits as one dataset without images.
+    """Join the files of all splits into one dataset without images.
 
     Raises:
-        InputError: labels or shapes differ, an id is there twice, a group is in two splits, whatever form it has in
-            each, or only some files have groups.
+        InputError: labels or shapes differ, an id occurs twice, a group is in two splits (however it is written), or
+            only some files have groups.
     """
     first, *others = files.values()
     for other in others:
@@ -169,8 +172,8 @@ def join_feature_files(files: Mapping[str, FeatureFile]) -> Dataset:
     without = [file.path for file in files.values() if not file.has_groups]
     if 0 < len(without) < len(files):
         raise InputError(
-            f"{first_few(without)} has no array `groups`, but another split has: nobody would see a patient who is in "
-            "both. Give groups for all splits, or for none"
+            f"{first_few(without)} has no array `groups`, but another split has, so a patient in both would go "
+            "unnoticed. Give groups for all splits, or for none"
         )
     digests = [hash_file(file.path) for file in files.values()]
     if len(set(digests)) < len(digests):
@@ -190,7 +193,7 @@ def join_feature_files(files: Mapping[str, FeatureFile]) -> Dataset:
 
 
 def _check_apart(table: pd.DataFrame, column: str, files: Mapping[str, FeatureFile]) -> None:
-    """Refuse an id or a group that is in two splits, or in two forms (``7`` and ``7.0``).
+    """Raise if an id or a group is in two splits, or is written in two ways (``7`` and ``7.0``).
 
     Raises:
         InputError: names them.
@@ -199,22 +202,22 @@ def _check_apart(table: pd.DataFrame, column: str, files: Mapping[str, FeatureFi
     distinct = distinct.assign(fold=distinct[column].map(fold_id))
     if column == "id":
         distinct = distinct.drop_duplicates(["fold", "split"])
-    again = distinct["fold"][distinct["fold"].duplicated()]
-    if not len(again):
+    repeated = distinct["fold"][distinct["fold"].duplicated()]
+    if not len(repeated):
         return
-    both = distinct[distinct["fold"] == again.iloc[0]]
+    both = distinct[distinct["fold"] == repeated.iloc[0]]
     (name, other), (split, second) = both[column].iloc[:2], both["split"].iloc[:2]
     if name == other:
         raise InputError(f"{column}s are in more than one split: {brief(name)} is in {split} and {second}")
     where = " and ".join(dict.fromkeys(str(files[part].path) for part in (split, second)))
     raise InputError(
         f"{where}: the {column}s {shown(name)} and {shown(other)} differ only in case, blanks, leading zeros or a "
-        "'.0'. Write one alike everywhere, and two in another way"
+        "'.0'. Write the same one alike everywhere, and different ones more differently"
     )
 
 
 def _read_arrays(path: Path, refuse: Any) -> dict[str, npt.NDArray[Any]]:
-    """Return the arrays of a file; features are mapped, in the machine's own float32, float64 or float16."""
+    """Return the arrays of a file; features are memory-mapped as native float32, float64 or float16."""
     if path.is_file() and not zipfile.is_zipfile(path):
         raise InputError(f"the feature file {path} is not an .npz (numpy.savez writes them)")
     try:
@@ -232,22 +235,20 @@ def _read_arrays(path: Path, refuse: Any) -> dict[str, npt.NDArray[Any]]:
 
 
 def _check_array_names(names: list[str], refuse: Any) -> None:
-    """Refuse a file that lacks an array, or has one that is almost one that is read."""
+    """Raise if a file lacks an array, or has one with almost the name of one that is read."""
     others = [name for name in names if name not in (*NEEDED, *OPTIONAL)]
     plain = {name: fold_name(name).replace("_", "").replace("-", "") for name in others}
     if missing := [name for name in NEEDED if name not in names]:
         near = {wanted: [name for name in others if plain[name] in OTHER_NAMES[wanted]] for wanted in missing}
         hints = "".join(f"; is {shown(found[0])} meant as {wanted}?" for wanted, found in near.items() if found)
-        refuse(
-            f"it lacks {', '.join(missing)}; it needs {', '.join(NEEDED)}, and may have {', '.join(OPTIONAL)}{hints}"
-        )
+        refuse(f"it lacks {', '.join(missing)}; needed are {', '.join(NEEDED)}, optional {', '.join(OPTIONAL)}{hints}")
     for name, wanted in SINGULAR.items():
         near_ones = [other for other in _near(others, wanted) if name not in names or fold_name(other) == name]
         if near_ones:
-            remedy = f"there is {name} too, keep one" if name in names else f"call it {name}, or take it out"
+            remedy = f"the file has {name} too, keep one" if name in names else f"rename it to {name}, or remove it"
             refuse(f"the array {shown(near_ones[0])} is not read: {remedy}")
     if splits := _near(others, "split"):
-        refuse(f"the array {shown(splits[0])} is not read: each split has a file (--features, --val, --test)")
+        refuse(f"the array {shown(splits[0])} is not read: give one file per split (--features, --val, --test)")
 
 
 def _near(names: list[str], wanted: str) -> list[str]:
@@ -255,8 +256,8 @@ def _near(names: list[str], wanted: str) -> list[str]:
 
 
 def _map_features(path: Path) -> FloatArray:
-    """Map features where they lie in the archive; those that are packed, whole numbers, or of another machine's byte
-    order are unpacked to a temporary file a part at a time, and mapped there.
+    """Memory-map features inside the archive; compressed, integer or byte-swapped ones are unpacked to a temporary file
+    a part at a time and mapped there.
     """
     with zipfile.ZipFile(path) as archive:
         member = archive.getinfo("features.npy")
@@ -273,7 +274,7 @@ def _map_features(path: Path) -> FloatArray:
                 return np.empty(shape, dtype)
             if not plain:
                 return _unpack(file, dtype, shape, order)
-            while file.read(PART_BYTES):  # to the end, where the archive's checksum is compared
+            while file.read(PART_BYTES):  # to the end, where zipfile compares the archive's checksum
                 pass
     with path.open("rb") as whole:
         whole.seek(member.header_offset + 26)
@@ -283,14 +284,14 @@ def _map_features(path: Path) -> FloatArray:
 
 
 def _own(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the float type of this machine that features are kept in."""
+    """Return the native float type of features."""
     if dtype.kind != "f":
         return np.dtype(np.float32)
     return dtype.newbyteorder("=") if dtype.itemsize <= 8 else np.dtype(np.float64)
 
 
 def _unpack(packed: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...], order: Any) -> FloatArray:
-    """Map numbers in a temporary file, which goes when nothing holds the map any more."""
+    """Map numbers in a temporary file, which is deleted with the last reference to the map."""
     with tempfile.TemporaryFile(prefix="ltml-features-") as file:
         while part := packed.read(PART_BYTES // dtype.itemsize * dtype.itemsize):
             file.write(np.frombuffer(part, dtype=dtype).astype(_own(dtype)).tobytes())
@@ -299,14 +300,14 @@ def _unpack(packed: IO[bytes], dtype: np.dtype[Any], shape: tuple[int, ...], ord
 
 
 def _read_targets(arrays: Mapping[str, npt.NDArray[Any]], refuse: Any) -> npt.NDArray[np.float64]:
-    """Return targets with NaN where they are NaN or `known` is false."""
+    """Return targets, NaN where they are NaN or `known` is false."""
     targets, known = _numbers(arrays["targets"], "targets", refuse), arrays.get("known")
     if known is not None:
         mask = _numbers(known, "known", refuse)
         if mask.shape != targets.shape or not np.isin(mask, (0, 1)).all():
             refuse(f"known must be true or false {targets.shape} as targets, not {known.dtype} of shape {known.shape}")
         if np.isnan(targets[mask == 1]).any():
-            refuse("known is true where targets are NaN; which of them is right?")
+            refuse("known is true where targets are NaN; correct one of them")
         targets = np.where(mask == 1, targets, np.nan)
     strange = sorted(set(targets[~np.isnan(targets)]) - {0.0, 1.0})
     if strange:
@@ -323,7 +324,7 @@ def _numbers(values: npt.NDArray[Any], what: str, refuse: Any) -> npt.NDArray[np
 
 
 def _names(values: npt.NDArray[Any], what: str, refuse: Any) -> npt.NDArray[np.object_]:
-    """Return text ``(N,)``, none of it empty; whole numbers lose their ``.0``."""
+    """Return names as text ``(N,)``, whole numbers without ``.0``; raise if one is empty."""
     if values.ndim != 1:
         refuse(f"{what} must have one dimension, not the shape {values.shape}")
     if values.dtype.kind not in "USTiufb":
@@ -337,5 +338,5 @@ def _names(values: npt.NDArray[Any], what: str, refuse: Any) -> npt.NDArray[np.o
     names: npt.NDArray[np.object_] = values.astype(str).astype(object)
     empty = [row for row, name in enumerate(names) if is_missing(name)]
     if empty and what != "label_names":
-        refuse(f"{what}[{empty[0]}] is empty ({len(empty)} such); fill it in, or take the rows out")
+        refuse(f"{what}[{empty[0]}] is empty ({len(empty)} such); fill it in, or remove the rows")
     return names

@@ -183,15 +183,21 @@ def _text(folder: Path) -> Path:
         (_bad(groups=np.full(300, "train-1")), "in more than one split: train-1"),
         (_bad(ids=np.array([None] * 300)), "text must be stored as numpy text"),
         (_bad(features=np.full((300, 3, 8), None)), "text must be stored as numpy text"),
-        *((_bad(**{name: np.arange(300)}), f"'{name}' is not read: call it groups") for name in (
+        *((_bad(**{name: np.arange(300)}), f"'{name}' is not read: rename it to groups") for name in (
             "group", "Groups", "patients", "patient_id", "subject"
         )),
-        *((_bad(**{name: np.ones((300, 3))}), f"'{name}' is not read: call it known") for name in ("mask", "Known")),
-        *((_bad(**{name: np.arange(300)}), f"'{name}' is not read: call it ids") for name in ("id", "IDs", "image_id")),
-        *((_bad(**{name: np.full(300, "val")}), f"'{name}' is not read: each split") for name in ("split", "fold")),
-        (_bad(ids=np.arange(300), Ids=np.arange(300)), "'Ids' is not read: there is ids too"),
-        *((_bad(targets=None, **{name: np.zeros((300, 3))}), f"lacks targets; it needs features, targets, label_names, "
-           f"and may have known, ids, groups; is '{name}' meant as targets?") for name in ("y", "labels", "Targets")),
+        *((_bad(**{name: np.ones((300, 3))}), f"'{name}' is not read: rename it to known") for name in (
+            "mask", "Known"
+        )),
+        *((_bad(**{name: np.arange(300)}), f"'{name}' is not read: rename it to ids") for name in (
+            "id", "IDs", "image_id"
+        )),
+        *((_bad(**{name: np.full(300, "val")}), f"'{name}' is not read: give one file") for name in ("split", "fold")),
+        (_bad(ids=np.arange(300), Ids=np.arange(300)), "'Ids' is not read: the file has ids too"),
+        *((_bad(targets=None, **{name: np.zeros((300, 3))}), "lacks targets; needed are features, targets, "
+           f"label_names, optional known, ids, groups; is '{name}' meant as targets?") for name in (
+            "y", "labels", "Targets"
+        )),
         *((_bad(features=None, **{name: np.zeros((300, 3, 8))}), f"is '{name}' meant as features?") for name in (
             "X", "embeddings", "Features"
         )),
