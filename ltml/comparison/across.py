@@ -18,7 +18,7 @@ Row = Mapping[str, Any]
 def rank_over_data(
     rows: Sequence[Row], seeds: Sequence[int], *, sign: int = 1
 ) -> tuple[dict[str, Any] | None, list[str]]:
-    """Ranks of the rows that have a score of every seed on every data, over the classes that all of them know.
+    """Rank the rows that have a score of every seed on every data, over the classes that all of them know.
 
     Friedman-Nemenyi for three or more rows, Wilcoxon for two.
 
@@ -58,7 +58,7 @@ def rank_over_data(
 
 
 def _test(table: Floats) -> tuple[dict[str, Any], list[str]]:
-    """Ranks and test of a table ``(data, rows)``; why there is no test, or none with power."""
+    """Return ranks and test of a table ``(data, rows)``; why there is no test, or none with power."""
     count, methods = table.shape
     found: dict[str, Any] = {"ranks": rankdata(-table, axis=1).mean(axis=0).tolist()}
     found |= {"test": None, "p": None, "critical_difference": None, "pairs": None}

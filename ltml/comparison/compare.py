@@ -47,17 +47,17 @@ log = logging.getLogger(__name__)
 MIN_SEEDS = 6
 """Minimum number of seeds with which Wilcoxon's test can be significant."""
 FOLDER = "_comparisons"
-"""Where under the root of the runs the tables of comparisons lie."""
+"""Folder of the tables of comparisons under the root of the runs."""
 
 
 def dry_run(plan: Plan, out: str | os.PathLike[str] = "runs") -> list[dict[str, Any]]:
-    """The grid of a plan and how far each run is; nothing is run.
+    """Return the grid of a plan and how far each run is; nothing is run.
 
     Returns:
         ``{"data", "row", "seed", "run", "state"}`` per cell; the state is ``done``, ``begun`` or ``to do``.
 
     Raises:
-        InputError: as `compare`, of what can be told before anything is run but for what the user still has to give.
+        InputError: as `compare`, for what is known before anything runs, except for what the user still has to give.
     """
     _refuse_another(plan, Path(out) / FOLDER / plan.name)
     cells = make_grid(plan, Path(out))
@@ -181,7 +181,7 @@ def read_tables_there(folder: Path) -> dict[str, Any] | None:
 
 
 def check_cells(plan: Plan, cells: Sequence[GridRun]) -> None:
-    """Refuse, before anything is run, what the runs could not be compared or chosen by.
+    """Raise, before anything runs, if the runs could not be compared or chosen between.
 
     Raises:
         InputError: no row has what is measured, the split does not exist, or a sweep changes what it is scored on.
@@ -194,7 +194,7 @@ def check_cells(plan: Plan, cells: Sequence[GridRun]) -> None:
 
 
 def _check_same_samples(cells: Sequence[GridRun]) -> None:
-    """Scores on other images, or of other labels, cannot be chosen between."""
+    """Raise if rows would be scored on different images or labels, so that none could be chosen."""
     first = {hash_json(data_fields(cell)): cell for cell in reversed(cells)}
     if len(first) < 2:
         return
@@ -209,7 +209,7 @@ def _check_same_samples(cells: Sequence[GridRun]) -> None:
 
 
 def _samples_of(cell: GridRun) -> dict[str, str]:
-    """A digest by split of what it consists of."""
+    """Return a digest of the samples and labels of val and test."""
     dataset = build_dataset(cell.recipe)
     ids = dataset.table["id"].to_numpy()
     return {
@@ -221,7 +221,7 @@ def _samples_of(cell: GridRun) -> dict[str, str]:
 
 
 def _check_split(plan: Plan, cells: Sequence[GridRun]) -> None:
-    """Refuse a split that the data do not have before anything is run; all have val and test."""
+    """Raise, before anything runs, if the data do not have the split; all have val and test."""
     if plan.split in ("val", "test"):
         return
     for cell in {cell.row.data: cell for cell in cells}.values():
@@ -231,12 +231,12 @@ def _check_split(plan: Plan, cells: Sequence[GridRun]) -> None:
 
 
 def rows_of(plan: Plan) -> list[list[Any]]:
-    """What tells whether two comparisons have the same rows: data, name, recipe and overrides of each, in any order."""
+    """Return data, name, recipe and sorted overrides of each row, which are equal for equal comparisons."""
     return [[row.data, row.name, row.recipe, sorted(filter(_counts, row.overrides))] for row in plan.rows]
 
 
 def _counts(override: str) -> bool:
-    """Whether an override changes what comes out, and not only where or on what machine."""
+    """Return whether an override changes results, not only where or on what machine they are made."""
     key = override.partition("=")[0]
     return not f"{key}.".startswith(tuple(f"{field}." for field in MACHINE_FIELDS))
 
@@ -268,7 +268,7 @@ def _warn_of_not_learned(apart: Mapping[str, Mapping[str, Sequence[str]]]) -> li
 
 
 def _refuse_another(plan: Plan, folder: Path) -> None:
-    """Tables of the same rows and seeds, or of some of them, are written anew; those of others stay."""
+    """Refuse to overwrite the tables of a different comparison."""
     there = read_tables_there(folder)
     if there is None:
         return
@@ -286,7 +286,7 @@ def _refuse_another(plan: Plan, folder: Path) -> None:
 
 
 def _refuse_changed_data(cells: Sequence[GridRun]) -> None:
-    """Runs of the same data fields and split seed must have seen the same data."""
+    """Raise if runs with the same data fields and split seed saw different data."""
     seen: dict[str, tuple[str, Path]] = {}
     for cell in (cell for cell in cells if cell.state == "done"):
         fingerprint = read_fingerprint(cell.run)

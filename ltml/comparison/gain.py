@@ -16,7 +16,7 @@ KINDS = ("features", "queries")
 
 
 def relate_gain(run_dir: str | Path, comparison: str | Path) -> dict[str, Any]:
-    """Pearson's r between the similarity of classes and the gain from adding each to a class of interest.
+    """Return Pearson's r between the similarity of classes and the gain from adding each to a class of interest.
 
     Args:
         run_dir: a run that knows all the classes; how alike they are is read from it.

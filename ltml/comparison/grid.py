@@ -27,10 +27,10 @@ from ltml.stages.run_directory import run_folder
 log = logging.getLogger(__name__)
 
 JOBS = "_jobs"
-"""Where under the root of the runs a scheduler's own files lie."""
+"""Folder of the scheduler's own files under the root of the runs."""
 
 STARTS = ("data", "backbone", "head", "text", "init_from")
-"""Parts of a recipe that say what its stage 1 starts from."""
+"""Parts of a recipe that define the initial weights of stage 1."""
 
 State = Literal["done", "begun", "to do", "failed"]
 
@@ -40,10 +40,10 @@ class GridRun:
     """One run of the grid.
 
     Attributes:
-        row: whose run it is.
+        row: row of the comparison.
         seed: training and sampling seed.
         recipe: resolved.
-        run: its folder.
+        run: folder of the run.
         state: how far it is.
         error: why it failed, on one line; empty unless it did.
     """
@@ -57,7 +57,7 @@ class GridRun:
 
 
 def make_grid(plan: Plan, out: Path) -> list[GridRun]:
-    """The cells of a plan with what is done of each; seed by seed, so that whole comparisons come early.
+    """Return the runs of a plan with their states; seed by seed, so that whole comparisons come early.
 
     Raises:
         InputError: a row's recipe is wrong.
@@ -112,7 +112,7 @@ def run_grid(
 
 
 def _check_inputs(cell: GridRun) -> None:
-    """Refuse a run that lacks what the user has to give, before any other is done."""
+    """Raise, before any run, if one lacks what the user has to give."""
     where = f"row '{cell.row.name}' on {cell.row.data}"
     for key, what in cell.row.asks:
         raise InputError(f"{where} needs {key}, {what}: add {key}=VALUE")
@@ -125,12 +125,12 @@ def _check_inputs(cell: GridRun) -> None:
 
 
 def data_fields(cell: GridRun) -> dict[str, Any]:
-    """The fields of a cell's recipe that say what its data are."""
+    """Return the fields of a recipe that define its data."""
     return {key: value for key, value in identity(cell.recipe).items() if key.startswith("data.")}
 
 
 def data_key(cell: GridRun) -> str:
-    """The same for cells whose runs see the same rows in the same splits."""
+    """Return a key that is equal for runs that see the same rows in the same splits."""
     return hash_json([data_fields(cell), cell.recipe.seeds.split])
 
 

@@ -36,8 +36,8 @@ from ltml.types import Predictions
 
 
 @dataclass(frozen=True)
-class _Answers:
-    """What a row answered on one set of samples.
+class _RowPredictions:
+    """Predictions of a row on one set of samples.
 
     Attributes:
         file: of one seed; its samples and targets are those of all.
@@ -53,7 +53,7 @@ class _Answers:
 def add_patients(
     plan: Plan, cells: Sequence[GridRun], rows: Sequence[dict[str, Any]], *, resamples: int = 1000, seed: int = 0
 ) -> tuple[dict[str, Any], list[str]]:
-    """Give the rows of a comparison their uncertainty over patients, for AUROC and AP.
+    """Add to the rows of a comparison their uncertainty over patients, for AUROC and AP.
 
     Every row gets ``interval`` (of the mean over its seeds, 95 %), ``interval_labels``, those with 10 known positives
     and negatives, over which it goes, and ``interval_mean``, the mean over seeds and these labels; and its ``versus``
@@ -104,7 +104,7 @@ def add_patients(
 
 
 def warn_of_few(file: Predictions) -> list[str]:
-    """A warning that names the labels with too few known positives or negatives, if there are any.
+    """Return a warning that names the labels with too few known positives or negatives, if there are any.
 
     So few make the tests over patients call noise a difference too often, not too seldom.
     """
@@ -115,7 +115,7 @@ def warn_of_few(file: Predictions) -> list[str]:
 
 
 def warn_of_resamples(resamples: int, comparisons: int) -> list[str]:
-    """A warning if so many comparisons cannot be significant after Holm's adjustment with so few resamples."""
+    """Return a warning if so many comparisons cannot be significant after Holm's adjustment with so few resamples."""
     least = 2 * comparisons / (resamples + 1)
     if least < LEVEL:
         return []
@@ -136,8 +136,8 @@ def _add_nothing(row: dict[str, Any]) -> None:
 
 def _read_all(
     plan: Plan, cells: Sequence[GridRun], data: str, resamples: int, seed: int, apart: Collection[str]
-) -> tuple[dict[str, _Answers], list[str]]:
-    """What the rows of some data answered; and why others cannot be resampled, which is no reason to lose the rest."""
+) -> tuple[dict[str, _RowPredictions], list[str]]:
+    """Read the predictions of all rows. Rows that cannot be resampled are skipped and reported."""
     answers, why_not = {}, []
     for name in (row.name for row in plan.rows if row.data == data):
         try:
@@ -154,8 +154,8 @@ def _read_all(
 
 def _read(
     plan: Plan, cells: Sequence[GridRun], data: str, row: str, resamples: int, seed: int, apart: Collection[str]
-) -> _Answers | None:
-    """The predictions of a row's finished runs and their resamples; None where there are none.
+) -> _RowPredictions | None:
+    """Return the predictions of a row's finished runs and their resamples; None if there are none.
 
     Labels `apart`, which a row has not learned, are left out.
 
@@ -181,7 +181,7 @@ def _read(
         )[plan.measure]
         for number, file in files.items()
     }
-    return _Answers(first, {number: file.probs for number, file in files.items()}, resampled)
+    return _RowPredictions(first, {number: file.probs for number, file in files.items()}, resampled)
 
 
 def _without(file: Predictions, apart: Collection[str]) -> Predictions:
@@ -196,8 +196,8 @@ def _are_same_samples(one: Predictions, other: Predictions) -> bool:
     return list(one.ids) == list(other.ids) and list(one.groups) == list(other.groups)
 
 
-def _add_row(plan: Plan, row: dict[str, Any], own: _Answers, reference: _Answers | None) -> list[str]:
-    """Intervals and tests of one row; a warning where it cannot be compared."""
+def _add_row(plan: Plan, row: dict[str, Any], own: _RowPredictions, reference: _RowPredictions | None) -> list[str]:
+    """Add intervals and tests to one row; return a warning if it cannot be compared."""
     values = _over_seeds(own.resampled, list(own.resampled))
     enough = interval_classes(own.file.targets)
     there = np.array([c for c in enough if _is_learned(row, own.file.label_names[c])], dtype=np.intp)
@@ -227,8 +227,8 @@ def _is_learned(row: Mapping[str, Any], label: str) -> bool:
 def _add_versus(
     plan: Plan,
     row: dict[str, Any],
-    own: _Answers,
-    reference: _Answers,
+    own: _RowPredictions,
+    reference: _RowPredictions,
     seeds: Sequence[int],
     pairs: Sequence[tuple[int, int]],
 ) -> None:
@@ -249,14 +249,19 @@ def _add_versus(
             _add_delong(row["per_label"][own.file.label_names[place]], own, reference, place, other, seeds)
 
 
-def _mean_score(answers: _Answers, classes: Ints, seeds: Sequence[int], measure: str) -> float:
+def _mean_score(answers: _RowPredictions, classes: Ints, seeds: Sequence[int], measure: str) -> float:
     """Return the mean of a measure over some classes and seeds."""
     targets = answers.file.targets
     return float(np.mean([score_classes(measure, answers.probs[seed], targets, classes) for seed in seeds]))
 
 
 def _add_delong(
-    label: dict[str, Any], own: _Answers, reference: _Answers, at: int, of_reference: int, seeds: Sequence[int]
+    label: dict[str, Any],
+    own: _RowPredictions,
+    reference: _RowPredictions,
+    at: int,
+    of_reference: int,
+    seeds: Sequence[int],
 ) -> None:
     a, b = (
         np.stack([side.probs[seed][:, place] for seed in seeds])
@@ -267,7 +272,7 @@ def _add_delong(
 
 
 def _shared_labels(own: Predictions, reference: Predictions) -> list[tuple[int, int]]:
-    """Places in both of the labels that both have with the same targets of the same samples."""
+    """Return the indices in both of the labels that both have with the same targets of the same samples."""
     if not _are_same_samples(own, reference):
         return []
     place = {name: number for number, name in enumerate(reference.label_names)}

@@ -127,7 +127,7 @@ class Plan:
         means: further columns by name: labels.
         interest: the class that rows add labels to.
         claims: to be tested.
-        chooses: the best row on `split` is chosen, and what it scores on test is told.
+        chooses: the best row on `split` is chosen, and its score on test is reported.
     """
 
     name: str
@@ -154,7 +154,7 @@ def plan_comparison(
     measure: str | None = None,
     split: str | None = None,
 ) -> Plan:
-    """The plan of a shipped experiment (or its file) by name, or of recipes with methods.
+    """Plan a comparison by a shipped experiment (or its file), or of recipes with methods.
 
     Args:
         names: one experiment, or recipes.
@@ -188,7 +188,7 @@ def plan_comparison(
 
 
 def load_experiment(name_or_path: str) -> Experiment:
-    """A shipped experiment by name, or a file by path.
+    """Load a shipped experiment by name, or a file by path.
 
     Raises:
         InputError: it does not exist, or is not a valid experiment.
@@ -214,7 +214,7 @@ def load_experiment(name_or_path: str) -> Experiment:
 
 
 def recipe_of(row: Row, seed: int) -> Recipe:
-    """The resolved recipe of a row's run.
+    """Return the resolved recipe of a row's run.
 
     Raises:
         InputError: it is wrong; the message names the row.
@@ -226,7 +226,7 @@ def recipe_of(row: Row, seed: int) -> Recipe:
 
 
 def _is_experiment(name: str) -> bool:
-    """Tell whether something is a shipped experiment, or a file with rows, with claims, or with recipes to run on."""
+    """Return whether a name is a shipped experiment, or a file with rows, with claims, or with recipes to run on."""
     if name in experiment_names():
         return True
     if not Path(name).is_file():
@@ -300,7 +300,7 @@ def _plan_experiment(experiment: Experiment, on: str | None, seeds: tuple[int, .
 def _plan_row(
     row: RowSection, data: str, place: ExperimentData, overrides: Sequence[str], given: Mapping[str, str]
 ) -> Row:
-    """A row with what it sets and what holds for all; what it asks for is null until it is given."""
+    """Plan a row with what it sets and what holds for all rows; what it asks for is null until it is given."""
     return Row(
         data=data,
         name=row.name,
@@ -327,7 +327,7 @@ def _refuse_overridden(overrides: Sequence[str], rows: Sequence[RowSection]) -> 
 
 
 def _key_of(override: str) -> str:
-    """The dotted key, without what comes after a list's index."""
+    """Return the dotted key, without what follows a list's index."""
     return re.split(r"[=\[]", override)[0]
 
 
@@ -356,7 +356,7 @@ def _plan_methods(
 
 
 def _as_overrides(values: Mapping[str, Any]) -> list[str]:
-    """Values as on the command line; JSON is YAML."""
+    """Write values as on the command line; JSON is YAML."""
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
@@ -376,7 +376,7 @@ def check_measure(measure: str, rows: Iterable[Row]) -> None:
 
 
 def check_name(name: str | None) -> None:
-    """Refuse what cannot be the name of a folder of tables.
+    """Raise if a name cannot be the name of a folder of tables.
 
     Raises:
         InputError: there is another character in it than a name may have.
@@ -397,7 +397,7 @@ def refuse_seeds(overrides: Sequence[str]) -> None:
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
-    """``0..4`` or ``0,2,5``."""
+    """Parse seeds written as ``0..4`` or ``0,2,5``."""
     span = re.fullmatch(r"(\d+)\.\.(\d+)", text)
     if span:
         seeds = tuple(range(int(span[1]), int(span[2]) + 1))

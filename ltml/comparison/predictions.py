@@ -105,7 +105,7 @@ def _names(paths: Sequence[str | os.PathLike[str]], names: Sequence[str] | None)
 
 
 def _aligned(other: Predictions, first: Predictions, path: Any, first_path: Any) -> Predictions:
-    """The other file's rows and columns in the order of the first; refuses what differs but for the answers."""
+    """Return the other file in the order of the first; raise if anything but the predictions differs."""
     rows = _places(other.ids, first.ids, "id", path, first_path)
     columns = _places(other.label_names, first.label_names, "label", path, first_path)
     groups, targets = [other.groups[i] for i in rows], other.targets[np.ix_(rows, columns)]
@@ -128,7 +128,7 @@ def _aligned(other: Predictions, first: Predictions, path: Any, first_path: Any)
 
 
 def _places(other: Sequence[str], first: Sequence[str], what: str, path: Any, first_path: Any) -> list[int]:
-    """Where the first file's names are in the other's."""
+    """Return the index of each of the first file's names in the other file."""
     place = {name: i for i, name in enumerate(other)}
     for names, there, missing in ((first, place, (first_path, path)), (other, set(first), (path, first_path))):
         if absent := [name for name in names if name not in there]:

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SEEDS = 2**32
-"""How many seeds the sampler knows."""
+"""Number of seeds of the sampler."""
 
 
 class Trial(NamedTuple):
-    """Values that were proposed.
+    """Values that Optuna proposed.
 
     Attributes:
         row: that has them; another trial may have the same.
@@ -70,9 +70,9 @@ def search(
         settings: ``key=0.1..1.0`` (decimals), ``key=1..9`` (whole numbers), ``key=1e-5..1e-2`` (on a log scale) and
             ``key=a,b`` are searched; ``key=value`` holds for all trials.
         trials: how many times values are proposed; the same ones again are no further row.
-        seeds: ``"0..4"`` or ``"0,1,2"``; the sampler is told the mean over them.
+        seeds: ``"0..4"`` or ``"0,1,2"``; the sampler gets the mean over them.
         name: folder of the tables.
-        measure: what the sampler is told, and the best is chosen by.
+        measure: measure that is reported to the sampler and that the best row is chosen by.
         oracle: search and choose on the split ``test``; the result says so wherever it is shown. Otherwise on ``val``.
         search_seed: of the sampler.
         out: root of the run directories.
@@ -117,7 +117,7 @@ def plan_search(
     out: str | os.PathLike[str] = "runs",
     jobs: int = 1,
 ) -> Plan:
-    """The plan of a search as far as its values are known: of trials that are done, and those that come next.
+    """Return the plan of a search as far as its values are known: of trials that are done, and those that come next.
 
     Args and errors are those of `search`; nothing is run.
     """
@@ -136,13 +136,13 @@ def _read(recipe: str, settings: Sequence[str], seeds: str, name: str | None, me
 def _trials(
     sweep: Sweep, count: int, seed: int, jobs: int, root: Path, run: Callable[[Plan, int], list[GridRun]]
 ) -> Iterator[Trial]:
-    """The trials in turn, `jobs` of them proposed at a time; they end after some that `run` has not finished.
+    """Yield the trials in turn, `jobs` of them proposed at a time; they end after some that `run` has not finished.
 
     Args:
         sweep: what is searched.
         count: how many trials.
         seed: of the sampler.
-        jobs: trials that are proposed before any of them is told.
+        jobs: number of trials proposed before the first of them is reported.
         root: of the run directories.
         run: the cells of a plan, and how many trials come after it.
     """
@@ -212,7 +212,7 @@ def _distribution(space: Space, key: str) -> BaseDistribution:
 
 
 def _written(value: Any, space: Space) -> str:
-    """A proposed value in four digits; where these leave the range, its end."""
+    """Write a proposed value in four digits, or the end of the range if these leave it."""
     if not isinstance(value, float) or not isinstance(space, Range):
         return str(value)
     short = f"{value:.4g}"
@@ -222,19 +222,19 @@ def _written(value: Any, space: Space) -> str:
 
 
 def _ends(sweep: Sweep) -> list[Row]:
-    """Rows that together have both ends of every range, and every value by name."""
+    """Return rows that together have both ends of every range, and every value by name."""
     ends = [(space.low, space.high) if isinstance(space, Range) else space for space in sweep.spaces.values()]
     return [sweep.row(values[number % len(values)] for values in ends) for number in range(max(map(len, ends)))]
 
 
 def _means(plan: Plan, cells: Sequence[GridRun]) -> dict[str, float | None]:
-    """By row what the sampler is told: the mean that rows are chosen by; None where a seed has none."""
+    """Return the mean reported to Optuna for each row; None if any seed failed."""
     rows = summarise(plan, read_scores(plan, cells), {})
     return {row["row"]: row["mean"] if len(row["seeds"]) == len(plan.seeds) else None for row in rows}
 
 
 def _refuse_another(folder: Path, plan: Plan, count: int) -> None:
-    """The tables of a search that began like this one are written anew; those of others stay.
+    """Refuse to overwrite the tables of a search that does not begin like this one.
 
     Where a trial failed it may not fail again, which changes what is proposed after it: such tables are no obstacle.
     """

@@ -17,7 +17,7 @@ from scipy import stats
 from ltml.errors import InputError
 
 LEVEL = 0.05
-"""Below it an adjusted p is called significant."""
+"""Significance level of adjusted p values."""
 MIN_DATASETS = 5
 """Minimum number of datasets for Friedman's test."""
 
@@ -30,7 +30,7 @@ class Difference(NamedTuple):
         sd: of ``a - b``, with divisor ``n - 1``; None for one seed.
         n: seeds.
         p: two-sided, paired t-test; None where undefined (one seed, or no spread at all).
-        p_independent: two-sided, Student's two-sample t-test, as the papers have it; None likewise.
+        p_independent: two-sided, Student's two-sample t-test, as the papers have it; None in the same cases.
     """
 
     mean: float
@@ -41,7 +41,7 @@ class Difference(NamedTuple):
 
 
 def difference(a: npt.ArrayLike, b: npt.ArrayLike) -> Difference:
-    """Mean difference of two rows of values, one per seed in the same order, and its tests.
+    """Return the mean difference of two rows of values, one per seed in the same order, and its tests.
 
     Args:
         a: ``(n,)``.
@@ -64,7 +64,7 @@ def difference(a: npt.ArrayLike, b: npt.ArrayLike) -> Difference:
 
 
 def equivalence(a: npt.ArrayLike, b: npt.ArrayLike, margin: float) -> float | None:
-    """p of two one-sided paired t-tests (Schuirmann 1987): that ``|a - b|`` is below a margin in the mean.
+    """Return the p of two one-sided paired t-tests (Schuirmann 1987): that ``|a - b|`` is below a margin in the mean.
 
     Args:
         a: ``(n,)``, one value per seed.
@@ -83,7 +83,7 @@ def equivalence(a: npt.ArrayLike, b: npt.ArrayLike, margin: float) -> float | No
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down adjustment (1979) of a family; undefined ones are not part of it."""
+    """Return Holm's step-down adjustment (1979) of a family; undefined ones are not part of it."""
     family = sorted((p, i) for i, p in enumerate(p_values) if p is not None and not math.isnan(p))
     adjusted: list[float | None] = [None] * len(p_values)
     largest = 0.0
@@ -94,13 +94,13 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def mean_sd(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean and standard deviation with divisor ``n - 1`` (None for one value)."""
+    """Return mean and standard deviation with divisor ``n - 1`` (None for one value)."""
     array = np.asarray(values, dtype=np.float64)
     return float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else None
 
 
 def _is_constant(values: npt.NDArray[np.float64]) -> bool:
-    """Whether values differ by no more than rounding, where a t statistic means nothing."""
+    """Return whether values differ by no more than rounding, where a t statistic means nothing."""
     return bool(np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())))
 
 
@@ -109,8 +109,8 @@ class PairedBootstrap(NamedTuple):
 
     Attributes:
         low: lower end of the 95 % percentile interval of ``a - b``; None where no resample defines both.
-        high: its upper end; None likewise.
-        p: two-sided; never below ``2 / (n + 1)``; None likewise.
+        high: its upper end; None in the same cases.
+        p: two-sided; never below ``2 / (n + 1)``; None in the same cases.
         n: resamples that define both.
     """
 
@@ -121,7 +121,7 @@ class PairedBootstrap(NamedTuple):
 
 
 def paired_bootstrap(a: npt.ArrayLike, b: npt.ArrayLike) -> PairedBootstrap:
-    """Interval and p of a difference from one figure of two methods on the same resamples.
+    """Return interval and p of a difference from one figure of two methods on the same resamples.
 
     The p inverts the percentile interval: twice the share of differences on the rarer side of zero, zero itself on
     both sides, with the observed data counted as one resample more (Davison & Hinkley 1997, ch. 4).
@@ -159,7 +159,7 @@ class Wilcoxon(NamedTuple):
 
 
 def wilcoxon(a: npt.ArrayLike, b: npt.ArrayLike) -> Wilcoxon:
-    """Wilcoxon's signed-rank test of two rows of values, one per seed or dataset in the same order.
+    """Run Wilcoxon's signed-rank test on two rows of values, one per seed or dataset in the same order.
 
     Args:
         a: ``(n,)``.
@@ -197,7 +197,7 @@ class FriedmanNemenyi(NamedTuple):
 
 
 def friedman_nemenyi(table: npt.ArrayLike) -> FriedmanNemenyi:
-    """Friedman's test with Nemenyi's comparison of all pairs.
+    """Run Friedman's test with Nemenyi's comparison of all pairs.
 
     Args:
         table: ``(datasets, methods)``, higher is better.
@@ -232,12 +232,12 @@ def friedman_nemenyi(table: npt.ArrayLike) -> FriedmanNemenyi:
 
 
 def nemenyi_quantile(methods: int, level: float = LEVEL) -> float:
-    """The q of Nemenyi's test for so many methods: the studentised range for infinite degrees of freedom over √2."""
+    """Return q of Nemenyi's test: the studentised range for infinite degrees of freedom over √2."""
     return float(stats.studentized_range.isf(level, methods, np.inf)) / math.sqrt(2)
 
 
 def add_holm(family: Sequence[dict[str, Any] | None]) -> None:
-    """Give each of a family of results with a ``p`` its ``p_holm``; None stands for what is not compared."""
+    """Add ``p_holm`` to each result of a family that has a ``p``; None stands for what is not compared."""
     there = [entry for entry in family if entry is not None]
     for entry, p in zip(there, holm([entry["p"] for entry in there]), strict=True):
         entry["p_holm"] = p

@@ -28,7 +28,7 @@ NO_DIFFERENCE = "no difference found"
 
 
 def read_scores(plan: Plan, cells: Sequence[GridRun]) -> pd.DataFrame:
-    """Every score of the last stage of every finished run: ``data, row, seed, split, label, measure, value, n_pos,
+    """Read every score of the last stage of every finished run: ``data, row, seed, split, label, measure, value, n_pos,
     n_neg, learned``.
 
     Undefined values are NaN. The AUC of held-out labels has the measure ``novel``. ``learned`` is False for a label
@@ -64,7 +64,7 @@ def read_not_learned(cells: Sequence[GridRun]) -> dict[str, dict[str, list[str]]
 
 
 def add_rounds(rows: Sequence[dict[str, Any]], cells: Sequence[GridRun]) -> None:
-    """Give every row its ``rounds``: which round of stage 2 was chosen, per finished seed; None without a stage 2."""
+    """Add ``rounds`` to every row: which round of stage 2 was chosen, per finished seed; None without a stage 2."""
     runs = {(cell.row.data, cell.row.name, cell.seed): cell for cell in cells if cell.state == "done"}
     for row in rows:
         own = [runs[row["data"], row["row"], seed] for seed in row["seeds"]]
@@ -73,7 +73,7 @@ def add_rounds(rows: Sequence[dict[str, Any]], cells: Sequence[GridRun]) -> None
 
 
 def read_groups(plan: Plan, cells: Sequence[GridRun]) -> dict[str, dict[str, Any]]:
-    """Head, medium and tail of every data: ``{data: {group: {"labels", "train_pos"}}}``.
+    """Read head, medium and tail of every data: ``{data: {group: {"labels", "train_pos"}}}``.
 
     Rows are compared on the groups of the reference, or of the first row with a finished run if it has none, as far as
     all rows have learned the labels.
@@ -98,7 +98,7 @@ def describe_groups(plan: Plan, cells: Sequence[GridRun]) -> dict[str, str]:
 
 
 def _cells_with_groups(plan: Plan, cells: Sequence[GridRun]) -> dict[str, GridRun]:
-    """The run whose groups count, by data."""
+    """Return the run whose groups are used, by data."""
     chosen: dict[str, GridRun] = {}
     for cell in sorted(cells, key=lambda cell: cell.row.name != plan.reference):
         if cell.state == "done" and read_run(cell.run)[0].metrics(last_stage(cell.recipe), plan.split).is_file():
@@ -107,7 +107,7 @@ def _cells_with_groups(plan: Plan, cells: Sequence[GridRun]) -> dict[str, GridRu
 
 
 def summarise(plan: Plan, scores: pd.DataFrame, groups: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """A row of the table for every row of the plan.
+    """Return a row of the table for every row of the plan.
 
     Args:
         plan: the comparison.
@@ -152,7 +152,7 @@ def _add_direction(family: Iterable[dict[str, Any] | None], sign: int) -> None:
 
 
 def check_claims(plan: Plan, scores: pd.DataFrame) -> list[dict[str, Any]]:
-    """What becomes of a paper's claims on the data at hand; Holm over the claims of the plan.
+    """Test a paper's claims on the data at hand; Holm over the claims of the plan.
 
     Returns:
         Per claim ``text``, ``better``, ``than``, ``difference``, ``sd``, ``p``, ``p_holm`` and ``verdict``: ``holds``
@@ -187,7 +187,7 @@ def _verdict(entry: Mapping[str, Any], sign: int) -> str:
 
 
 def choose(plan: Plan, scores: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What a sweep chooses: of the rows with all seeds the one with the best mean on the plan's split.
+    """Choose the row of a sweep: of those with all seeds, the one with the best mean on the plan's split.
 
     Returns:
         ``row`` (the first of equals), the split it was chosen ``on``, whether that is an ``oracle``, and its ``test``
@@ -261,7 +261,7 @@ def _nan(value: float | None) -> float:
 
 
 def _table(plan: Plan, scores: pd.DataFrame, data: str, row: str) -> pd.DataFrame:
-    """Values by seed (index) and label (columns, in the data's order) of a row; no row for a seed that failed."""
+    """Return values by seed (index) and label (columns, in the data's order) of a row, without failed seeds."""
     chosen = scores[
         (scores["data"] == data)
         & (scores["row"] == row)
@@ -273,7 +273,7 @@ def _table(plan: Plan, scores: pd.DataFrame, data: str, row: str) -> pd.DataFram
 
 
 def _learned_table(plan: Plan, scores: pd.DataFrame, data: str, row: str) -> pd.DataFrame:
-    """What `_table` gives, of the labels that all rows have learned."""
+    """Return `_table` of the labels that all rows have learned."""
     return _without(_table(plan, scores, data, row), not_learned_of(scores, data))
 
 
@@ -284,7 +284,7 @@ def _without(table: pd.DataFrame, apart: Sequence[str]) -> pd.DataFrame:
 def _paired(
     a: pd.DataFrame, b: pd.DataFrame, labels: Sequence[str] | None = None
 ) -> tuple[list[float], list[float], int]:
-    """Means of two rows per seed that both have, over the labels that are defined in all of those, and their number."""
+    """Return means of two rows per shared seed, over the labels defined in all of those, and their number."""
     seeds = [seed for seed in a.index if seed in b.index]
     shared = [label for label in a.columns if label in b.columns and (labels is None or label in labels)]
     x, y = a.loc[seeds, shared], b.loc[seeds, shared]
@@ -300,7 +300,7 @@ def _summary(
     parts: Mapping[str, Mapping[str, Sequence[str]]],
     apart: Sequence[str],
 ) -> dict[str, Any]:
-    """Of all learned labels, of every label, and of named sets of learned labels by kind; `apart` are not learned."""
+    """Summarise all learned labels, every label, and named sets of learned labels; `apart` are not learned."""
     per_label = {
         label: _spread(table[label].to_numpy())
         | {"learned": label not in apart, "versus": _versus(table[[label]], None if label in apart else reference)}
@@ -317,7 +317,7 @@ def _summary(
 
 
 def _part(table: pd.DataFrame, reference: pd.DataFrame | None, labels: Sequence[str]) -> dict[str, Any]:
-    """The macro mean over those of some labels that are defined for every seed."""
+    """Return the macro mean over those of some labels that are defined for every seed."""
     there = [label for label in table.columns if label in labels]
     defined = [label for label in there if table[label].notna().all()]
     spread = _spread(table[defined].mean(axis=1).to_numpy() if defined else np.empty(0))
@@ -325,7 +325,7 @@ def _part(table: pd.DataFrame, reference: pd.DataFrame | None, labels: Sequence[
 
 
 def _spread(values: Any) -> dict[str, Any]:
-    """Mean, standard deviation and values over seeds; None for a mean over undefined ones."""
+    """Return mean, standard deviation and values over seeds; None for a mean over undefined ones."""
     shown = [None if math.isnan(value) else float(value) for value in values]
     if not shown or None in shown:
         return {"mean": None, "sd": None, "values": shown}

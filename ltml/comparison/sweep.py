@@ -27,13 +27,13 @@ class Range:
 
     @property
     def kind(self) -> Literal["int", "float", "log"]:
-        """Whole numbers, decimals, or such as are written with exponents."""
+        """Kind of the range: whole numbers, decimals, or numbers written with exponents."""
         text = self.low + self.high
         return "log" if "e" in text.lower() else "float" if "." in text else "int"
 
 
 Space = Range | tuple[str, ...]
-"""What a setting goes over: a range, or values by name."""
+"""Values that a setting takes: a range, or a list."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,12 @@ class Sweep:
     split: str
 
     def row(self, values: Iterable[str]) -> Row:
-        """The row of a value per key, in the order of the keys."""
+        """Return the row of a value per key, in the order of the keys."""
         chosen = [f"{key}={value}" for key, value in zip(self.spaces, values, strict=True)]
         return Row(self.title, " ".join(chosen), self.recipe, (*self.fixed, *chosen))
 
     def plan(self, rows: Sequence[Row]) -> Plan:
-        """The plan of some rows, compared with the first."""
+        """Return the plan of some rows, compared with the first."""
         return Plan(self.name, tuple(rows), self.seeds, self.measure, self.split, rows[0].name, chooses=True)
 
 
@@ -79,7 +79,7 @@ def plan_sweep(
     measure: str = "auroc",
     oracle: bool = False,
 ) -> Plan:
-    """The plan of a sweep: a row for every combination of values, compared with the first.
+    """Plan a sweep: a row for every combination of values, compared with the first.
 
     Args:
         recipe: name or path.
@@ -101,7 +101,7 @@ def plan_sweep(
 def read_sweep(
     recipe: str, settings: Sequence[str], *, seeds: str, name: str | None, measure: str, oracle: bool, suffix: str = ""
 ) -> Sweep:
-    """What `plan_sweep` is asked for; `suffix` ends the folder's name where none is given.
+    """Read the arguments of `plan_sweep`; `suffix` ends the folder's name where none is given.
 
     Raises:
         InputError: as `plan_sweep`.
@@ -132,7 +132,7 @@ def read_sweep(
 
 
 def space_of(text: str, key: str) -> Space:
-    """What is written for a setting: a range, several values, or one.
+    """Parse the values of a setting: a range, several values, or one.
 
     Raises:
         InputError: a range that ends before it begins, or a value that is there twice.
@@ -151,7 +151,7 @@ def space_of(text: str, key: str) -> Space:
 
 
 def values_of(space: Space, key: str) -> list[str]:
-    """All values of a space; a range goes in steps of its last digit.
+    """Return all values of a space; a range goes in steps of its last digit.
 
     Raises:
         InputError: a range that has no steps, or too many.

@@ -95,7 +95,7 @@ def number_groups(groups: Sequence[str] | npt.NDArray[Any]) -> tuple[Ints, int]:
 
 
 def draw_weights(rng: np.random.Generator, n_groups: int, count: int) -> Floats:
-    """How often each group is drawn in each of some resamples, ``(n_groups, count)``; columns sum to ``n_groups``."""
+    """Draw how often each group is in each resample, ``(n_groups, count)``; columns sum to ``n_groups``."""
     drawn = rng.integers(n_groups, size=(count, n_groups))
     flat = np.bincount((drawn * count + np.arange(count)[:, None]).ravel(), minlength=n_groups * count)
     return flat.reshape(n_groups, count).astype(np.float64)
@@ -123,7 +123,7 @@ def macro_mean(scores: npt.ArrayLike, classes: npt.ArrayLike) -> Floats:
 
 
 def confidence_interval(scores: npt.ArrayLike, level: float = LEVEL) -> tuple[float, float]:
-    """Percentile interval of one figure over the resamples ``(R,)`` where it is defined; NaN if it is in none."""
+    """Return the percentile interval of one figure over the resamples ``(R,)`` that define it; NaN if none does."""
     values = np.asarray(scores, dtype=np.float64)
     defined = values[~np.isnan(values)]
     if not len(defined):
@@ -133,7 +133,7 @@ def confidence_interval(scores: npt.ArrayLike, level: float = LEVEL) -> tuple[fl
 
 
 def why_no_interval(targets: npt.ArrayLike) -> str | None:
-    """``n_pos`` or ``n_neg`` where a class ``(N,)`` has too few known positives or negatives for an interval."""
+    """Return ``n_pos`` or ``n_neg`` if a class ``(N,)`` has too few known ones for an interval, else None."""
     labels = read_targets(targets, dimensions=1)
     if np.count_nonzero(labels == 1) < MIN_KNOWN:
         return "n_pos"
@@ -154,9 +154,9 @@ def describe_intervals(
     Args:
         resampled: from `bootstrap_scores`.
         targets: ``(N, C)`` that it was given.
-        groups: ``(N,)`` likewise.
+        groups: ``(N,)``, the patient of each row that it was given.
         label_names: ``(C,)``.
-        probs: ``(N, C)`` likewise; what `estimate` needs.
+        probs: ``(N, C)`` that it was given, for `estimate`.
         apart: classes that stand outside the means, those that were not learned.
 
     Returns:
@@ -208,7 +208,7 @@ def _estimate(probs: Floats, targets: Floats, classes: Ints, measures: Sequence[
 
 
 def interval_or_none(values: Floats) -> list[float] | None:
-    """`confidence_interval` ready for JSON: None where it is undefined."""
+    """Return `confidence_interval` ready for JSON: None where it is undefined."""
     low, high = confidence_interval(values)
     return None if np.isnan(low) else [low, high]
 
@@ -233,7 +233,7 @@ class _Steps:
 
 
 def _prepare(scores: Floats, targets: Floats, groups: Ints, n_groups: int) -> _Steps | None:
-    """The steps of one class; None where it has no known positive or no known negative."""
+    """Return the steps of one class; None if it has no known positive or no known negative."""
     is_positive, is_negative = targets == 1, targets == 0
     if not is_positive.any() or not is_negative.any():
         return None

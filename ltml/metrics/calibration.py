@@ -11,12 +11,13 @@ from ltml.arrays import Float64Array
 from ltml.metrics.inputs import ArrayError, read_pair, read_probs
 
 TEMPERATURES = (0.05, 20.0)
-"""Within what a temperature is looked for: where val is told perfectly, none would be low enough."""
+"""Search interval for the temperature. Bounded because the optimum is 0 on a perfectly separated val."""
 BINS = 15
+"""Number of bins of the calibration error."""
 
 
 def brier(probs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
-    """Mean squared difference between probabilities and outcomes of one class (Brier, 1950).
+    """Return the mean squared difference between probabilities and outcomes of one class (Brier, 1950).
 
     Args:
         probs: ``(N,)`` in [0, 1].
@@ -34,7 +35,7 @@ def brier(probs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
 
 
 def adaptive_ece(probs: npt.ArrayLike, targets: npt.ArrayLike, bins: int = BINS) -> float:
-    """Expected calibration error of one class over bins of equal mass (Nixon et al., 2019).
+    """Return the expected calibration error of one class over bins of equal mass (Nixon et al., 2019).
 
     ``Σ_b n_b / N |mean p - mean y|`` over `bins` bins that hold as many entries each, one more or less, in the order of
     their probability. Entries of equal probability share a bin, so that the order of the rows does not matter.
@@ -56,7 +57,7 @@ def adaptive_ece(probs: npt.ArrayLike, targets: npt.ArrayLike, bins: int = BINS)
 
 
 def fit_temperature(probs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
-    """The temperature ``T`` for which ``σ(logit(p) / T)`` has the least BCE (Guo et al., ICML 2017, binary form).
+    """Return the temperature ``T`` for which ``σ(logit(p) / T)`` has the least BCE (Guo et al., ICML 2017).
 
     The loss is convex in ``1 / T``, so its derivative is zero at one place; that is found to full precision.
 
@@ -84,7 +85,7 @@ def fit_temperature(probs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
 
 
 def apply_temperature(probs: npt.ArrayLike, temperature: npt.ArrayLike) -> Float64Array:
-    """``σ(logit(p) / T)``: the order of probabilities stays as it is.
+    """Return ``σ(logit(p) / T)``: the order of probabilities stays as it is.
 
     Args:
         probs: ``(…, C)`` in [0, 1].
@@ -106,9 +107,9 @@ def apply_temperature(probs: npt.ArrayLike, temperature: npt.ArrayLike) -> Float
 
 
 def best_f1_threshold(probs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
-    """The threshold of one class for which ``probs >= threshold`` has the highest F1.
+    """Return the threshold of one class for which ``probs >= threshold`` has the highest F1.
 
-    Looked for half-way between neighbouring probabilities, below the lowest, and at 0.5; of several that are equally
+    Candidates are half-way between neighbouring probabilities, below the lowest, and at 0.5; of several equally
     good, the one nearest 0.5 is taken.
 
     Args:
@@ -142,6 +143,6 @@ def _known(
 
 
 def _logit(probs: Float64Array) -> Float64Array:
-    """Finite logits: 0 and 1 count as the nearest numbers between them that float64 has."""
+    """Return finite logits: 0 and 1 count as the nearest numbers between them that float64 has."""
     scores: Float64Array = logit(np.clip(probs, np.finfo(np.float64).tiny, np.nextafter(1.0, 0.0)))
     return scores

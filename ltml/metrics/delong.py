@@ -22,7 +22,7 @@ class DeLong(NamedTuple):
         auroc: of both methods, ``(2,)``; NaN where no positive or no negative is known.
         covariance: of the two areas, ``(2, 2)``; NaN with fewer than two positives or two negatives.
         z: difference over its standard error; None where that is zero or undefined.
-        p: two-sided; None likewise.
+        p: two-sided; None in the same cases.
     """
 
     auroc: Floats

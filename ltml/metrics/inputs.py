@@ -27,7 +27,7 @@ NO_PATIENTS = (
     "No patients are known: every row is counted as a patient of its own. If patients have several rows, name them "
     "(column `group`, array `groups`), or splits may share them and intervals are too narrow"
 )
-"""What is said wherever patients are split, resampled or tested and each row is one."""
+"""Warning where patients are split, resampled or tested and each row is a patient of its own."""
 
 
 class ArrayError(InputError, ValueError):

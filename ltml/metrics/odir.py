@@ -11,7 +11,7 @@ from ltml.metrics.threshold import accuracy, count_outcomes, kappa
 
 
 def odir_score(probs: npt.ArrayLike, targets: npt.ArrayLike, threshold: npt.ArrayLike = 0.5) -> dict[str, float]:
-    """Kappa, F1, AUC and their mean over all entries of all classes taken as one list.
+    """Return kappa, F1, AUC and their mean over all entries of all classes taken as one list.
 
     The official F1 is micro-averaged over both outcomes, which makes it **equal to plain accuracy**: it is high on
     rare findings whatever a method does, so read it beside the macro F1.
@@ -28,8 +28,8 @@ def odir_score(probs: npt.ArrayLike, targets: npt.ArrayLike, threshold: npt.Arra
         ArrayError: shapes do not fit, or a value is not allowed.
     """
     read = read_table(probs, targets)
-    answers = read.scores >= np.asarray(read_threshold(threshold, read.label_names))
+    predictions = read.scores >= np.asarray(read_threshold(threshold, read.label_names))
     labels = read.targets.ravel()
-    counts = count_outcomes(answers.ravel(), labels)
+    counts = count_outcomes(predictions.ravel(), labels)
     parts = {"kappa": kappa(counts), "f1": accuracy(counts), "auc": auroc(read.scores.ravel(), labels)}
     return parts | {"final": sum(parts.values()) / 3}

@@ -16,7 +16,7 @@ KEY = 2**32 - 1
 
 
 def auroc(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
-    """Area under the ROC curve of one class, ties counted half (Mann-Whitney).
+    """Return the area under the ROC curve of one class, ties counted half (Mann-Whitney).
 
     Args:
         scores: ``(N,)``, higher means present.
@@ -36,7 +36,7 @@ def auroc(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
 
 
 def average_precision(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
-    """Average precision of one class: precision summed over the steps of recall, tied scores as one step.
+    """Return the average precision of one class: precision summed over the steps of recall, tied scores as one step.
 
     Args:
         scores: ``(N,)``, higher means present.
@@ -56,7 +56,7 @@ def average_precision(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
 
 
 def auroc_and_ap(scores: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[float, float]:
-    """`auroc` and `average_precision` of one class from one sort.
+    """Return `auroc` and `average_precision` of one class from one sort.
 
     Only the places of the positives in the sorted scores are looked at, so a rare class costs little beyond its sort.
 
@@ -99,7 +99,7 @@ def _where_known(values: Floats, labels: Floats) -> tuple[Floats, Bools]:
 
 
 def sort_order(values: Floats) -> Ints:
-    """What ``np.argsort(values, kind="stable")`` gives, in about a fifth of the time where values are many.
+    """Return ``np.argsort(values, kind="stable")``, in about a fifth of the time where values are many.
 
     numpy sorts 16-bit integers by radix: two such passes over 32-bit keys, the values' places in their range, leave so
     little out of order that its merge sort ends at once.
@@ -124,7 +124,7 @@ def sort_order(values: Floats) -> Ints:
 
 
 def _tied_with(ordered: Floats, places: Ints) -> tuple[Ints, Ints]:
-    """First place, and one past the last, of the values that are equal to those at some places; ascending."""
+    """Return the first index, and one past the last, of the values equal to those at some places; ascending."""
     is_new = ordered[1:] != ordered[:-1]
     if is_new.all():
         return places, places + 1

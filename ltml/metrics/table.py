@@ -59,7 +59,7 @@ class MetricTable:
     groups_by: str = ""
 
     def to_json(self, split: str) -> dict[str, Any]:
-        """The content of ``metrics.json``: undefined figures are None."""
+        """Return the content of ``metrics.json``: undefined figures are None."""
         content = {
             "format": SavedMetrics.model_fields["format"].default,
             "split": split,
@@ -127,11 +127,11 @@ def score(
         probs: ``(N, C)`` in [0, 1].
         targets: ``(N, C)`` of 0, 1, or NaN for unknown; unknown entries are left out.
         label_names: names of the ``C`` classes; by default the columns of a frame, else ``"0"``, ``"1"``, ….
-        threshold: probability in [0, 1] from which the answer is "present", for all classes or one per class.
+        threshold: probability in [0, 1] from which a class is predicted, for all classes or one per class.
         groups: labels by group name, e.g. from `ltml.metrics.groups`.
         train_positives: known training positives per class or by label, shown beside each class. A class with 0 was not
             learned and stands outside the means. Without counts nothing is known of that, and all classes are in.
-        train_known: known training labels, likewise; with it a class without training negatives is not learned either.
+        train_known: known training labels, in the same form; a class without training negatives is not learned either.
         groups_by: how the groups were cut, in words.
 
     Returns:
@@ -176,7 +176,7 @@ def score(
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
-    """What changed between two ``metrics.json`` of the same predictions' labels: after minus before, None if undefined.
+    """Return the changes between two ``metrics.json`` of the same labels: after minus before, None if undefined.
 
     Args:
         before: content of one ``metrics.json``.

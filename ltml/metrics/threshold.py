@@ -1,4 +1,4 @@
-"""Measures of thresholded answers: accuracy, balanced accuracy, Cohen's kappa, F1."""
+"""Measures of thresholded predictions: accuracy, balanced accuracy, Cohen's kappa, F1."""
 
 from __future__ import annotations
 
@@ -51,35 +51,35 @@ def confusion(probs: npt.ArrayLike, targets: npt.ArrayLike, threshold: npt.Array
     return count_outcomes(values >= limits, labels)
 
 
-def count_outcomes(answers: npt.NDArray[np.bool_], labels: Floats) -> Confusion:
-    """Count answers ``(N,)`` against labels ``(N,)`` of 0, 1, or NaN for unknown."""
+def count_outcomes(predictions: npt.NDArray[np.bool_], labels: Floats) -> Confusion:
+    """Count predictions ``(N,)`` against labels ``(N,)`` of 0, 1, or NaN for unknown."""
     known = ~np.isnan(labels)
-    answer, truth = answers[known], labels[known] == 1
-    tp, predicted, positive = int((answer & truth).sum()), int(answer.sum()), int(truth.sum())
+    chosen, truth = predictions[known], labels[known] == 1
+    tp, predicted, positive = int((chosen & truth).sum()), int(chosen.sum()), int(truth.sum())
     return Confusion(tp, predicted - tp, positive - tp, len(truth) - predicted - positive + tp)
 
 
 def accuracy(counts: Confusion) -> float:
-    """Share of right answers; NaN with no known entry. Its mean over classes is LDRNet's mACC."""
+    """Return the share of right predictions; NaN with no known entry. Its mean over classes is LDRNet's mACC."""
     return (counts.tp + counts.tn) / counts.total if counts.total else NAN
 
 
 def balanced_accuracy(counts: Confusion) -> float:
-    """Mean of sensitivity and specificity; NaN for a one-sided class."""
+    """Return the mean of sensitivity and specificity; NaN for a one-sided class."""
     if counts.one_sided:
         return NAN
     return (counts.tp / (counts.tp + counts.fn) + counts.tn / (counts.tn + counts.fp)) / 2
 
 
 def f1(counts: Confusion) -> float:
-    """Harmonic mean of precision and recall of label 1; NaN for a one-sided class."""
+    """Return the harmonic mean of precision and recall of label 1; NaN for a one-sided class."""
     if counts.one_sided:
         return NAN
     return 2 * counts.tp / (2 * counts.tp + counts.fp + counts.fn)
 
 
 def kappa(counts: Confusion) -> float:
-    """Cohen's kappa of answers against labels; NaN for a one-sided class."""
+    """Return Cohen's kappa of predictions and labels; NaN for a one-sided class."""
     if counts.one_sided:
         return NAN
     chance = (
