@@ -29,7 +29,7 @@ def no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(hub, "_answers", lambda: False)
+    monkeypatch.setattr(hub, "_responds", lambda: False)
 
 
 @pytest.fixture
@@ -125,15 +125,15 @@ def test_a_hub_is_asked_once(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("HF_HUB_OFFLINE")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
-    hub._answers.cache_clear()
+    hub._responds.cache_clear()
     assert can_fetch()
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     assert can_fetch()  # decided
-    hub._answers.cache_clear()
+    hub._responds.cache_clear()
     assert not can_fetch()
-    hub._answers.cache_clear()
+    hub._responds.cache_clear()
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(hub, "_answers", lambda: pytest.fail("asked although it is offline"))
+    monkeypatch.setattr(hub, "_responds", lambda: pytest.fail("asked although it is offline"))
     assert not can_fetch()
 
 
