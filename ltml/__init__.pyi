@@ -9,6 +9,7 @@ from .api import list_encoders as list_encoders
 from .api import list_experiments as list_experiments
 from .api import list_heads as list_heads
 from .api import list_losses as list_losses
+from .api import list_measures as list_measures
 from .api import list_methods as list_methods
 from .api import list_objectives as list_objectives
 from .api import list_rebalancing as list_rebalancing

@@ -202,6 +202,13 @@ def list_rebalancing(pattern: str = "*") -> list[str]:
     return REBALANCING.names(pattern)
 
 
+def list_measures(pattern: str = "*") -> list[str]:
+    """Return the names of the measures that match a wildcard."""
+    from ltml.registry import MEASURES
+
+    return MEASURES.names(pattern)
+
+
 def list_datasets(pattern: str = "*") -> list[str]:
     """Return the names of the datasets that match a wildcard."""
     from ltml.registry import DATASETS

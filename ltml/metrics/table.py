@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from ltml.metrics.odir import odir_score
 from ltml.registry import MEASURES
 from ltml.saved import Saved
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 class SavedClass(BaseModel):
     """Line of one class; its measures are the further keys, None if undefined."""
@@ -31,7 +34,7 @@ class SavedClass(BaseModel):
     n_known: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MetricTable:
     """Scores of one set of predictions.
 
@@ -57,6 +60,18 @@ class MetricTable:
     threshold: float | tuple[float, ...]
     not_learned: tuple[str, ...] = ()
     groups_by: str = ""
+
+    def __repr__(self) -> str:
+        """Return the number of classes and the macro means, a measure per line."""
+        means = [f"  {name}: {value:.4f} over {self.n_classes[name]} classes" for name, value in self.macro.items()]
+        apart = f", {len(self.not_learned)} not learned" if self.not_learned else ""
+        return "\n".join([f"MetricTable of {len(self.per_class)} classes{apart}", *means, "  per class: .to_frame()"])
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a row per class, indexed by ``label``: counts and measures, NaN where undefined."""
+        import pandas as pd  # slow to import, and scoring does without
+
+        return pd.DataFrame(list(self.per_class)).set_index("label")
 
     def to_json(self, split: str) -> dict[str, Any]:
         """Return the content of ``metrics.json``: undefined figures are None."""

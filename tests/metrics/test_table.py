@@ -158,3 +158,16 @@ def test_changes_are_differences_and_undefined_stays_null() -> None:
     assert change["macro"]["auroc"] == 1.0
     assert change["groups"]["head"]["auroc"] == 1.0
     assert change["per_class"][1]["auroc"] is None
+
+
+def test_a_table_is_a_frame_of_its_classes_and_prints_a_few_lines() -> None:
+    probs, targets = np.array([[0.2, 0.8], [0.6, 0.4], [0.1, 0.9]]), np.array([[0.0, 1], [1, 0], [0, np.nan]])
+    table = score(probs, targets, label_names=["edema", "mass"])
+    frame = table.to_frame()
+    assert frame.index.tolist() == ["edema", "mass"]
+    assert frame.loc["mass", "n_known"] == 2
+    assert frame.loc["edema", "auroc"] == table.per_class[0]["auroc"]
+    lines = repr(table).splitlines()
+    assert lines[0] == "MetricTable of 2 classes"
+    assert "  auroc: 1.0000 over 2 classes" in lines
+    assert len(lines) <= 10
