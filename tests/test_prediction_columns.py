@@ -13,7 +13,7 @@ import pytest
 
 import ltml
 from ltml.errors import InputError
-from ltml.metrics.inputs import NO_PATIENTS
+from ltml.metrics.patient_inputs import NO_PATIENTS
 from ltml.types import Predictions
 
 N = 40

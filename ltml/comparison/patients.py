@@ -27,8 +27,8 @@ from ltml.metrics.bootstrap import (
     number_groups,
 )
 from ltml.metrics.delong import delong
-from ltml.metrics.inputs import NO_PATIENTS
 from ltml.metrics.measures import resampled_measures, score_classes
+from ltml.metrics.patient_inputs import NO_PATIENTS
 from ltml.metrics.ranking import Ints
 from ltml.stages.evaluate import read_predictions
 from ltml.stages.run_directory import last_stage, read_run

@@ -22,8 +22,8 @@ from ltml.metrics.bootstrap import (
     why_no_interval,
 )
 from ltml.metrics.delong import delong
-from ltml.metrics.inputs import NO_PATIENTS
 from ltml.metrics.measures import resampled_measures
+from ltml.metrics.patient_inputs import NO_PATIENTS
 from ltml.metrics.ranking import Ints
 from ltml.metrics.table import score
 from ltml.near_names import fold_id

@@ -17,8 +17,9 @@ from scipy.sparse import csr_array
 
 from ltml.arrays import Float64Array as Floats
 from ltml.errors import InputError
-from ltml.metrics.inputs import read_patients, read_table, read_targets
+from ltml.metrics.inputs import read_table, read_targets
 from ltml.metrics.measures import ResampledScores, resampled_measures, score_classes
+from ltml.metrics.patient_inputs import read_patients
 from ltml.metrics.ranking import Ints
 
 LEVEL = 0.95

@@ -8,7 +8,8 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 
 from ltml.arrays import Float64Array
-from ltml.metrics.inputs import ArrayError, read_pair, read_probs
+from ltml.metrics.arguments import ArrayError
+from ltml.metrics.inputs import read_pair, read_probs
 
 TEMPERATURES = (0.05, 20.0)
 """Search interval for the temperature. Bounded because the optimum is 0 on a perfectly separated val."""

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ltml.errors import InputError, suggest
-from ltml.metrics.inputs import read_counts, read_names
+from ltml.metrics.class_inputs import read_counts, read_names
 
 Groups = dict[str, list[str]]
 Counts = Sequence[int] | Mapping[str, int] | npt.NDArray[np.integer[Any]]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from ltml.metrics.inputs import read_table, read_threshold
+from ltml.metrics.class_inputs import read_threshold
+from ltml.metrics.inputs import read_table
 from ltml.metrics.ranking import auroc
 from ltml.metrics.threshold import accuracy, count_outcomes, kappa
 

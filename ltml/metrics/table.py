@@ -12,8 +12,9 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from ltml.class_counts import TrainCounts, not_learned
+from ltml.metrics.class_inputs import read_counts, read_label_groups, read_threshold
 from ltml.metrics.groups import Counts, Groups
-from ltml.metrics.inputs import read_counts, read_label_groups, read_table, read_threshold
+from ltml.metrics.inputs import read_table
 from ltml.metrics.measures import ClassScores, mean_or_nan
 from ltml.metrics.odir import odir_score
 from ltml.registry import MEASURES

@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ltml.arrays import Float64Array as Floats
-from ltml.metrics.inputs import ArrayError, check_thresholds, read_pair
+from ltml.metrics.arguments import ArrayError
+from ltml.metrics.class_inputs import check_thresholds
+from ltml.metrics.inputs import read_pair
 
 NAN = float("nan")
 

@@ -23,7 +23,7 @@ from ltml.csv_table import read_csv_table
 from ltml.data.dataset import Dataset
 from ltml.errors import InputError
 from ltml.metrics.groups import describe_rule, make_groups
-from ltml.metrics.inputs import NO_PATIENTS
+from ltml.metrics.patient_inputs import NO_PATIENTS
 from ltml.metrics.ranking import auroc
 from ltml.metrics.table import MetricTable, SavedChanges, SavedMetrics, changes, score
 from ltml.recipe.schema import MetricsSection, Recipe

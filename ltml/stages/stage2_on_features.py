@@ -14,7 +14,7 @@ from ltml.data.dataset import Dataset
 from ltml.errors import InputError, first_few
 from ltml.files import lock_folder, remove_partial_files, write_text
 from ltml.gaussians.resampler import GaussianResampler
-from ltml.metrics.inputs import NO_PATIENTS
+from ltml.metrics.patient_inputs import NO_PATIENTS
 from ltml.models.classifier import BIAS, WEIGHT, PerClassLinear
 from ltml.recipe.schema import Recipe
 from ltml.registry import REBALANCING

@@ -16,7 +16,8 @@ from scipy.sparse import csr_array
 import ltml
 from ltml.errors import InputError
 from ltml.metrics import bootstrap, calibration, delong, groups, odir, ranking, threshold
-from ltml.metrics.inputs import ArrayError, read_patients
+from ltml.metrics.arguments import ArrayError
+from ltml.metrics.patient_inputs import read_patients
 
 N, NAMES = 60, ["a", "b", "c"]
 RNG = np.random.default_rng(0)

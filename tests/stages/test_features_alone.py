@@ -16,7 +16,7 @@ from typer.testing import Result
 
 import ltml
 from ltml.errors import InputError
-from ltml.metrics.inputs import NO_PATIENTS
+from ltml.metrics.patient_inputs import NO_PATIENTS
 from ltml.stages import external_features as feature_files
 from ltml.stages import probe
 from ltml.stages.describe_gaussians import describe_gaussians

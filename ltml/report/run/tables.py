@@ -7,8 +7,8 @@ from typing import Any
 
 from ltml.errors import first_few
 from ltml.metrics.bootstrap import MIN_KNOWN
-from ltml.metrics.inputs import NO_PATIENTS
 from ltml.metrics.measures import measure_titles
+from ltml.metrics.patient_inputs import NO_PATIENTS
 from ltml.report.numbers import (
     STAGE_NAMES,
     UNDEFINED,
