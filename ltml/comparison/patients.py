@@ -29,10 +29,10 @@ from ltml.metrics.bootstrap import (
 from ltml.metrics.delong import delong
 from ltml.metrics.measures import resampled_measures, score_classes
 from ltml.metrics.patient_inputs import NO_PATIENTS
+from ltml.metrics.predictions import Predictions
 from ltml.metrics.ranking import Ints
 from ltml.stages.evaluate import read_predictions
 from ltml.stages.run_directory import last_stage, read_run
-from ltml.types import Predictions
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from ltml.metrics.bootstrap import (
 from ltml.metrics.delong import delong
 from ltml.metrics.measures import resampled_measures
 from ltml.metrics.patient_inputs import NO_PATIENTS
+from ltml.metrics.predictions import Predictions
 from ltml.metrics.ranking import Ints
 from ltml.metrics.table import score
 from ltml.near_names import fold_id
-from ltml.types import Predictions
 
 
 def compare_predictions(

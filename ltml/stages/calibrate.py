@@ -24,12 +24,12 @@ from ltml.metrics.calibration import (
     brier,
     fit_temperature,
 )
+from ltml.metrics.predictions import Predictions
 from ltml.metrics.table import SavedMetrics
 from ltml.recipe.schema import Recipe
 from ltml.saved import Saved
 from ltml.stages.evaluate import saved_predictions, score_predictions
 from ltml.stages.run_directory import RunDirectory, read_run, read_train_counts
-from ltml.types import Predictions
 
 log = logging.getLogger(__name__)
 

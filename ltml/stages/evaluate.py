@@ -24,11 +24,11 @@ from ltml.data.dataset import Dataset
 from ltml.errors import InputError
 from ltml.metrics.groups import describe_rule, make_groups
 from ltml.metrics.patient_inputs import NO_PATIENTS
+from ltml.metrics.predictions import Predictions
 from ltml.metrics.ranking import auroc
 from ltml.metrics.table import MetricTable, SavedChanges, SavedMetrics, changes, score
 from ltml.recipe.schema import MetricsSection, Recipe
 from ltml.stages.run_directory import WRITTEN_AGAIN, RunDirectory, read_run, read_train_counts
-from ltml.types import Predictions
 
 log = logging.getLogger(__name__)
 

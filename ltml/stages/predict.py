@@ -15,6 +15,7 @@ from ltml.checksums import is_finished
 from ltml.data.batches import BatchLoader
 from ltml.data.dataset import Dataset
 from ltml.errors import LtmlError, first_few
+from ltml.metrics.predictions import Predictions
 from ltml.models.model import Stage1Model
 from ltml.processes.bars import track
 from ltml.processes.collectives import gather_rows
@@ -25,7 +26,7 @@ from ltml.stages.evaluate import scored_splits, write_predictions
 from ltml.stages.run_directory import RunDirectory, Stage
 from ltml.training.checkpoint import load_weights
 from ltml.training.devices import Compute
-from ltml.types import Batch, Predictions
+from ltml.types import Batch
 
 
 class NonFiniteLogitsError(LtmlError):

@@ -15,9 +15,9 @@ import ltml
 from ltml.comparison.statistics import holm
 from ltml.errors import InputError
 from ltml.metrics.bootstrap import draw_weights
+from ltml.metrics.predictions import Predictions
 from ltml.report.tables.predictions import predictions_blocks
 from ltml.report.writers.terminal import to_terminal
-from ltml.types import Predictions
 
 LABELS = ("common", "rare", "tiny")
 ENOUGH = LABELS[:2]

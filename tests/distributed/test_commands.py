@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from distributed import TORCHRUN
-from ltml.types import Predictions
+from ltml.metrics.predictions import Predictions
 
 COMMAND = [*TORCHRUN, "-m", "ltml_cli"]
 # No batch norm, no dropout, and smooth: float32 stays within 1e-6 over all steps.

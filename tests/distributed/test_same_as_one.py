@@ -12,8 +12,8 @@ import torch
 
 from distributed import TORCHRUN
 from distributed import worker as work
+from ltml.metrics.predictions import Predictions
 from ltml.stages.run_directory import read_run
-from ltml.types import Predictions
 
 CLOSE = {"rtol": 1e-7, "atol": 1e-9}
 

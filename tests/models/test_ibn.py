@@ -168,12 +168,12 @@ def test_images_that_leave_one_pixel_to_normalise_are_refused() -> None:
 
 
 def test_a_recipe_trains_with_ibn_and_its_checkpoint_is_read_again(tmp_path: Path, cli: Any) -> None:
+    from ltml.metrics.predictions import Predictions
     from ltml.stages.build import build_dataset, build_loader, rebuild_model
     from ltml.stages.predict import predict
     from ltml.stages.run_directory import read_run
     from ltml.training.checkpoint import load_weights
     from ltml.training.devices import choose_compute
-    from ltml.types import Predictions
 
     backbone = (
         "{name: resnet18, pretrained: false, ibn: true, options: {layers: [1, 1, 1, 1], channels: [8, 8, 8, 16], "

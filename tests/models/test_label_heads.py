@@ -14,6 +14,7 @@ from torch import Tensor
 
 import ltml
 from ltml.errors import InputError
+from ltml.metrics.predictions import Predictions
 from ltml.models import text
 from ltml.models.classifier import PerClassLinear
 from ltml.models.context import HeadContext, PairCounts
@@ -29,7 +30,6 @@ from ltml.stages.provenance import locate_run
 from ltml.stages.relations import describe_relations
 from ltml.stages.run_directory import read_run
 from ltml.training.checkpoint import load_weights
-from ltml.types import Predictions
 
 SMALL = ("train.epochs=1", "data.train_size=64")
 

@@ -18,6 +18,7 @@ from scipy.stats import norm
 import ltml
 from ltml.errors import InputError
 from ltml.gaussians.resampler import GaussianResampler
+from ltml.metrics.predictions import Predictions
 from ltml.models.heads.ml_gcn import GraphClassifier
 from ltml.report.curves import reliability
 from ltml.report.run.figures import class_weights
@@ -25,7 +26,6 @@ from ltml.report.run.gaussians import project_real, project_virtual
 from ltml.stages.features import load_features
 from ltml.stages.run_directory import read_run
 from ltml.training.checkpoint import load_weights
-from ltml.types import Predictions
 
 CLASSES = "Every class on test, the most frequent in training first"
 PER_CLASS = {"AUC": "auroc", "AP": "ap", "F1": "f1"}

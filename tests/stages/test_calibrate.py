@@ -14,12 +14,12 @@ from sklearn.metrics import brier_score_loss, f1_score
 import ltml
 from ltml.errors import InputError
 from ltml.metrics.calibration import apply_temperature, fit_temperature
+from ltml.metrics.predictions import Predictions
 from ltml.report.tables.calibration import calibration_tables
 from ltml.report.writers.terminal import to_terminal
 from ltml.stages.calibrate import fit_calibration
 from ltml.stages.evaluate import collect
 from ltml.stages.run_directory import read_run
-from ltml.types import Predictions
 
 
 @pytest.fixture

@@ -17,13 +17,14 @@ from typer.testing import Result
 import ltml
 from ltml.errors import InputError
 from ltml.metrics.patient_inputs import NO_PATIENTS
+from ltml.metrics.predictions import Predictions
 from ltml.stages import external_features as feature_files
 from ltml.stages import probe
 from ltml.stages.describe_gaussians import describe_gaussians
 from ltml.stages.external_features import join_feature_files, read_feature_file
 from ltml.stages.features import load_features
 from ltml.stages.run_directory import read_run
-from ltml.types import FeatureSet, Predictions
+from ltml.types import FeatureSet
 
 Cli = Callable[..., Result]
 Files = dict[str, Path]

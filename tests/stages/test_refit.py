@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import ltml
 from ltml.errors import InputError
 from ltml.gaussians.expected import expected_loss
+from ltml.metrics.predictions import Predictions
 from ltml.models.classifier import PerClassLinear
 from ltml.models.context import HeadContext
 from ltml.models.heads.head import Head
@@ -25,7 +26,6 @@ from ltml.stages.refit import _classify_samples
 from ltml.stages.run_directory import RunDirectory, read_run
 from ltml.stages.stage2 import plan_epochs
 from ltml.training.checkpoint import load_weights
-from ltml.types import Predictions
 
 WEIGHT, BIAS = "head.classifier.weight", "head.classifier.bias"
 

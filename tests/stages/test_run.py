@@ -14,13 +14,13 @@ import yaml
 
 import ltml
 from ltml.errors import InputError
+from ltml.metrics.predictions import Predictions
 from ltml.models import text
 from ltml.recipe.load import load_recipe
 from ltml.stages.build import build_dataset, rebuild_model
 from ltml.stages.features import load_features
 from ltml.stages.run_directory import read_run
 from ltml.training.checkpoint import load_weights
-from ltml.types import Predictions
 
 FAST = ["train.epochs=1", "data.train_size=64", "data.val_size=64", "data.test_size=32"]
 

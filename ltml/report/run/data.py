@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 from ltml.errors import InputError, first_line
 from ltml.files import read_json
 from ltml.metrics.bootstrap import bootstrap_scores, describe_intervals, interval_or_none, number_groups
+from ltml.metrics.predictions import Predictions
 from ltml.recipe.schema import Recipe
 from ltml.report.numbers import STAGE_NAMES
 from ltml.report.run.scores import Metrics, StageScores
 from ltml.stages.calibrate import read_calibration
 from ltml.stages.evaluate import collect, read_predictions
 from ltml.stages.run_directory import RunDirectory, read_run, read_train_counts
-from ltml.types import Predictions
 
 RESAMPLES = 1000
 """Number of bootstrap resamples of the patients for the intervals."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from ltml.arrays import Float64Array
 from ltml.errors import first_few
 from ltml.metrics.bootstrap import LEVEL, MIN_KNOWN
+from ltml.metrics.predictions import Predictions
 from ltml.metrics.ranking import auroc, average_precision
 from ltml.models.classifier import BIAS, WEIGHT
 from ltml.models.heads.label_adapter import QueryClassifier
@@ -24,7 +25,6 @@ from ltml.report.scales import fit_limits
 from ltml.report.tables.relations import KINDS
 from ltml.stages.run_directory import RunDirectory
 from ltml.training.checkpoint import load_weights
-from ltml.types import Predictions
 
 SERIES = {"stage1": 1, "stage2": 0}
 """Colour, shape and dashes of a stage."""

@@ -14,7 +14,7 @@ import pytest
 import ltml
 from ltml.errors import InputError
 from ltml.metrics.patient_inputs import NO_PATIENTS
-from ltml.types import Predictions
+from ltml.metrics.predictions import Predictions
 
 N = 40
 RNG = np.random.default_rng(0)
