@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for this process and those it starts: tiny models gain nothing from threads
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from fixtures.shared import build_once
 from hypothesis import settings
 from PIL import Image
 from typer.testing import CliRunner, Result
+
+from ltml.registry import DATASETS, HEADS, LOSSES, MEASURES, OBJECTIVES, REBALANCING
 
 Cli = Callable[..., Result]
 
@@ -28,6 +31,21 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     """No test reads or fills the user's caches, or asks a hub."""
     monkeypatch.setenv("LTML_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(autouse=True)
+def _no_plugins_left() -> Iterator[None]:
+    """Components from outside the project that a test registers are gone after it."""
+    registries = (LOSSES, HEADS, OBJECTIVES, REBALANCING, DATASETS, MEASURES)
+    before, modules = [set(registry._origins) for registry in registries], set(sys.modules)
+    yield
+    for registry, names in zip(registries, before, strict=True):
+        for name in registry._origins.keys() - names:
+            if not registry._origins[name].startswith("ltml."):
+                registry._components.pop(name, None)
+                origin = registry._origins.pop(name)
+                if origin not in modules:
+                    sys.modules.pop(origin, None)
 
 
 @pytest.fixture(scope="session")

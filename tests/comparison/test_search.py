@@ -114,6 +114,7 @@ def test_other_jobs_make_another_search(tmp_path: Path) -> None:
     rows = [sweep.row(values.values()) for values in long]
     tables = {"plan": rows_of(sweep.plan(rows)), "rows": [], "cells": []}
     tables |= {"measure": "auroc", "split": "val", "seeds": [0], "trials": 25}
+    tables |= {"reference": "", "groups": {}, "patients": {}, "ranks": None, "warnings": []}
     write_json(tmp_path / "_comparisons" / sweep.name / "comparison.json", tables)
     assert _proposed(tmp_path, _peak, count=25) == long
     with pytest.raises(InputError, match="holds another search, with train.lr=.*: give this one a --name"):

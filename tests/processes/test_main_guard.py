@@ -10,6 +10,7 @@ from multiprocessing import current_process, get_context
 from pathlib import Path
 
 import pytest
+from fixtures.training import FAST, train
 
 import ltml
 from ltml.comparison.plan import plan_comparison
@@ -19,7 +20,6 @@ from ltml.files import lock_folder
 from ltml.processes.main_guard import check_main_guard
 from ltml.recipe.load import load_recipe
 
-FAST = ("method=bce", "train.epochs=1", "data.train_size=64", "data.val_size=64", "data.test_size=32")
 START = "import multiprocessing\nmultiprocessing.set_start_method('{method}', force=True)\nimport ltml\n"
 RECIPE = "ltml.load_recipe('csv_small', ['data.file=labels.csv', 'train.epochs=1', 'method=bce', 'data.workers=2'])"
 
@@ -70,7 +70,7 @@ def test_what_escapes_the_first_look_is_one_line_for_each_process(
     image_table()
     ended = _run(tmp_path, START.format(method="spawn") + THREAD.replace("RECIPE", RECIPE))
     assert ended.returncode == 0, ended.stderr
-    assert "a loader process was ended" in ended.stdout
+    assert "a loader process was killed" in ended.stdout
     assert "Traceback" not in ended.stderr
     lines = [line for line in ended.stderr.splitlines() if line.startswith("error: this script would begin again")]
     assert 1 <= len(lines) <= 2
@@ -87,14 +87,10 @@ def test_a_guarded_script_trains(image_table: Callable[..., Path], tmp_path: Pat
     assert ended.stdout == "test\n", ended.stderr
 
 
-def _train(seed: int, out: Path) -> str:
-    return str(ltml.run(load_recipe("digits_tiny", [*FAST, f"seeds.train={seed}"]), out).run_dir)
-
-
 @pytest.mark.process
 def test_processes_of_ones_own_may_train(tmp_path: Path) -> None:
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        folders = list(pool.map(_train, (0, 1), (tmp_path, tmp_path)))
+        folders = list(pool.map(train, (0, 1), (tmp_path, tmp_path)))
     assert [Path(folder).name for folder in folders] == ["seed0", "seed1"]
 
 
