@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ltml.class_counts import TrainCounts, not_learned
 from ltml.metrics.class_inputs import read_counts, read_label_groups, read_threshold
@@ -119,8 +119,13 @@ class SavedChange(BaseModel):
 class SavedChanges(Saved):
     """Content of ``changes.json``: a `SavedChange` for every split that both stages scored."""
 
-    __pydantic_extra__: dict[str, SavedChange] = Field(init=False)
     format: int = 1
+
+    @model_validator(mode="after")
+    def _check_splits(self) -> Self:
+        for change in (self.model_extra or {}).values():
+            SavedChange.model_validate(change)
+        return self
 
 
 def score(
