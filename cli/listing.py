@@ -125,7 +125,8 @@ def _component_row(components: Any, name: str) -> Row:
 
 
 def _option(name: str, field: FieldInfo) -> str:
-    return f"`{name}`" if field.is_required() else f"`{name}={_shown(field.default)}`"
+    is_required = field.is_required() or field.default is ...  # pydantic 2.6 keeps the dots of annotated fields
+    return f"`{name}`" if is_required else f"`{name}={_shown(field.default)}`"
 
 
 def _shown(value: Any) -> str:
